@@ -1,0 +1,71 @@
+# Sourced by the scripts here: where things are, and how the extension gets into a private place.
+# Nothing is ever installed into the system: the server finds the extension in a staged install.
+
+set -euo pipefail
+export LC_ALL=C.UTF-8
+umask 022
+
+top=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)
+
+say() { printf '== %s\n' "$*"; }
+fail() { printf 'pg_herald: %s\n' "$*" >&2; exit 1; }
+
+# Products go to build/, or to a temporary directory in a checkout that is not ours to write.
+if [ -z "${HERALD_BUILD:-}" ]; then
+    HERALD_BUILD=$top/build
+    if ! mkdir -p "$HERALD_BUILD" 2>/dev/null || [ ! -w "$HERALD_BUILD" ]; then
+        HERALD_BUILD=$(mktemp -d /tmp/pg_herald_build.XXXXXX)
+        say "$top/build is not writable, building in $HERALD_BUILD"
+    fi
+    export HERALD_BUILD
+fi
+
+# A server refuses to run as root, so root's one runs as postgres, or else nobody.
+server_user=$(id -un)
+as_server_user=()
+if [ "$(id -u)" = 0 ]; then
+    server_user=postgres
+    id postgres >/dev/null 2>&1 || server_user=nobody
+    as_server_user=(setpriv "--reuid=$server_user" "--regid=$(id -g "$server_user")" --init-groups)
+fi
+
+find_postgres() {
+    PG_CONFIG=$(command -v "${PG_CONFIG:-pg_config}") ||
+        fail "no pg_config found: run scripts/setup, or set PG_CONFIG"
+    export PG_CONFIG
+    bindir=$("$PG_CONFIG" --bindir)
+    pgxs_dir=$(dirname "$("$PG_CONFIG" --pgxs)")/..
+    major=$("$PG_CONFIG" --version | sed 's/^PostgreSQL \([0-9]*\).*/\1/')
+}
+
+# make_work_dir sets work: a new directory that the server's user can reach and owns. It is in
+# build/ where that is open to that user and short enough for a socket's path (107 bytes).
+make_work_dir() {
+    work=$(mktemp -d "$HERALD_BUILD/run.XXXXXX")
+    chmod 755 "$work"
+    if [ ${#work} -gt 70 ] || ! "${as_server_user[@]}" test -x "$work"; then
+        rmdir "$work"
+        work=$(mktemp -d /tmp/pg_herald.XXXXXX)
+        chmod 755 "$work"
+    fi
+    [ "$(id -u)" != 0 ] || chown "$server_user" "$work"
+}
+
+# build_extension DIR [MAKE_ARGUMENT]...: an out-of-tree build, so that it doesn't disturb, and
+# isn't disturbed by, the objects of a plain make.
+build_extension() {
+    mkdir -p "$1"
+    make --no-print-directory -C "$1" -f "$top/Makefile" -j"$(nproc)" with_llvm=no \
+        PG_CONFIG="$PG_CONFIG" "${@:2}"
+}
+
+# staged_settings STAGE: what postgresql.conf needs to find the extension installed there.
+staged_settings() {
+    printf "shared_preload_libraries = 'pg_herald'\n"
+    printf "dynamic_library_path = '%s:\$libdir'\n" "$1$("$PG_CONFIG" --pkglibdir)"
+    if [ "$major" -ge 18 ]; then
+        printf "extension_control_path = '%s:\$system'\n" "$1$("$PG_CONFIG" --sharedir)"
+    else
+        printf "extension_destdir = '%s'\n" "$1"
+    fi
+}
