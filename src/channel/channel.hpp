@@ -1,0 +1,73 @@
+// Channels as publishers see them, cached per backend: the publish path must not read a catalog for
+// each message. An undeclared channel is ephemeral and open to all; it is cached like the others, and
+// so is what the current role may do.
+//
+// The cache is forgotten when channels or grants change (in any session) and when roles change. An
+// entry stays valid until the next look-up: copy what must live longer.
+
+#pragma once
+
+#include "pg/pg.hpp"
+
+namespace herald {
+
+// What LISTENers of a channel get. Stored in outbox entries: keep the values.
+enum class AnnounceMode : uint8 {
+    kOff = 0,
+    kPayload,
+    kPointer,  // {"herald": {"message_id": ..., "bytes": ...}}
+};
+
+enum ChannelPrivilege : uint8 {
+    kPrivilegePublish = 1 << 0,
+    kPrivilegeSubscribe = 1 << 1,
+    kPrivilegeRead = 1 << 2,
+};
+
+struct Channel {
+    char name[NAMEDATALEN];  // 1 to 63 bytes, as given
+    int32 id;                // 0: undeclared
+    bool declared;
+    bool durable;
+    bool accept_notify;
+    AnnounceMode announce;
+    int32 max_payload_bytes;  // 0: only herald.max_payload limits
+    Oid owner;                // InvalidOid: undeclared, or the role is gone
+    uint8 privileges;         // of the role `role`, a set of ChannelPrivilege; owners have all
+    Oid role;                 // whose privileges these are
+    int counters;             // slot of channel_counters.hpp
+};
+
+inline bool MayPublish(const Channel &channel) {
+    return (channel.privileges & kPrivilegePublish) != 0;
+}
+
+// Refuses what is no channel name with 22004 (NULL pointer) or 22023, else does nothing.
+void CheckChannelName(const char *name, std::size_t length);
+// The same for an SQL argument; returns the name as a C string in the current memory context.
+char *ChannelNameArgument(FunctionCallInfo fcinfo, int argument);
+
+// The channel of that name (checked by CheckChannelName), for the current role. Needs a transaction.
+const Channel &LookUpChannel(const char *name, std::size_t length);
+inline const Channel &LookUpChannel(const char *name) {
+    return LookUpChannel(name, std::strlen(name));
+}
+// The declared channel of that id, for the current role; NULL where it was dropped.
+const Channel *LookUpChannelById(int32 id);
+
+// The privileges that `role` has on a declared channel: through ownership, membership, or PUBLIC.
+// Superusers have all.
+uint8 PrivilegesOf(int32 channel_id, Oid owner, Oid role);
+
+// 42501 with a hint where the current role is neither a member of the owner nor a superuser.
+void RequireChannelOwner(const Channel &channel);
+
+// "publish" and so on; 0 for what is no privilege.
+uint8 PrivilegeOfName(const char *name);
+const char *NameOfPrivilege(ChannelPrivilege privilege);
+const char *NameOfAnnounce(AnnounceMode mode);
+
+// Registers the cache's callbacks; once per process, from _PG_init.
+void InitChannelCache();
+
+}  // namespace herald

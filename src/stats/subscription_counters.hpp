@@ -1,0 +1,54 @@
+// What the dispatcher tells everyone about a subscription, and pause requests the other way round.
+
+#pragma once
+
+#include "core/histogram.hpp"
+#include "pg/pg.hpp"
+
+extern "C" {
+#include "port/atomics.h"
+}
+
+namespace herald {
+
+inline constexpr int kMaxSubscriptionCounters = 1024;
+
+struct SubscriptionShared {
+    // Guarded by the subscription counter lock.
+    Oid database;  // InvalidOid: free
+    int32 subscription;
+
+    // Atomic. Gauges, written by the dispatcher.
+    pg_atomic_uint32 pending;
+    pg_atomic_uint32 running;
+    pg_atomic_uint32 retrying;
+    // Atomic. Raised and lowered by herald.pause at once, whatever becomes of its transaction; while
+    // not 0 the dispatcher deals nothing.
+    pg_atomic_uint32 pause_requests;
+    // Atomic. A TimestampTz of the oldest pending or retrying task; 0: none. Written by the dispatcher.
+    pg_atomic_uint64 oldest_published_at;
+    // Atomic. Written by the dispatcher: tasks done, failed attempts.
+    pg_atomic_uint64 done;
+    pg_atomic_uint64 failed;
+    // Atomic. Written by the dispatcher: from publication to the start of the handler.
+    pg_atomic_uint64 latency[core::kHistogramBuckets];
+};
+
+static_assert(std::is_standard_layout_v<SubscriptionShared>);
+
+// The entry of a subscription. Where there is none: a new one if `create`; NULL where the table is
+// full or `create` is false.
+SubscriptionShared *FindSubscriptionShared(Oid database, int32 subscription, bool create);
+void RemoveSubscriptionShared(Oid database, int32 subscription);
+// Sets counters and histogram to 0; the gauges stay.
+void ResetSubscriptionShared(SubscriptionShared *entry);
+// Adds a latency, in microseconds, to the histogram.
+void CountSubscriptionLatency(SubscriptionShared *entry, int64 microseconds);
+
+// Takes away what was counted for a database, channels as well as subscriptions: it was dropped.
+void RemoveDatabaseStatistics(Oid database);
+
+Size SubscriptionCounterMemory();
+void InitSubscriptionCounters();  // in the shmem_startup_hook, under AddinShmemInitLock
+
+}  // namespace herald
