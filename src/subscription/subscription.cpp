@@ -1,0 +1,163 @@
+// See subscription.hpp. One query reads the rows; what PostgreSQL's catalogs know (roles) is resolved
+// here, because tables keep role names only.
+
+#include "pg/pg.hpp"
+
+#include "outbox/outbox.hpp"
+#include "pg/extension.hpp"
+#include "pg/identity.hpp"
+#include "pg/interval.hpp"
+#include "pg/roles.hpp"
+#include "pg/saved_plan.hpp"
+#include "subscription/subscription.hpp"
+
+extern "C" {
+#include "access/xlog.h"
+}
+
+namespace herald {
+
+namespace {
+
+#define SUBSCRIPTION_COLUMNS                                                                 \
+    "SELECT s.id, s.subscription, s.channel_id, c.channel, s.handler, s.owner, s.run_as, "   \
+    "s.max_concurrency, s.max_attempts, s.retry_delay, s.retry_backoff, s.max_retry_delay, " \
+    "s.timeout, s.batch, s.state, s.reason, s.system_identifier, s.database_oid "            \
+    "FROM herald.subscription_store AS s "                                                   \
+    "JOIN herald.channel_store AS c ON c.id = s.channel_id "
+
+pg::SavedPlan select_by_id = {SUBSCRIPTION_COLUMNS "WHERE s.id = $1"};
+pg::SavedPlan select_by_name = {SUBSCRIPTION_COLUMNS "WHERE s.subscription = $1"};
+pg::SavedPlan select_all = {SUBSCRIPTION_COLUMNS "ORDER BY s.id"};
+pg::SavedPlan update_held = {
+    "UPDATE herald.subscription_store SET state = 'held', reason = $2 "
+    "WHERE id = $1 AND state = 'active'"};
+
+char *CopyText(uint64 row, int column, MemoryContext context) {
+    char *value = pg::SpiText(row, column);
+    return value == nullptr ? nullptr : MemoryContextStrdup(context, value);
+}
+
+int64 IntervalAt(uint64 row, int column) {
+    return pg::IntervalMicroseconds(DatumGetIntervalP(pg::SpiField(row, column).value));
+}
+
+SubscriptionState StateFromName(const char *name) {
+    if (std::strcmp(name, "active") == 0) return SubscriptionState::kActive;
+    if (std::strcmp(name, "paused") == 0) return SubscriptionState::kPaused;
+    return SubscriptionState::kHeld;
+}
+
+bool BelongsHere(const char *system_identifier, int64 database) {
+    char here[32];
+    snprintf(here, sizeof(here), UINT64_FORMAT, GetSystemIdentifier());
+    return std::strcmp(system_identifier, here) == 0 &&
+           database == static_cast<int64>(MyDatabaseId);
+}
+
+void ReadRow(uint64 row, MemoryContext context, Subscription *subscription) {
+    subscription->id = pg::SpiInt4(row, 1);
+    subscription->name = CopyText(row, 2, context);
+    subscription->channel_id = pg::SpiInt4(row, 3);
+    subscription->channel = CopyText(row, 4, context);
+    subscription->handler = CopyText(row, 5, context);
+    subscription->handler_kind = KindOfHandler(subscription->handler);
+    subscription->owner = CopyText(row, 6, context);
+    subscription->run_as = CopyText(row, 7, context);
+    subscription->role = pg::RoleByName(subscription->run_as);
+    subscription->max_concurrency = pg::SpiInt4(row, 8);
+    subscription->max_attempts = pg::SpiInt4(row, 9);
+    subscription->backoff.first_delay = IntervalAt(row, 10);
+    subscription->backoff.factor = pg::SpiFloat8(row, 11);
+    subscription->backoff.longest_delay = IntervalAt(row, 12);
+    subscription->timeout = (IntervalAt(row, 13) + 999) / 1000;  // never down to 0, "none"
+    subscription->batch = pg::SpiBool(row, 14);
+    subscription->state = StateFromName(pg::SpiText(row, 15));
+    subscription->reason = CopyText(row, 16, context);
+    subscription->inert = !BelongsHere(pg::SpiText(row, 17), pg::SpiInt8(row, 18));
+}
+
+Subscription *ReadOne(uint64 rows, MemoryContext context) {
+    if (rows == 0) return nullptr;
+    Subscription *subscription =
+        static_cast<Subscription *>(MemoryContextAllocZero(context, sizeof(Subscription)));
+    ReadRow(0, context, subscription);
+    return subscription;
+}
+
+}  // namespace
+
+Subscription *LoadSubscription(int32 id, MemoryContext context) {
+    pg::Identity caller = pg::BecomeOwner();
+    pg::SpiBegin();
+    uint64 rows = pg::SpiRunSaved(select_by_id, std::array{pg::Int4(id)});
+    Subscription *subscription = ReadOne(rows, context);
+    pg::SpiEnd();
+    pg::BecomeCaller(caller);
+    return subscription;
+}
+
+Subscription *LoadSubscriptionByName(const char *name, MemoryContext context) {
+    pg::Identity caller = pg::BecomeOwner();
+    pg::SpiBegin();
+    uint64 rows = pg::SpiRunSaved(select_by_name, std::array{pg::Text(name)});
+    Subscription *subscription = ReadOne(rows, context);
+    pg::SpiEnd();
+    pg::BecomeCaller(caller);
+    return subscription;
+}
+
+Subscription *LoadSubscriptions(MemoryContext context, int *count) {
+    pg::Identity caller = pg::BecomeOwner();
+    pg::SpiBegin();
+    uint64 rows = pg::SpiRunSaved(select_all, std::array<pg::Param, 0>{});
+    Subscription *subscriptions = static_cast<Subscription *>(
+        MemoryContextAllocZero(context, sizeof(Subscription) * Max(rows, 1)));
+    for (uint64 row = 0; row < rows; row++) ReadRow(row, context, &subscriptions[row]);
+    pg::SpiEnd();
+    pg::BecomeCaller(caller);
+    *count = static_cast<int>(rows);
+    return subscriptions;
+}
+
+void HoldSubscription(int32 id, const char *reason) {
+    pg::Identity caller = pg::BecomeOwner();
+    pg::SpiBegin();
+    pg::SpiRunSaved(update_held, std::array{pg::Int4(id), pg::Text(reason)});
+    pg::SpiEnd();
+    pg::InvalidateCatalogCaches();
+    pg::BecomeCaller(caller);
+    RaiseFlagAtCommit(kFlagReload);
+}
+
+const char *NameOfState(SubscriptionState state) {
+    switch (state) {
+        case SubscriptionState::kActive:
+            return "active";
+        case SubscriptionState::kPaused:
+            return "paused";
+        case SubscriptionState::kHeld:
+            return "held";
+    }
+    return "unknown";
+}
+
+bool OwnsSubscription(const Subscription &subscription) {
+    return pg::HasRightsOf(GetUserId(), pg::RoleByName(subscription.owner));
+}
+
+Subscription *FindOwnedSubscription(const char *name) {
+    Subscription *subscription = LoadSubscriptionByName(name, CurrentMemoryContext);
+    if (subscription == nullptr)
+        ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT),
+                        errmsg("subscription \"%s\" does not exist", name),
+                        errhint("herald.subscriptions lists the subscriptions; names are "
+                                "case-sensitive.")));
+    if (!OwnsSubscription(*subscription))
+        ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+                        errmsg("permission denied for subscription \"%s\"", name),
+                        errhint("Only its owner \"%s\" may do this.", subscription->owner)));
+    return subscription;
+}
+
+}  // namespace herald
