@@ -1,0 +1,94 @@
+// See dead_letters.hpp. DELETE ... RETURNING feeds the insert, so that of two concurrent replays the
+// second finds nothing.
+
+#include "pg/pg.hpp"
+
+#include "failure/dead_letters.hpp"
+#include "outbox/outbox.hpp"
+#include "pg/identity.hpp"
+#include "pg/spi.hpp"
+#include "subscription/subscription.hpp"
+
+extern "C" {
+#include "catalog/pg_type.h"
+}
+
+namespace herald {
+
+namespace {
+
+// Runs a statement that moves dead letters and returns (moved, parked); the counts differ where a
+// task of the same message is parked already.
+int64 MoveToParked(const char *sql, int64 id) {
+    pg::Identity caller = pg::BecomeOwner();
+    pg::SpiBegin();
+    pg::SpiRun(sql, std::array{pg::Int8(id), pg::Time(GetCurrentTimestamp())});
+    const int64 moved = pg::SpiInt8(0, 1);
+    const int64 parked = pg::SpiInt8(0, 2);
+    pg::SpiEnd();
+    pg::BecomeCaller(caller);
+
+    if (moved != parked)
+        ereport(ERROR, (errcode(ERRCODE_OBJECT_IN_USE),
+                        errmsg("a task of the same message is waiting already"),
+                        errhint("Look at herald.tasks, and discard the dead letter.")));
+    if (moved > 0) RaiseFlagAtCommit(kFlagParked);
+    return moved;
+}
+
+#define MOVE_TO_PARKED(condition)                                                              \
+    "WITH moved AS (DELETE FROM herald.dead_letter_store WHERE " condition " RETURNING *), "   \
+    "parked AS (INSERT INTO herald.parked_store (subscription_id, message_id, channel_id, "    \
+    "published_at, published_by, key, headers, payload, attempts, next_attempt_at) "           \
+    "SELECT subscription_id, message_id, channel_id, published_at, published_by, key, "        \
+    "headers, payload, 0, $2 FROM moved ON CONFLICT DO NOTHING RETURNING 1) "                  \
+    "SELECT (SELECT pg_catalog.count(*) FROM moved), (SELECT pg_catalog.count(*) FROM parked)"
+
+// The name of the subscription a dead letter belongs to; NULL: there is no such dead letter, or its
+// subscription is gone.
+char *SubscriptionOfDeadLetter(int64 id) {
+    MemoryContext context = CurrentMemoryContext;
+    char *name = nullptr;
+    pg::Identity caller = pg::BecomeOwner();
+    pg::SpiBegin();
+    if (pg::SpiRun("SELECT s.subscription FROM herald.dead_letter_store AS d "
+                   "JOIN herald.subscription_store AS s ON s.id = d.subscription_id "
+                   "WHERE d.id = $1",
+                   std::array{pg::Int8(id)}) > 0)
+        name = MemoryContextStrdup(context, pg::SpiText(0, 1));
+    pg::SpiEnd();
+    pg::BecomeCaller(caller);
+    return name;
+}
+
+}  // namespace
+
+bool ReplayDeadLetter(int64 id) {
+    const char *name = SubscriptionOfDeadLetter(id);
+    if (name == nullptr) return false;
+    FindOwnedSubscription(name);
+    return MoveToParked(MOVE_TO_PARKED("id = $1"), id) > 0;
+}
+
+int64 ReplayDeadLetters(const char *subscription) {
+    return MoveToParked(MOVE_TO_PARKED("subscription_id = $1"),
+                        FindOwnedSubscription(subscription)->id);
+}
+
+int64 DiscardDeadLetters(const char *subscription, const TimestampTz *before) {
+    const int32 id = FindOwnedSubscription(subscription)->id;
+    // Not pg::Time(): it would take -infinity, which means none of them, for NULL, which means all.
+    const pg::Param until = {TIMESTAMPTZOID, TimestampTzGetDatum(before == nullptr ? 0 : *before),
+                             before == nullptr};
+    pg::Identity caller = pg::BecomeOwner();
+    pg::SpiBegin();
+    uint64 deleted = pg::SpiRun(
+        "DELETE FROM herald.dead_letter_store "
+        "WHERE subscription_id = $1 AND ($2 IS NULL OR died_at < $2)",
+        std::array{pg::Int4(id), until});
+    pg::SpiEnd();
+    pg::BecomeCaller(caller);
+    return static_cast<int64>(deleted);
+}
+
+}  // namespace herald

@@ -1,0 +1,210 @@
+// See failure_log.hpp.
+
+#include "pg/pg.hpp"
+
+#include "failure/failure_log.hpp"
+#include "pg/identity.hpp"
+#include "pg/saved_plan.hpp"
+
+extern "C" {
+#include "mb/pg_wchar.h"
+#include "utils/numeric.h"
+}
+
+namespace herald {
+
+namespace {
+
+constexpr int kMaxContext = 8192;  // bytes of the context kept: deep recursion makes it endless
+constexpr int kMaxTaskId = 1024;
+
+#define MESSAGE_COLUMNS \
+    "subscription_id, message_id, channel_id, published_at, published_by, key, headers, payload, attempts"
+
+pg::SavedPlan insert_failure = {
+    "INSERT INTO herald.failure_store (subscription_id, subscription, channel, run_as, message_id, "
+    "task_id, attempt, error_code, message, detail, hint, context, handler, started_at, failed_at, "
+    "next_attempt_at) "
+    "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)"};
+pg::SavedPlan upsert_parked = {
+    "INSERT INTO herald.parked_store (" MESSAGE_COLUMNS ", next_attempt_at) "
+    "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) "
+    "ON CONFLICT (subscription_id, message_id) DO UPDATE "
+    "SET attempts = excluded.attempts, next_attempt_at = excluded.next_attempt_at"};
+pg::SavedPlan delete_parked = {
+    "DELETE FROM herald.parked_store WHERE subscription_id = $1 AND message_id = $2"};
+pg::SavedPlan insert_dead = {
+    "INSERT INTO herald.dead_letter_store (" MESSAGE_COLUMNS ", error_code, message, died_at) "
+    "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)"};
+pg::SavedPlan select_parked = {
+    "SELECT channel_id, published_at, published_by, key, headers, payload, attempts, next_attempt_at "
+    "FROM herald.parked_store WHERE subscription_id = $1 AND message_id = $2"};
+
+pg::Param OptionalText(const text *value) {
+    return pg::TextDatum(PointerGetDatum(value), value == nullptr);
+}
+
+pg::Param OptionalJsonb(const Jsonb *value) {
+    return pg::Jsonb(PointerGetDatum(value), value == nullptr);
+}
+
+// The first `limit` bytes at most, ending at a character.
+const char *Clip(const char *value, int limit) {
+    if (value == nullptr) return nullptr;
+    const int length = static_cast<int>(std::strlen(value));
+    if (length <= limit) return value;
+    return pnstrdup(value, static_cast<Size>(pg_mbcliplen(value, length, limit)));
+}
+
+bool RunDeleteParked(int32 subscription_id, int64 message_id) {
+    return pg::SpiRunSaved(delete_parked,
+                           std::array{pg::Int4(subscription_id), pg::Int8(message_id)}) > 0;
+}
+
+struct varlena *CopyField(uint64 row, int column, MemoryContext context) {
+    pg::Field field = pg::SpiField(row, column);
+    if (field.is_null) return nullptr;
+    MemoryContext previous = MemoryContextSwitchTo(context);
+    struct varlena *copy = PG_DETOAST_DATUM_COPY(field.value);
+    MemoryContextSwitchTo(previous);
+    return copy;
+}
+
+}  // namespace
+
+void RecordFailure(const FailureRecord &record) {
+    const char *message = record.message == nullptr ? "unknown error" : record.message;
+    pg::Identity caller = pg::BecomeOwner();
+    pg::SpiBegin();
+    pg::SpiRunSaved(
+        insert_failure,
+        std::array{pg::Int4(record.subscription_id), pg::Text(record.subscription),
+                   pg::Text(record.channel), pg::Text(record.run_as), pg::Int8(record.message_id),
+                   pg::Text(record.task_id), pg::Int4(record.attempt),
+                   pg::Text(unpack_sql_state(record.sqlstate)), pg::Text(message),
+                   pg::Text(record.detail), pg::Text(record.hint),
+                   pg::Text(Clip(record.context, kMaxContext)), pg::Text(record.handler),
+                   pg::Time(record.started_at), pg::Time(record.failed_at),
+                   pg::Time(record.next_attempt_at)});
+    pg::SpiEnd();
+    pg::BecomeCaller(caller);
+}
+
+void ParkTask(int32 subscription_id, const StoredMessage &message, int32 attempts,
+              TimestampTz next_attempt_at) {
+    pg::Identity caller = pg::BecomeOwner();
+    pg::SpiBegin();
+    pg::SpiRunSaved(upsert_parked,
+                    std::array{pg::Int4(subscription_id), pg::Int8(message.id),
+                               pg::Int4(message.channel_id), pg::Time(message.published_at),
+                               OptionalText(message.published_by), OptionalText(message.key),
+                               OptionalJsonb(message.headers), OptionalJsonb(message.payload),
+                               pg::Int4(attempts), pg::Time(next_attempt_at)});
+    pg::SpiEnd();
+    pg::BecomeCaller(caller);
+}
+
+bool DeleteParked(int32 subscription_id, int64 message_id) {
+    pg::Identity caller = pg::BecomeOwner();
+    pg::SpiBegin();
+    bool deleted = RunDeleteParked(subscription_id, message_id);
+    pg::SpiEnd();
+    pg::BecomeCaller(caller);
+    return deleted;
+}
+
+void BuryTask(int32 subscription_id, const StoredMessage &message, int32 attempts, int sqlstate,
+              const char *error_message, TimestampTz died_at) {
+    pg::Identity caller = pg::BecomeOwner();
+    pg::SpiBegin();
+    pg::SpiRunSaved(
+        insert_dead,
+        std::array{pg::Int4(subscription_id), pg::Int8(message.id), pg::Int4(message.channel_id),
+                   pg::Time(message.published_at), OptionalText(message.published_by),
+                   OptionalText(message.key), OptionalJsonb(message.headers),
+                   OptionalJsonb(message.payload), pg::Int4(attempts),
+                   pg::Text(unpack_sql_state(sqlstate)), pg::Text(error_message),
+                   pg::Time(died_at)});
+    RunDeleteParked(subscription_id, message.id);
+    pg::SpiEnd();
+    pg::BecomeCaller(caller);
+}
+
+bool ReadParked(int32 subscription_id, int64 message_id, StoredMessage *message, int32 *attempts,
+                TimestampTz *next_attempt_at) {
+    MemoryContext context = CurrentMemoryContext;
+    pg::Identity caller = pg::BecomeOwner();
+    pg::SpiBegin();
+    bool found = pg::SpiRunSaved(select_parked, std::array{pg::Int4(subscription_id),
+                                                           pg::Int8(message_id)}) > 0;
+    if (found) {
+        message->id = message_id;
+        message->channel_id = pg::SpiInt4(0, 1);
+        message->published_at = DatumGetTimestampTz(pg::SpiField(0, 2).value);
+        message->published_by = reinterpret_cast<text *>(CopyField(0, 3, context));
+        message->key = reinterpret_cast<text *>(CopyField(0, 4, context));
+        message->headers = reinterpret_cast<Jsonb *>(CopyField(0, 5, context));
+        message->payload = reinterpret_cast<Jsonb *>(CopyField(0, 6, context));
+        if (attempts != nullptr) *attempts = pg::SpiInt4(0, 7);
+        if (next_attempt_at != nullptr)
+            *next_attempt_at = DatumGetTimestampTz(pg::SpiField(0, 8).value);
+    }
+    pg::SpiEnd();
+    pg::BecomeCaller(caller);
+    return found;
+}
+
+char *TaskIdOf(const StoredMessage &message) {
+    constexpr std::string_view kMember = "task_id";
+    JsonbValue value;
+
+    value.type = jbvNull;
+    if (message.payload != nullptr && JB_ROOT_IS_OBJECT(message.payload))
+        getKeyJsonValueFromContainer(&message.payload->root, kMember.data(),
+                                     static_cast<int>(kMember.size()), &value);
+    // The same text as the operator ->> gives, which the views use.
+    switch (value.type) {
+        case jbvString:
+            return pnstrdup(value.val.string.val,
+                            static_cast<Size>(pg_mbcliplen(value.val.string.val,
+                                                           value.val.string.len, kMaxTaskId)));
+        case jbvNumeric:
+            return DatumGetCString(
+                DirectFunctionCall1(numeric_out, NumericGetDatum(value.val.numeric)));
+        case jbvBool:
+            return pstrdup(value.val.boolean ? "true" : "false");
+        case jbvBinary:
+            return const_cast<char *>(Clip(
+                JsonbToCString(nullptr, value.val.binary.data, value.val.binary.len), kMaxTaskId));
+        default:
+            return psprintf(INT64_FORMAT, message.id);
+    }
+}
+
+int64 PurgeFailures(int64 retention, int64 limit) {
+    pg::Identity caller = pg::BecomeOwner();
+    pg::SpiBegin();
+    uint64 deleted = pg::SpiRun(
+        "DELETE FROM herald.failure_store WHERE id IN ("
+        "SELECT id FROM herald.failure_store WHERE failed_at < $1 ORDER BY failed_at LIMIT $2)",
+        std::array{pg::Time(GetCurrentTimestamp() - retention), pg::Int8(limit)});
+    pg::SpiEnd();
+    pg::BecomeCaller(caller);
+    return static_cast<int64>(deleted);
+}
+
+int64 PurgeOrphans() {
+    pg::Identity caller = pg::BecomeOwner();
+    pg::SpiBegin();
+    uint64 deleted = pg::SpiRun(
+        "DELETE FROM herald.parked_store AS p WHERE NOT EXISTS ("
+        "SELECT FROM herald.subscription_store AS s WHERE s.id = p.subscription_id)");
+    deleted += pg::SpiRun(
+        "DELETE FROM herald.dead_letter_store AS d WHERE NOT EXISTS ("
+        "SELECT FROM herald.subscription_store AS s WHERE s.id = d.subscription_id)");
+    pg::SpiEnd();
+    pg::BecomeCaller(caller);
+    return static_cast<int64>(deleted);
+}
+
+}  // namespace herald

@@ -1,0 +1,127 @@
+// herald.subscribe, alter_subscription, unsubscribe, pause, resume and wait_idle.
+
+#include "pg/pg.hpp"
+
+#include "pg/guard.hpp"
+#include "pg/interval.hpp"
+#include "subscription/progress.hpp"
+#include "subscription/subscription_admin.hpp"
+
+using namespace herald;
+
+namespace {
+
+[[noreturn]] void ReportNull(const char *argument) {
+    ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+                    errmsg("%s must not be NULL", argument)));
+    pg_unreachable();
+}
+
+const char *TextArgument(FunctionCallInfo fcinfo, int argument) {
+    return PG_ARGISNULL(argument) ? nullptr : text_to_cstring(PG_GETARG_TEXT_PP(argument));
+}
+
+const char *RequiredText(FunctionCallInfo fcinfo, int argument, const char *name) {
+    if (PG_ARGISNULL(argument)) ReportNull(name);
+    return TextArgument(fcinfo, argument);
+}
+
+const Interval *IntervalArgument(FunctionCallInfo fcinfo, int argument) {
+    return PG_ARGISNULL(argument) ? nullptr : PG_GETARG_INTERVAL_P(argument);
+}
+
+std::optional<int32> Int4Argument(FunctionCallInfo fcinfo, int argument) {
+    if (PG_ARGISNULL(argument)) return std::nullopt;
+    return PG_GETARG_INT32(argument);
+}
+
+std::optional<double> Float8Argument(FunctionCallInfo fcinfo, int argument) {
+    if (PG_ARGISNULL(argument)) return std::nullopt;
+    return PG_GETARG_FLOAT8(argument);
+}
+
+std::optional<bool> BoolArgument(FunctionCallInfo fcinfo, int argument) {
+    if (PG_ARGISNULL(argument)) return std::nullopt;
+    return PG_GETARG_BOOL(argument);
+}
+
+// A time to wait, in microseconds.
+int64 WaitArgument(const Interval *interval, const char *name) {
+    const int64 wait = pg::IntervalMicroseconds(interval);
+    if (wait < 0)
+        ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+                        errmsg("%s must not be negative", name)));
+    return wait;
+}
+
+// Arguments 1 to 8: the same in subscribe and alter_subscription.
+SubscriptionOptions CommonOptions(FunctionCallInfo fcinfo) {
+    SubscriptionOptions options = {};
+    options.channel = TextArgument(fcinfo, 1);
+    options.handler = TextArgument(fcinfo, 2);
+    options.max_concurrency = Int4Argument(fcinfo, 3);
+    options.max_attempts = Int4Argument(fcinfo, 4);
+    options.retry_delay = IntervalArgument(fcinfo, 5);
+    options.retry_backoff = Float8Argument(fcinfo, 6);
+    options.max_retry_delay = IntervalArgument(fcinfo, 7);
+    options.timeout = IntervalArgument(fcinfo, 8);
+    return options;
+}
+
+}  // namespace
+
+HERALD_FUNCTION(subscribe) {
+    static const char *const kNames[] = {"subscription",    "channel",     "handler",
+                                         "max_concurrency", "max_attempts", "retry_delay",
+                                         "retry_backoff",   "max_retry_delay", "timeout",
+                                         "start_at",        "run_as",      "batch",
+                                         "if_not_exists"};
+    constexpr int kHandler = 2;
+    constexpr int kRunAs = 10;
+
+    if (PG_ARGISNULL(kHandler))
+        ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+                        errmsg("subscriptions without a handler are not available in this version"),
+                        errhint("Name a function that takes herald.task or jsonb by handler.")));
+    for (int i = 0; i < static_cast<int>(lengthof(kNames)); i++)
+        if (PG_ARGISNULL(i) && i != kRunAs) ReportNull(kNames[i]);
+
+    SubscriptionOptions options = CommonOptions(fcinfo);
+    options.start_at = TextArgument(fcinfo, 9);
+    options.run_as = TextArgument(fcinfo, kRunAs);
+    options.batch = BoolArgument(fcinfo, 11);
+    Subscribe(TextArgument(fcinfo, 0), options, PG_GETARG_BOOL(12));
+    PG_RETURN_VOID();
+}
+
+HERALD_FUNCTION(alter_subscription) {
+    SubscriptionOptions options = CommonOptions(fcinfo);
+    options.run_as = TextArgument(fcinfo, 9);
+    options.batch = BoolArgument(fcinfo, 10);
+    AlterSubscription(RequiredText(fcinfo, 0, "subscription"), options);
+    PG_RETURN_VOID();
+}
+
+HERALD_FUNCTION(unsubscribe) {
+    if (PG_ARGISNULL(1)) ReportNull("force");
+    Unsubscribe(RequiredText(fcinfo, 0, "subscription"), PG_GETARG_BOOL(1));
+    PG_RETURN_VOID();
+}
+
+HERALD_FUNCTION(pause) {
+    const char *name = RequiredText(fcinfo, 0, "subscription");
+    const Interval *wait = IntervalArgument(fcinfo, 1);
+    PG_RETURN_BOOL(PauseSubscription(name, wait == nullptr ? -1 : WaitArgument(wait, "wait")));
+}
+
+HERALD_FUNCTION(resume) {
+    ResumeSubscription(RequiredText(fcinfo, 0, "subscription"));
+    PG_RETURN_VOID();
+}
+
+HERALD_FUNCTION(wait_idle) {
+    const char *name = RequiredText(fcinfo, 0, "subscription");
+    const Interval *timeout = IntervalArgument(fcinfo, 1);
+    if (timeout == nullptr) ReportNull("timeout");
+    PG_RETURN_BOOL(WaitIdle(name, WaitArgument(timeout, "timeout")));
+}

@@ -1,0 +1,233 @@
+// See progress.hpp.
+//
+// A pause that waits can't wait for its own commit, so it stops the dispatcher by a counter in shared
+// memory, which is lowered when the transaction ends. Waiting looks at shared memory only; wait_idle
+// confirms by one look at the tables when shared memory says that nothing is left.
+
+#include "pg/pg.hpp"
+
+#include "outbox/outbox.hpp"
+#include "pg/extension.hpp"
+#include "pg/identity.hpp"
+#include "pg/spi.hpp"
+#include "stats/subscription_counters.hpp"
+#include "subscription/progress.hpp"
+#include "worker/slots.hpp"
+
+extern "C" {
+#include "catalog/pg_type.h"
+#include "storage/latch.h"
+#include "utils/snapmgr.h"
+#include "utils/wait_event.h"
+}
+
+namespace herald {
+
+namespace {
+
+constexpr long kStep = 20;                             // milliseconds between two looks
+constexpr int64 kSlowestCheck = USECS_PER_SEC;         // of the tables
+constexpr int kMaxRequests = 64;
+
+// The pause requests this transaction has raised. A subscription's entry may be given away meanwhile,
+// so it is looked up again to lower the request.
+int32 raised[kMaxRequests];
+int raised_count = 0;
+
+void LowerRequests() {
+    for (int i = 0; i < raised_count; i++) {
+        SubscriptionShared *shared = FindSubscriptionShared(MyDatabaseId, raised[i], false);
+        if (shared != nullptr && pg_atomic_read_u32(&shared->pause_requests) > 0)
+            pg_atomic_fetch_sub_u32(&shared->pause_requests, 1);
+    }
+    raised_count = 0;
+}
+
+void OnTransactionEnd(XactEvent event, void *) {
+    if (raised_count == 0) return;
+    switch (event) {
+        case XACT_EVENT_COMMIT:
+        case XACT_EVENT_PARALLEL_COMMIT:
+        case XACT_EVENT_ABORT:
+        case XACT_EVENT_PARALLEL_ABORT:
+        case XACT_EVENT_PREPARE: {
+            DatabaseShared *database = FindDatabase(MyDatabaseId);
+            // First the request to read the new state, so that there is no moment in between.
+            if (database != nullptr) RaiseFlag(database, kFlagReload);
+            LowerRequests();
+            if (database != nullptr) WakeConsumer(database, Consumer::kDispatcher);
+            break;
+        }
+        default:
+            break;
+    }
+}
+
+void Sleep(int64 microseconds) {
+    const long timeout = static_cast<long>(Min(microseconds / 1000 + 1, kStep));
+    (void)WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, timeout,
+                    PG_WAIT_EXTENSION);
+    ResetLatch(MyLatch);
+    CHECK_FOR_INTERRUPTS();
+}
+
+int64 Remaining(TimestampTz started, int64 timeout) {
+    return timeout - (GetCurrentTimestamp() - started);
+}
+
+void RaiseRequest(int32 subscription_id) {
+    SubscriptionShared *shared = FindSubscriptionShared(MyDatabaseId, subscription_id, true);
+    if (shared == nullptr || raised_count == kMaxRequests)
+        ereport(ERROR,
+                (errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
+                 errmsg("cannot wait for more subscriptions to pause"),
+                 errhint("Pause without waiting, and look at herald.workers for what still runs.")));
+    raised[raised_count++] = subscription_id;
+    pg_atomic_fetch_add_u32(&shared->pause_requests, 1);
+}
+
+// Unsettled entries of one log segment.
+#define UNSETTLED(segment)                                                                       \
+    "FROM herald.log_" segment " AS l WHERE l.channel_id = $2 AND NOT EXISTS ("                  \
+    "SELECT FROM (SELECT pg_catalog.unnest(t.message_ids) AS id FROM herald.settled_" segment    \
+    " AS t WHERE t.subscription_id = $1) AS d WHERE d.id = l.id)"
+
+// Whether anything is left, as everybody sees it now: also in a transaction with an older snapshot.
+bool HasOpenTasks(const Subscription &subscription) {
+    Oid types[] = {INT4OID, INT4OID};
+    Datum values[] = {Int32GetDatum(subscription.id), Int32GetDatum(subscription.channel_id)};
+
+    pg::Identity caller = pg::BecomeOwner();
+    pg::SpiBegin();
+    PushActiveSnapshot(GetLatestSnapshot());
+    int code = SPI_execute_with_args(
+        "SELECT EXISTS (SELECT FROM herald.subscription_store WHERE id = $1), "
+        "EXISTS (SELECT FROM herald.parked_store WHERE subscription_id = $1) "
+        "OR EXISTS (SELECT " UNSETTLED("0") ") OR EXISTS (SELECT " UNSETTLED("1") ") "
+        "OR EXISTS (SELECT " UNSETTLED("2") ")",
+        2, types, values, nullptr, true, 0);
+    if (code != SPI_OK_SELECT)
+        elog(ERROR, "could not count tasks: %s", SPI_result_code_string(code));
+    const bool exists = pg::SpiBool(0, 1);
+    const bool open = pg::SpiBool(0, 2);
+    PopActiveSnapshot();
+    pg::SpiEnd();
+    pg::BecomeCaller(caller);
+
+    if (!exists)
+        ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT),
+                        errmsg("subscription \"%s\" was removed meanwhile", subscription.name)));
+    return open;
+}
+
+bool GaugesAreZero(int32 subscription_id) {
+    SubscriptionShared *shared = FindSubscriptionShared(MyDatabaseId, subscription_id, false);
+    return shared == nullptr || (pg_atomic_read_u32(&shared->pending) == 0 &&
+                                 pg_atomic_read_u32(&shared->running) == 0 &&
+                                 pg_atomic_read_u32(&shared->retrying) == 0);
+}
+
+}  // namespace
+
+OpenTasks CountOpenTasks(const Subscription &subscription) {
+    OpenTasks open;
+    pg::Identity caller = pg::BecomeOwner();
+    pg::SpiBegin();
+    pg::SpiRun("SELECT (SELECT pg_catalog.count(*) " UNSETTLED("0") ")"
+               " + (SELECT pg_catalog.count(*) " UNSETTLED("1") ")"
+               " + (SELECT pg_catalog.count(*) " UNSETTLED("2") "), "
+               "(SELECT pg_catalog.count(*) FROM herald.parked_store WHERE subscription_id = $1), "
+               "(SELECT pg_catalog.count(*) FROM herald.dead_letter_store WHERE subscription_id = $1)",
+               std::array{pg::Int4(subscription.id), pg::Int4(subscription.channel_id)});
+    open.pending = pg::SpiInt8(0, 1);
+    open.parked = pg::SpiInt8(0, 2);
+    open.dead = pg::SpiInt8(0, 3);
+    pg::SpiEnd();
+    pg::BecomeCaller(caller);
+    return open;
+}
+
+int CountRunning(int32 subscription_id) {
+    int running = 0;
+    for (int i = 0; i < kMaxWorkerSlots; i++) {
+        const WorkerSlotShared *slot = WorkerSlot(i);
+        const SlotState state = StateOf(slot);
+        if ((state == SlotState::kAssigned || state == SlotState::kRunning) &&
+            slot->database == MyDatabaseId && slot->task.subscription == subscription_id)
+            running++;
+    }
+    return running;
+}
+
+bool PauseSubscription(const char *name, int64 wait) {
+    Subscription *subscription = FindOwnedSubscription(name);
+    DatabaseShared *database = ThisDatabase();
+
+    if (wait >= 0) {
+        const TimestampTz started = GetCurrentTimestamp();
+        RaiseRequest(subscription->id);
+        // The dispatcher clears the flag at the start of a turn. From then on it has seen the request,
+        // and what it dealt before stands in the slots.
+        RaiseFlag(database, kFlagReload);
+        WakeConsumer(database, Consumer::kDispatcher);
+        while (ConsumerRuns(database, Consumer::kDispatcher) &&
+               (pg_atomic_read_u32(&database->flags) & kFlagReload) != 0 &&
+               Remaining(started, wait) > 0)
+            Sleep(Remaining(started, wait));
+        while (CountRunning(subscription->id) > 0 && Remaining(started, wait) > 0)
+            Sleep(Remaining(started, wait));
+    }
+
+    // Only now: a running task may want to change the row, and would wait for this transaction.
+    pg::Identity caller = pg::BecomeOwner();
+    pg::SpiBegin();
+    pg::SpiRun("UPDATE herald.subscription_store SET state = 'paused', reason = NULL WHERE id = $1",
+               std::array{pg::Int4(subscription->id)});
+    pg::SpiEnd();
+    pg::InvalidateCatalogCaches();
+    pg::BecomeCaller(caller);
+    RaiseFlagAtCommit(kFlagReload);
+    return CountRunning(subscription->id) == 0;
+}
+
+void ResumeSubscription(const char *name) {
+    Subscription *subscription = FindOwnedSubscription(name);
+    pg::Identity caller = pg::BecomeOwner();
+    pg::SpiBegin();
+    pg::SpiRun("UPDATE herald.subscription_store SET state = 'active', reason = NULL WHERE id = $1",
+               std::array{pg::Int4(subscription->id)});
+    pg::SpiEnd();
+    pg::InvalidateCatalogCaches();
+    pg::BecomeCaller(caller);
+    RaiseFlagAtCommit(kFlagReload);
+}
+
+bool WaitIdle(const char *name, int64 timeout) {
+    Subscription *subscription = FindOwnedSubscription(name);
+    DatabaseShared *database = ThisDatabase();
+    const TimestampTz started = GetCurrentTimestamp();
+    TimestampTz next_check = started;
+    int64 pause = kStep * 1000;
+
+    for (;;) {
+        const bool last = Remaining(started, timeout) <= 0;
+        const bool gauges_are_zero = GaugesAreZero(subscription->id);
+        // Without a dispatcher the gauges are what the last one left.
+        const bool trusted = ConsumerRuns(database, Consumer::kDispatcher);
+        if (trusted && !gauges_are_zero && !last) {
+            pause = kStep * 1000;
+            next_check = 0;
+        } else if (last || GetCurrentTimestamp() >= next_check) {
+            if (!HasOpenTasks(*subscription)) return true;
+            // The dispatcher has not heard of the newest messages yet; or nobody will.
+            next_check = GetCurrentTimestamp() + pause;
+            pause = Min(pause * 2, kSlowestCheck);
+        }
+        if (last) return false;
+        Sleep(Remaining(started, timeout));
+    }
+}
+
+void InitProgress() { RegisterXactCallback(OnTransactionEnd, nullptr); }
+
+}  // namespace herald
