@@ -59,6 +59,18 @@ build_extension() {
         PG_CONFIG="$PG_CONFIG" "${@:2}"
 }
 
+# use_stage sets HERALD_STAGE: the install given from outside, else one made here.
+use_stage() {
+    [ -z "${HERALD_STAGE:-}" ] || return 0
+    say "building pg_herald for $("$PG_CONFIG" --version)"
+    if ! build_extension "$HERALD_BUILD/server-$major" install DESTDIR="$work/stage" \
+        > "$work/build.log" 2>&1; then
+        tail -n 60 "$work/build.log"
+        fail "the build failed"
+    fi
+    export HERALD_STAGE=$work/stage
+}
+
 # staged_settings STAGE: what postgresql.conf needs to find the extension installed there.
 staged_settings() {
     printf "shared_preload_libraries = 'pg_herald'\n"
@@ -68,4 +80,35 @@ staged_settings() {
     else
         printf "extension_destdir = '%s'\n" "$1"
     fi
+}
+
+# result FILES PASSED FAILED: how a test suite reports, to scripts/check or to who runs it alone.
+# A suite that has test files must have run tests.
+result() {
+    local failed=$3
+    [ "$1" = 0 ] || [ $(($2 + $3)) -gt 0 ] || failed=1
+    echo "$1 $2 $failed" > "${HERALD_RESULT:-/dev/null}"
+    say "$(basename "$0"): $2 passed, $failed failed"
+    [ "$failed" = 0 ]
+}
+
+# run_regress PROGRAM INPUTDIR TEST_FILE...: a run of pg_regress or of its isolation sister. What
+# didn't report success has failed, whatever the program says.
+run_regress() {
+    local out=$HERALD_BUILD/$(basename "$0") status=0 names passed
+    find_postgres
+    mapfile -t names < <(printf '%s\n' "${@:3}" | sed 's|.*/||; s|\.[^.]*$||')
+    rm -rf "$out"
+    mkdir -p "$out"
+    "$top/scripts/server" "$pgxs_dir/test/$1" --inputdir="$2" --outputdir="$out" \
+        --bindir="$bindir" --dbname=regression --load-extension=pg_herald "${names[@]}" \
+        > "$out/output" 2>&1 || status=$?
+    cat "$out/output"
+    # up to 15 "test name ... ok  12 ms", later "ok 1  - name  12 ms"
+    passed=$(grep -cE '^(test .* \.\.\. ok|ok [0-9]+ )' "$out/output" || :)
+    [ ! -s "$out/regression.diffs" ] || head -n 400 "$out/regression.diffs"
+    if [ "$passed" = ${#names[@]} ] && [ "$status" != 0 ]; then
+        passed=$((passed - 1))
+    fi
+    result ${#names[@]} "$passed" $((${#names[@]} - passed))
 }
