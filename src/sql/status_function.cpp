@@ -1,0 +1,247 @@
+// herald.status(): one row per check, in the order in which to look for the reason why nothing runs.
+// Each check says what it found, and where that is not as it should be, what to do.
+
+#include "pg/pg.hpp"
+
+#include "outbox/outbox.hpp"
+#include "pg/guard.hpp"
+#include "pg/identity.hpp"
+#include "pg/spi.hpp"
+#include "settings.hpp"
+#include "sql/look.hpp"
+#include "stats/subscription_counters.hpp"
+#include "worker/role_check.hpp"
+#include "worker/selection.hpp"
+#include "worker/slots.hpp"
+
+extern "C" {
+#include "access/xlog.h"
+#include "commands/dbcommands.h"
+#include "funcapi.h"
+#include "lib/stringinfo.h"
+}
+
+namespace herald {
+
+namespace {
+
+constexpr int64 kOldAge = USECS_PER_HOUR;  // of a task that should have run
+
+void Report(FunctionCallInfo fcinfo, const char *name, bool ok, const char *value,
+            const char *hint) {
+    ReturnSetInfo *result = reinterpret_cast<ReturnSetInfo *>(fcinfo->resultinfo);
+    const bool has_hint = !ok && hint != nullptr;
+    Datum values[4] = {CStringGetTextDatum(name), BoolGetDatum(ok), CStringGetTextDatum(value),
+                       has_hint ? CStringGetTextDatum(hint) : static_cast<Datum>(0)};
+    bool nulls[4] = {false, false, false, !has_hint};
+    tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
+}
+
+const char *OnOff(bool value) { return value ? "on" : "off"; }
+
+char *ExtensionVersion() {
+    char *version = nullptr;
+    MemoryContext context = CurrentMemoryContext;
+    pg::Identity caller = pg::BecomeOwner();
+    pg::SpiBegin();
+    if (pg::SpiRun("SELECT extversion FROM pg_catalog.pg_extension WHERE extname = 'pg_herald'") > 0)
+        version = MemoryContextStrdup(context, pg::SpiText(0, 1));
+    pg::SpiEnd();
+    pg::BecomeCaller(caller);
+    return version == nullptr ? pstrdup("none") : version;
+}
+
+void ReportServer(FunctionCallInfo fcinfo) {
+    const bool preloaded = process_shared_preload_libraries_done;
+    Report(fcinfo, "preloaded", preloaded, preloaded ? "yes" : "no",
+           "Add pg_herald to shared_preload_libraries and restart the server.");
+    Report(fcinfo, "enabled", settings::enabled, OnOff(settings::enabled),
+           "Turn on herald.enabled and reload the configuration.");
+    const bool selected = DatabaseSelected(get_database_name(MyDatabaseId));
+    Report(fcinfo, "database", selected, selected ? "selected" : "not selected",
+           "Add this database to herald.databases, or empty that setting.");
+    const bool standby = RecoveryInProgress();
+    Report(fcinfo, "recovery", !standby, standby ? "standby" : "primary",
+           "Handlers run on the primary server only.");
+    const char *extension = ExtensionVersion();
+    const bool same = std::strcmp(extension, PG_HERALD_VERSION) == 0;
+    Report(fcinfo, "version", same, psprintf("library %s, extension %s", PG_HERALD_VERSION, extension),
+           "Run ALTER EXTENSION pg_herald UPDATE; where the library is the older one, restart the "
+           "server.");
+}
+
+const char *NameOfProblem(StartProblem problem) {
+    switch (problem) {
+        case StartProblem::kNone:
+            return "none";
+        case StartProblem::kNoWorkerProcess:
+            return "no free worker process";
+        case StartProblem::kNoSlot:
+            return "no free worker slot";
+        case StartProblem::kFailed:
+            return "workers fail to start";
+    }
+    return "unknown";
+}
+
+const char *HintForProblem(StartProblem problem) {
+    switch (problem) {
+        case StartProblem::kNoWorkerProcess:
+            return "Raise max_worker_processes and restart the server.";
+        case StartProblem::kNoSlot:
+            return "Raise herald.max_workers and reload the configuration.";
+        default:
+            return "The server log tells why.";
+    }
+}
+
+void ReportConsumer(FunctionCallInfo fcinfo, const char *name, DatabaseShared *database,
+                    Consumer consumer) {
+    const uint32 pid =
+        database == nullptr
+            ? 0
+            : pg_atomic_read_u32(&database->consumer_pids[static_cast<int>(consumer)]);
+    Report(fcinfo, name, pid != 0, pid == 0 ? "not running" : psprintf("pid %u", pid),
+           "It runs where the checks above are ok; else raise max_worker_processes, and look at the "
+           "server log.");
+}
+
+void ReportProcesses(FunctionCallInfo fcinfo) {
+    DatabaseShared *database = FindDatabase(MyDatabaseId);
+    const int launcher = LauncherPid();
+    Report(fcinfo, "launcher", launcher != 0,
+           launcher == 0 ? "not running" : psprintf("pid %d", launcher),
+           "It runs on a primary server; else look at the server log.");
+    ReportConsumer(fcinfo, "dispatcher", database, Consumer::kDispatcher);
+    ReportConsumer(fcinfo, "announcer", database, Consumer::kAnnouncer);
+
+    const uint32 starved = database == nullptr ? 0 : pg_atomic_read_u32(&database->starved);
+    Report(fcinfo, "workers", starved == 0,
+           psprintf("%d of %d in use, %u tasks find none", WorkerSlotsInUse(), settings::max_workers,
+                    starved),
+           "Raise herald.max_workers where this lasts.");
+    const StartProblem problem =
+        database == nullptr ? StartProblem::kNone
+                            : static_cast<StartProblem>(pg_atomic_read_u32(&database->start_problem));
+    Report(fcinfo, "worker_start", problem == StartProblem::kNone,
+           psprintf("%s (max_worker_processes is %d)", NameOfProblem(problem), max_worker_processes),
+           HintForProblem(problem));
+    const double usage = OutboxUsage();
+    Report(fcinfo, "outbox", usage < 0.8, psprintf("%d %% in use", static_cast<int>(usage * 100)),
+           "Raise herald.outbox_size, unless a consumer that is not running is the reason.");
+}
+
+// A list of subscriptions that share a fault.
+struct Listed {
+    StringInfoData text;
+    int count;
+};
+
+void InitListed(Listed *listed) {
+    initStringInfo(&listed->text);
+    listed->count = 0;
+}
+
+void AddListed(Listed *listed, const Subscription &subscription, const char *detail) {
+    if (listed->count++ > 0) appendStringInfoString(&listed->text, "; ");
+    appendStringInfo(&listed->text, "\"%s\"", subscription.name);
+    if (detail != nullptr) appendStringInfo(&listed->text, ": %s", detail);
+}
+
+void ReportListed(FunctionCallInfo fcinfo, const char *name, const Listed &listed,
+                  const char *hint) {
+    Report(fcinfo, name, listed.count == 0, listed.count == 0 ? "none" : listed.text.data, hint);
+}
+
+const char *HandlerFault(const Subscription &subscription) {
+    Oid function = ResolveHandler(subscription.handler, nullptr);
+    if (!OidIsValid(function)) return psprintf("%s does not exist", subscription.handler);
+    if (OidIsValid(subscription.role) && !MayExecuteHandler(function, subscription.role))
+        return psprintf("role \"%s\" may not execute %s", subscription.run_as,
+                        subscription.handler);
+    return nullptr;
+}
+
+int64 CountDeadLetters(const int32 *subscriptions, int count) {
+    if (count == 0) return 0;
+    int64 *ids = static_cast<int64 *>(palloc(sizeof(int64) * count));
+    for (int i = 0; i < count; i++) ids[i] = subscriptions[i];
+    pg::Identity caller = pg::BecomeOwner();
+    pg::SpiBegin();
+    pg::SpiRun("SELECT pg_catalog.count(*) FROM herald.dead_letter_store "
+               "WHERE subscription_id = ANY ($1::integer[])",
+               std::array{pg::Int8Array(ids, count)});
+    const int64 dead = pg::SpiInt8(0, 1);
+    pg::SpiEnd();
+    pg::BecomeCaller(caller);
+    return dead;
+}
+
+// Only of subscriptions the caller may see.
+void ReportSubscriptions(FunctionCallInfo fcinfo) {
+    int count;
+    int visible = 0;
+    TimestampTz oldest = 0;
+    Listed inert, paused, held, roles, handlers;
+    Subscription *subscriptions = LoadSubscriptions(CurrentMemoryContext, &count);
+    int32 *ids = static_cast<int32 *>(palloc(sizeof(int32) * Max(count, 1)));
+
+    InitListed(&inert);
+    InitListed(&paused);
+    InitListed(&held);
+    InitListed(&roles);
+    InitListed(&handlers);
+    for (int i = 0; i < count; i++) {
+        const Subscription &subscription = subscriptions[i];
+        if (!MaySeeSubscription(subscription)) continue;
+        ids[visible++] = subscription.id;
+        if (subscription.inert) AddListed(&inert, subscription, nullptr);
+        if (subscription.state == SubscriptionState::kPaused)
+            AddListed(&paused, subscription, subscription.reason);
+        if (subscription.state == SubscriptionState::kHeld)
+            AddListed(&held, subscription, subscription.reason);
+        int sqlstate;
+        const char *fault = RoleProblem(subscription.role, subscription.run_as, &sqlstate);
+        if (fault != nullptr) AddListed(&roles, subscription, fault);
+        fault = HandlerFault(subscription);
+        if (fault != nullptr) AddListed(&handlers, subscription, fault);
+        SubscriptionShared *shared = FindSubscriptionShared(MyDatabaseId, subscription.id, false);
+        const TimestampTz published =
+            shared == nullptr
+                ? 0
+                : static_cast<TimestampTz>(pg_atomic_read_u64(&shared->oldest_published_at));
+        if (published != 0 && (oldest == 0 || published < oldest)) oldest = published;
+    }
+
+    ReportListed(fcinfo, "inert_subscriptions", inert,
+                 "They were restored from another server or database: call herald.activate() if they "
+                 "are to run here.");
+    ReportListed(fcinfo, "paused_subscriptions", paused, "Call herald.resume(subscription).");
+    ReportListed(fcinfo, "held_subscriptions", held,
+                 "Remove the cause and call herald.resume(subscription).");
+    ReportListed(fcinfo, "roles", roles,
+                 "Repair the role, or choose another one by herald.alter_subscription(run_as => ...).");
+    ReportListed(fcinfo, "handlers", handlers,
+                 "Create the function, grant EXECUTE on it and USAGE on its schema, or choose another "
+                 "one by herald.alter_subscription(handler => ...).");
+    const int64 dead = CountDeadLetters(ids, visible);
+    Report(fcinfo, "dead_letters", dead == 0, psprintf(INT64_FORMAT, dead),
+           "Look at herald.dead_letters, then call herald.replay() or herald.discard_dead_letters().");
+    const int64 age = oldest == 0 ? 0 : Max(GetCurrentTimestamp() - oldest, 0);
+    Report(fcinfo, "oldest_pending", age < kOldAge,
+           oldest == 0 ? "none"
+                       : psprintf("%lld s old", static_cast<long long>(age / USECS_PER_SEC)),
+           "herald.tasks tells what the oldest tasks wait for.");
+}
+
+}  // namespace
+
+}  // namespace herald
+
+HERALD_FUNCTION(status) {
+    InitMaterializedSRF(fcinfo, 0);
+    herald::ReportServer(fcinfo);
+    herald::ReportProcesses(fcinfo);
+    herald::ReportSubscriptions(fcinfo);
+    return static_cast<Datum>(0);
+}
