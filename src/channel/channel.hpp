@@ -35,12 +35,15 @@ struct Channel {
     Oid owner;                // InvalidOid: undeclared, or the role is gone
     uint8 privileges;         // of the role `role`, a set of ChannelPrivilege; owners have all
     Oid role;                 // whose privileges these are
-    int counters;             // slot of channel_counters.hpp
+    mutable int counters;     // slot of channel_counters.hpp, or -1: use CountersOf
 };
 
 inline bool MayPublish(const Channel &channel) {
     return (channel.privileges & kPrivilegePublish) != 0;
 }
+
+// The slot in which to count for the channel, taken when it is first needed. Never an error.
+int CountersOf(const Channel &channel);
 
 // Refuses what is no channel name with 22004 (NULL pointer) or 22023, else does nothing.
 void CheckChannelName(const char *name, std::size_t length);
@@ -55,6 +58,9 @@ inline const Channel &LookUpChannel(const char *name) {
 // The declared channel of that id, for the current role; NULL where it was dropped.
 const Channel *LookUpChannelById(int32 id);
 
+// 42704 with a hint.
+[[noreturn]] void ReportUndeclared(const char *name);
+
 // The privileges that `role` has on a declared channel: through ownership, membership, or PUBLIC.
 // Superusers have all.
 uint8 PrivilegesOf(int32 channel_id, Oid owner, Oid role);
@@ -66,6 +72,7 @@ void RequireChannelOwner(const Channel &channel);
 uint8 PrivilegeOfName(const char *name);
 const char *NameOfPrivilege(ChannelPrivilege privilege);
 const char *NameOfAnnounce(AnnounceMode mode);
+AnnounceMode AnnounceOfName(const char *name);  // 22023 for what is none
 
 // Registers the cache's callbacks; once per process, from _PG_init.
 void InitChannelCache();

@@ -1,0 +1,280 @@
+// See channel_admin.hpp. Rows are locked in the order channel, then what hangs on it, so that concurrent
+// changes of one channel wait for each other and then find a clean state: an error names the channel,
+// never a constraint of ours.
+
+#include "channel/channel_admin.hpp"
+
+#include "channel/channel_grants.hpp"
+#include "outbox/outbox.hpp"
+#include "pg/extension.hpp"
+#include "pg/identity.hpp"
+#include "pg/roles.hpp"
+#include "pg/spi.hpp"
+#include "stats/channel_counters.hpp"
+
+namespace herald {
+
+namespace {
+
+// A channel's row, locked, with what alter and drop need. Strings live in the caller's context.
+struct LockedChannel {
+    Channel channel;
+    char *owner;
+};
+
+void RequireCreate(const char *name) {
+    if (pg::HasDatabasePrivilege(MyDatabaseId, GetUserId(), ACL_CREATE)) return;
+    ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+                    errmsg("permission denied to declare channel \"%s\"", name),
+                    errhint("Declaring a channel needs the CREATE privilege on the database.")));
+}
+
+void CheckOptions(const char *name, bool durable, bool accept_notify, AnnounceMode announce,
+                  int32 max_payload_bytes) {
+    if (accept_notify && !durable)
+        ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+                        errmsg("channel \"%s\" cannot accept notifications: it is not durable", name),
+                        errhint("accept_notify stores what NOTIFY sends; it needs durable => true.")));
+    if (announce == AnnounceMode::kPointer && !durable)
+        ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+                        errmsg("channel \"%s\" cannot announce pointers: it is not durable", name),
+                        errdetail("A pointer names a stored message."),
+                        errhint("Use announce => 'payload', which every LISTENer can read, or "
+                                "durable => true.")));
+    if (max_payload_bytes < 0)
+        ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+                        errmsg("max_payload_bytes must not be negative")));
+}
+
+// The id of the new row, or 0 where the name is taken. Waits for a concurrent declaration.
+int32 InsertChannel(const char *name, const Channel &channel, const char *description) {
+    char *owner = GetUserNameFromId(GetUserId(), false);
+    pg::Identity caller = pg::BecomeOwner();
+    pg::SpiBegin();
+    bool unlimited = channel.max_payload_bytes == 0;
+    pg::Param limit = pg::Int4(channel.max_payload_bytes);
+    limit.is_null = unlimited;
+    uint64 rows = pg::SpiRun(
+        "INSERT INTO herald.channel_store (channel, owner, durable, announce, accept_notify, "
+        "max_payload_bytes, description) VALUES ($1, $2, $3, $4, $5, $6, $7) "
+        "ON CONFLICT (channel) DO NOTHING RETURNING id",
+        std::array{pg::Text(name), pg::Text(owner), pg::Bool(channel.durable),
+                   pg::Text(NameOfAnnounce(channel.announce)), pg::Bool(channel.accept_notify), limit,
+                   pg::Text(description)});
+    int32 id = rows == 0 ? 0 : pg::SpiInt4(0, 1);
+    pg::SpiEnd();
+    pg::BecomeCaller(caller);
+    return id;
+}
+
+// Locks the row until the end of the transaction. False: there is no such channel.
+bool LockChannel(const char *name, LockedChannel *locked) {
+    pg::Identity caller = pg::BecomeOwner();
+    MemoryContext context = CurrentMemoryContext;
+    pg::SpiBegin();
+    uint64 rows = pg::SpiRun(
+        "SELECT id, owner, durable, announce, accept_notify, max_payload_bytes "
+        "FROM herald.channel_store WHERE channel = $1 FOR UPDATE",
+        std::array{pg::Text(name)});
+    if (rows > 0) {
+        Channel channel{};
+        strlcpy(channel.name, name, sizeof(channel.name));
+        channel.declared = true;
+        channel.id = pg::SpiInt4(0, 1);
+        channel.durable = pg::SpiBool(0, 3);
+        channel.announce = AnnounceOfName(pg::SpiText(0, 4));
+        channel.accept_notify = pg::SpiBool(0, 5);
+        channel.max_payload_bytes = pg::SpiInt4(0, 6);
+        char *owner = pg::SpiText(0, 2);
+        channel.owner = pg::RoleByName(owner);
+        locked->channel = channel;
+        locked->owner = MemoryContextStrdup(context, owner);
+    }
+    pg::SpiEnd();
+    pg::BecomeCaller(caller);
+    return rows > 0;
+}
+
+// What would be lost with a channel, or with its durability.
+struct Dependents {
+    int64 subscriptions;
+    int64 parked;
+    int64 dead;
+    int64 unsettled;  // messages of the log that some subscription has not settled
+};
+
+Dependents CountDependents(int32 channel_id) {
+    Dependents found;
+    pg::Identity caller = pg::BecomeOwner();
+    pg::SpiBegin();
+    pg::SpiRun(
+        "WITH subscriptions AS MATERIALIZED ("
+        "  SELECT id FROM herald.subscription_store WHERE channel_id = $1), "
+        "messages AS ("
+        "  SELECT id FROM herald.log_0 WHERE channel_id = $1 UNION ALL "
+        "  SELECT id FROM herald.log_1 WHERE channel_id = $1 UNION ALL "
+        "  SELECT id FROM herald.log_2 WHERE channel_id = $1), "
+        "settled AS ("
+        "  SELECT subscription_id, pg_catalog.unnest(message_ids) AS id FROM herald.settled_0 UNION ALL "
+        "  SELECT subscription_id, pg_catalog.unnest(message_ids) FROM herald.settled_1 UNION ALL "
+        "  SELECT subscription_id, pg_catalog.unnest(message_ids) FROM herald.settled_2) "
+        "SELECT (SELECT count(*) FROM subscriptions), "
+        "       (SELECT count(*) FROM herald.parked_store WHERE channel_id = $1), "
+        "       (SELECT count(*) FROM herald.dead_letter_store WHERE channel_id = $1), "
+        "       (SELECT count(DISTINCT m.id) FROM messages AS m, subscriptions AS s "
+        "         WHERE NOT EXISTS ("
+        "               SELECT FROM settled AS d WHERE d.subscription_id = s.id AND d.id = m.id))",
+        std::array{pg::Int4(channel_id)});
+    found.subscriptions = pg::SpiInt8(0, 1);
+    found.parked = pg::SpiInt8(0, 2);
+    found.dead = pg::SpiInt8(0, 3);
+    found.unsettled = pg::SpiInt8(0, 4);
+    pg::SpiEnd();
+    pg::BecomeCaller(caller);
+    return found;
+}
+
+void RequireNoDependents(const Channel &channel, const char *action, const char *hint) {
+    Dependents found = CountDependents(channel.id);
+    if (found.subscriptions == 0 && found.parked == 0 && found.dead == 0) return;
+    ereport(ERROR,
+            (errcode(ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST),
+             errmsg("cannot %s channel \"%s\" because it is in use", action, channel.name),
+             errdetail("Subscriptions: " INT64_FORMAT ", unsettled messages: " INT64_FORMAT
+                       ", parked tasks: " INT64_FORMAT ", dead letters: " INT64_FORMAT ".",
+                       found.subscriptions, found.unsettled, found.parked, found.dead),
+             errhint("%s", hint)));
+}
+
+void RequireNewOwner(const char *name, const char *owner) {
+    Oid role = pg::RoleByName(owner);
+    if (!OidIsValid(role))
+        ereport(ERROR,
+                (errcode(ERRCODE_UNDEFINED_OBJECT), errmsg("role \"%s\" does not exist", owner)));
+    if (superuser()) return;
+    if (!pg::CanBecome(GetUserId(), role))
+        ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+                        errmsg("must be a member of role \"%s\" to give it channel \"%s\"", owner,
+                               name)));
+    if (!pg::HasDatabasePrivilege(MyDatabaseId, role, ACL_CREATE))
+        ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+                        errmsg("role \"%s\" may not own channels", owner),
+                        errhint("The owner of a channel needs the CREATE privilege on the database.")));
+}
+
+}  // namespace
+
+void NoteChannelChange() {
+    pg::InvalidateCatalogCaches();
+    // This transaction's own cache hears of it with the next command, also where none would count as
+    // one: publish() right after create_channel() must see the channel.
+    (void)GetCurrentCommandId(true);
+    CommandCounterIncrement();
+    RaiseFlagAtCommit(kFlagReload | kFlagReloadAnnouncer);
+}
+
+void CreateChannel(const char *name, const ChannelOptions &options, bool if_not_exists) {
+    Channel channel{};
+    channel.durable = options.durable.value_or(true);
+    channel.accept_notify = options.accept_notify.value_or(false);
+    channel.announce = options.announce.value_or(channel.durable ? AnnounceMode::kPointer
+                                                                 : AnnounceMode::kPayload);
+    channel.max_payload_bytes = options.max_payload_bytes.value_or(0);
+
+    RequireCreate(name);
+    CheckOptions(name, channel.durable, channel.accept_notify, channel.announce,
+                 channel.max_payload_bytes);
+    if (InsertChannel(name, channel, options.description) == 0) {
+        ereport(if_not_exists ? NOTICE : ERROR,
+                (errcode(ERRCODE_DUPLICATE_OBJECT),
+                 if_not_exists ? errmsg("channel \"%s\" is already declared, skipping", name)
+                               : errmsg("channel \"%s\" is already declared", name)));
+        return;
+    }
+    NoteChannelChange();
+}
+
+void AlterChannel(const char *name, const ChannelOptions &options) {
+    LockedChannel locked;
+    if (!LockChannel(name, &locked)) ReportUndeclared(name);
+    Channel &channel = locked.channel;
+    RequireChannelOwner(channel);
+    if (options.owner != nullptr) RequireNewOwner(name, options.owner);
+
+    bool durable = options.durable.value_or(channel.durable);
+    bool accept_notify = options.accept_notify.value_or(channel.accept_notify);
+    AnnounceMode announce = options.announce.value_or(channel.announce);
+    int32 limit = options.max_payload_bytes.value_or(channel.max_payload_bytes);
+    CheckOptions(name, durable, accept_notify, announce, limit);
+    if (channel.durable && !durable)
+        RequireNoDependents(channel, "make ephemeral",
+                            "Unsubscribe first: what is not stored cannot be delivered.");
+
+    pg::Param limit_param = pg::Int4(limit);
+    limit_param.is_null = limit == 0;
+    pg::Identity caller = pg::BecomeOwner();
+    pg::SpiBegin();
+    pg::SpiRun(
+        "UPDATE herald.channel_store SET owner = $2, durable = $3, announce = $4, accept_notify = $5, "
+        "max_payload_bytes = $6, description = COALESCE($7, description) WHERE id = $1",
+        std::array{pg::Int4(channel.id),
+                   pg::Text(options.owner != nullptr ? options.owner : locked.owner),
+                   pg::Bool(durable), pg::Text(NameOfAnnounce(announce)), pg::Bool(accept_notify),
+                   limit_param, pg::Text(options.description)});
+    pg::SpiEnd();
+    pg::BecomeCaller(caller);
+    NoteChannelChange();
+}
+
+void DropChannel(const char *name, bool if_exists, bool force) {
+    LockedChannel locked;
+    if (!LockChannel(name, &locked)) {
+        if (!if_exists) ReportUndeclared(name);
+        ereport(NOTICE, (errmsg("channel \"%s\" is not declared, skipping", name)));
+        return;
+    }
+    const Channel &channel = locked.channel;
+    RequireChannelOwner(channel);
+    if (!force)
+        RequireNoDependents(channel, "drop",
+                            "Unsubscribe first, or drop all of it with force => true.");
+
+    pg::Identity caller = pg::BecomeOwner();
+    pg::SpiBegin();
+    std::array id{pg::Int4(channel.id)};
+    pg::SpiRun("DELETE FROM herald.parked_store WHERE channel_id = $1", id);
+    pg::SpiRun("DELETE FROM herald.dead_letter_store WHERE channel_id = $1", id);
+    pg::SpiRun("DELETE FROM herald.subscription_store WHERE channel_id = $1", id);
+    pg::SpiRun("DELETE FROM herald.channel_store WHERE id = $1", id);
+    pg::SpiEnd();
+    pg::BecomeCaller(caller);
+    RemoveChannelCountersAtCommit(MyDatabaseId, name);
+    NoteChannelChange();
+}
+
+int32 DeclareForSubscription(const char *name) {
+    Channel channel{};
+    channel.durable = true;
+    // As before: LISTENers of the undeclared channel got payloads.
+    channel.announce = AnnounceMode::kPayload;
+
+    RequireCreate(name);
+    int32 id = InsertChannel(name, channel, nullptr);
+    if (id == 0) {
+        // Someone was faster: the channel is theirs, and so is the right to subscribe.
+        LockedChannel locked;
+        if (!LockChannel(name, &locked)) ReportUndeclared(name);
+        const Channel &other = locked.channel;
+        if (!other.durable ||
+            (PrivilegesOf(other.id, other.owner, GetUserId()) & kPrivilegeSubscribe) == 0)
+            ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+                            errmsg("permission denied to subscribe to channel \"%s\"", name),
+                            errdetail("It was declared by another session at the same time.")));
+        return other.id;
+    }
+    AddGrant(id, "public", kPrivilegePublish);
+    NoteChannelChange();
+    return id;
+}
+
+}  // namespace herald
