@@ -51,6 +51,16 @@ make_work_dir() {
     [ "$(id -u)" != 0 ] || chown "$server_user" "$work"
 }
 
+# Processes that are just ending may still write there.
+remove_work_dir() {
+    local attempt
+    for attempt in {1..25}; do
+        ! rm -rf "$work" 2>/dev/null || return 0
+        sleep 0.2
+    done
+    echo "pg_herald: can't remove $work" >&2
+}
+
 # build_extension DIR [MAKE_ARGUMENT]...: an out-of-tree build, so that it doesn't disturb, and
 # isn't disturbed by, the objects of a plain make.
 build_extension() {
