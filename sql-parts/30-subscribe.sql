@@ -142,7 +142,8 @@ SELECT d.id, s.subscription, c.channel, d.message_id,
                   FROM herald.subscription_store AS v
                   JOIN herald.channel_store AS w ON w.id = v.channel_id
                   JOIN pg_catalog.pg_roles AS r ON r.rolname::text IN (v.owner, v.run_as, w.owner)
-                 WHERE pg_catalog.pg_has_role(r.oid, 'USAGE'));
+                 WHERE pg_catalog.pg_has_role(r.oid, 'USAGE'))
+    OR EXISTS (SELECT FROM pg_catalog.pg_roles AS u WHERE u.rolname = CURRENT_USER AND u.rolsuper);
 COMMENT ON VIEW herald.dead_letters IS
     'Tasks whose last attempt failed: replay them by herald.replay, or discard them.';
 
@@ -156,7 +157,8 @@ SELECT f.subscription, f.channel, f.message_id, f.task_id, f.attempt, f.error_co
                                FROM herald.subscription_store AS v
                                JOIN herald.channel_store AS w ON w.id = v.channel_id
                                JOIN pg_catalog.pg_roles AS r ON r.rolname::text IN (v.owner, w.owner)
-                              WHERE pg_catalog.pg_has_role(r.oid, 'USAGE'));
+                              WHERE pg_catalog.pg_has_role(r.oid, 'USAGE'))
+    OR EXISTS (SELECT FROM pg_catalog.pg_roles AS u WHERE u.rolname = CURRENT_USER AND u.rolsuper);
 COMMENT ON VIEW herald.failure_log IS
     'One row per failed attempt; next_attempt_at NULL: given up.';
 
