@@ -33,6 +33,7 @@ constexpr int kMaxRequests = 64;
 // so it is looked up again to lower the request.
 int32 raised[kMaxRequests];
 int raised_count = 0;
+bool callback_registered = false;
 
 void LowerRequests() {
     for (int i = 0; i < raised_count; i++) {
@@ -82,6 +83,8 @@ void RaiseRequest(int32 subscription_id) {
                 (errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
                  errmsg("cannot wait for more subscriptions to pause"),
                  errhint("Pause without waiting, and look at herald.workers for what still runs.")));
+    if (!callback_registered) RegisterXactCallback(OnTransactionEnd, nullptr);
+    callback_registered = true;
     raised[raised_count++] = subscription_id;
     pg_atomic_fetch_add_u32(&shared->pause_requests, 1);
 }
@@ -227,7 +230,5 @@ bool WaitIdle(const char *name, int64 timeout) {
         Sleep(Remaining(started, timeout));
     }
 }
-
-void InitProgress() { RegisterXactCallback(OnTransactionEnd, nullptr); }
 
 }  // namespace herald

@@ -30,7 +30,4 @@ void ResumeSubscription(const char *name);
 // Waits until the subscription has nothing left to do, at most `timeout` microseconds. True: nothing is.
 bool WaitIdle(const char *name, int64 timeout);
 
-// Once per process, from _PG_init: a pause's transaction may end in many ways.
-void InitProgress();
-
 }  // namespace herald
