@@ -68,8 +68,9 @@ uint8 PrivilegesOf(int32 channel_id, Oid owner, Oid role);
 // 42501 with a hint where the current role is neither a member of the owner nor a superuser.
 void RequireChannelOwner(const Channel &channel);
 
-// "publish" and so on; 0 for what is no privilege.
+// "publish" and so on; 0 for what is no privilege, or 22023.
 uint8 PrivilegeOfName(const char *name);
+uint8 RequirePrivilege(const char *name);
 const char *NameOfPrivilege(ChannelPrivilege privilege);
 const char *NameOfAnnounce(AnnounceMode mode);
 AnnounceMode AnnounceOfName(const char *name);  // 22023 for what is none

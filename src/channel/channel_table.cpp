@@ -129,6 +129,15 @@ uint8 PrivilegeOfName(const char *name) {
     return 0;
 }
 
+uint8 RequirePrivilege(const char *name) {
+    uint8 privilege = PrivilegeOfName(name);
+    if (privilege == 0)
+        ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+                        errmsg("unknown channel privilege \"%s\"", name),
+                        errhint("Known are publish, subscribe and read.")));
+    return privilege;
+}
+
 const char *NameOfPrivilege(ChannelPrivilege privilege) {
     switch (privilege) {
         case kPrivilegePublish:

@@ -1,7 +1,11 @@
-// Publishing: checks, counts, stores and announces one message or a batch in the current transaction.
+// Publishing: checks, counts, stores and announces messages in the current transaction.
 //
 // Durable channels: the message is written to the log, and the outbox tells the dispatcher and the
-// announcer at commit. Other channels: a NOTIFY with the payload as text, in this transaction.
+// announcer at commit. Other channels: a NOTIFY with the payload as text, in this transaction; key and
+// headers are for subscriptions and go nowhere.
+//
+// The size of a payload is that of the jsonb value, uncompressed: known without turning it into text,
+// and the same whatever form the client sent it in.
 
 #pragma once
 
@@ -12,12 +16,17 @@
 
 namespace herald {
 
-// Refuses with a clear error what cannot publish: a standby, a read-only transaction, a parallel worker.
-void RequirePublishAllowed();
+// The longest payload of a NOTIFY, in bytes.
+inline constexpr std::size_t kLongestNotify = 7999;
 
-// The channel, after the check that the current role may publish to it (42501, counted as rejected;
-// 42704 where undeclared channels are refused).
-const Channel &RequirePublishableChannel(const char *name, std::size_t length);
+// The channel, after the checks that it may be published to here and now: 25006 on a standby or in a
+// read-only transaction (a channel that is not durable needs no writing), 42501 where the current role
+// may not, 42704 where undeclared channels are refused; the last two count as rejected. `function` is
+// for the message.
+const Channel &RequirePublishable(const char *name, const char *function);
+
+// The same for NOTIFY, which stores nothing and so is allowed in a read-only transaction.
+const Channel &RequireNotifiable(const char *name, const char *function);
 
 // Publishes; returns the message's id, or 0 where the channel is not durable. 54000 for a payload
 // that is too large, counted as rejected.
@@ -25,8 +34,12 @@ int64 Publish(const Channel &channel, const NewMessage &message);
 // The same for many messages of one channel; ids[i] is 0 where the channel is not durable.
 void PublishBatch(const Channel &channel, const NewMessage *messages, int64 *ids, int count);
 
+// NOTIFY with its own errors, counted for the channel where it succeeds; as published, too, unless
+// the channel stores notifications: then storing it counts.
+void NotifyPlain(const Channel &channel, const char *payload);
+
 // Stores a notification that was heard on a channel with accept_notify, without announcing it again.
-// For the announcer; returns the message's id.
+// For the announcer; returns the message's id. 54000 where it is larger than the channel allows.
 int64 StoreNotified(const Channel &channel, Datum payload);
 
 // What LISTENers of a durable channel get for a message: its payload, or a pointer to it where the

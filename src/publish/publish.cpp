@@ -1,0 +1,210 @@
+// See publish.hpp.
+
+#include "publish/publish.hpp"
+
+#include "settings.hpp"
+#include "stats/channel_counters.hpp"
+
+extern "C" {
+#include "access/xlog.h"
+#include "commands/async.h"
+#include "common/hashfn.h"
+#include "tcop/utility.h"
+}
+
+namespace herald {
+
+namespace {
+
+uint32 PayloadBytes(Datum payload) {
+    return static_cast<uint32>(VARSIZE_ANY_EXHDR(DatumGetPointer(payload)));
+}
+
+// 0 means "no key", so no key may hash to it.
+uint32 HashOfKey(Datum key) {
+    if (key == 0) return 0;
+    const char *bytes = VARDATA_ANY(DatumGetPointer(key));
+    int length = static_cast<int>(VARSIZE_ANY_EXHDR(DatumGetPointer(key)));
+    uint32 hash = hash_bytes(reinterpret_cast<const unsigned char *>(bytes), length);
+    return hash == 0 ? 1 : hash;
+}
+
+void CheckPayloadSize(const Channel &channel, uint32 bytes) {
+    uint32 limit = static_cast<uint32>(settings::max_payload);
+    bool own = channel.max_payload_bytes > 0 && static_cast<uint32>(channel.max_payload_bytes) < limit;
+    if (own) limit = static_cast<uint32>(channel.max_payload_bytes);
+    if (bytes <= limit) return;
+
+    CountNow(CountersOf(channel), ChannelCounter::kRejected, 1);
+    ereport(ERROR,
+            (errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+             errmsg("payload for channel \"%s\" is too large", channel.name),
+             errdetail("It has %u bytes as jsonb; at most %u are allowed.", bytes, limit),
+             own ? errhint("The limit is the channel's max_payload_bytes, see herald.alter_channel().")
+                 : errhint("The limit is the setting herald.max_payload.")));
+}
+
+// Publishes to a channel that stores nothing.
+void PublishEphemeral(const Channel &channel, Datum payload, uint32 bytes) {
+    int counters = CountersOf(channel);
+    if (channel.announce != AnnounceMode::kOff) {
+        Jsonb *jsonb = DatumGetJsonbP(payload);
+        char *text = JsonbToCString(nullptr, &jsonb->root, static_cast<int>(bytes));
+        std::size_t length = std::strlen(text);
+        if (length > kLongestNotify) {
+            CountNow(counters, ChannelCounter::kRejected, 1);
+            ereport(ERROR,
+                    (errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+                     errmsg("payload for channel \"%s\" does not fit a notification", channel.name),
+                     errdetail("It has %zu bytes as text; at most %zu are allowed.", length,
+                               kLongestNotify),
+                     errhint("Make the channel durable: its messages are stored, and announced by a "
+                             "pointer.")));
+        }
+        Async_Notify(channel.name, text);
+        pfree(text);
+        CountAtCommit(counters, ChannelCounter::kAnnounced, 1);
+    }
+    CountAtCommit(counters, ChannelCounter::kPublished, 1);
+    CountAtCommit(counters, ChannelCounter::kPublishedBytes, bytes);
+}
+
+void Collect(const Channel &channel, const MessageAddress &address, TimestampTz published_at,
+             const NewMessage &message, bool announce) {
+    OutboxEntry entry{};
+    entry.message_id = address.id;
+    entry.published_at = published_at;
+    entry.channel_id = channel.id;
+    entry.block = ItemPointerGetBlockNumber(&address.tid);
+    entry.offset = ItemPointerGetOffsetNumber(&address.tid);
+    entry.segment = address.segment;
+    entry.announce = static_cast<uint8>(channel.announce);
+    entry.key_hash = HashOfKey(message.key);
+    entry.payload_bytes = PayloadBytes(message.payload);
+    CollectPublication(entry, announce);
+}
+
+void CountStored(const Channel &channel, uint64 messages, uint64 bytes) {
+    int counters = CountersOf(channel);
+    CountAtCommit(counters, ChannelCounter::kPublished, messages);
+    CountAtCommit(counters, ChannelCounter::kPublishedBytes, bytes);
+}
+
+[[noreturn]] void RefuseUndeclared(const char *name) {
+    ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT),
+                    errmsg("channel \"%s\" is not declared", name),
+                    errhint("Declare it with herald.create_channel(): herald.undeclared_channels is "
+                            "\"refuse\".")));
+    pg_unreachable();
+}
+
+}  // namespace
+
+const Channel &RequirePublishable(const char *name, const char *function) {
+    const Channel &channel = RequireNotifiable(name, function);
+    if (channel.durable) PreventCommandIfReadOnly(function);
+    return channel;
+}
+
+const Channel &RequireNotifiable(const char *name, const char *function) {
+    PreventCommandDuringRecovery(function);
+    PreventCommandIfParallelMode(function);
+
+    const Channel &channel = LookUpChannel(name);
+    if (!MayPublish(channel)) {
+        CountNow(CountersOf(channel), ChannelCounter::kRejected, 1);
+        ereport(ERROR,
+                (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+                 errmsg("permission denied to publish to channel \"%s\"", name),
+                 errhint("The channel's owner can grant it with herald.grant_channel().")));
+    }
+    if (!channel.declared) {
+        auto policy = static_cast<settings::UndeclaredChannels>(settings::undeclared_channels);
+        if (policy == settings::UndeclaredChannels::kRefuse) {
+            CountNow(CountersOf(channel), ChannelCounter::kRejected, 1);
+            RefuseUndeclared(name);
+        }
+        if (policy == settings::UndeclaredChannels::kWarn)
+            ereport(WARNING, (errcode(ERRCODE_UNDEFINED_OBJECT),
+                              errmsg("channel \"%s\" is not declared", name),
+                              errhint("What is published there reaches only who listens now.")));
+    }
+    return channel;
+}
+
+int64 Publish(const Channel &channel, const NewMessage &message) {
+    uint32 bytes = PayloadBytes(message.payload);
+    CheckPayloadSize(channel, bytes);
+    if (!channel.durable) {
+        PublishEphemeral(channel, message.payload, bytes);
+        return 0;
+    }
+    TimestampTz now = GetCurrentTimestamp();
+    MessageAddress address = WriteMessage(channel.id, now, channel.role, message);
+    Collect(channel, address, now, message, channel.announce != AnnounceMode::kOff);
+    CountStored(channel, 1, bytes);
+    return address.id;
+}
+
+void PublishBatch(const Channel &channel, const NewMessage *messages, int64 *ids, int count) {
+    uint64 bytes = 0;
+
+    // All checks first: what is refused should not have cost the writing of what came before.
+    for (int i = 0; i < count; i++) {
+        CheckPayloadSize(channel, PayloadBytes(messages[i].payload));
+        bytes += PayloadBytes(messages[i].payload);
+    }
+    if (!channel.durable) {
+        for (int i = 0; i < count; i++) {
+            PublishEphemeral(channel, messages[i].payload, PayloadBytes(messages[i].payload));
+            ids[i] = 0;
+        }
+        return;
+    }
+    if (count == 0) return;
+
+    TimestampTz now = GetCurrentTimestamp();
+    MessageAddress *addresses = static_cast<MessageAddress *>(
+        MemoryContextAllocHuge(CurrentMemoryContext, sizeof(MessageAddress) * static_cast<Size>(count)));
+    WriteMessages(channel.id, now, channel.role, messages, addresses, count);
+    for (int i = 0; i < count; i++) {
+        Collect(channel, addresses[i], now, messages[i], channel.announce != AnnounceMode::kOff);
+        ids[i] = addresses[i].id;
+    }
+    pfree(addresses);
+    CountStored(channel, static_cast<uint64>(count), bytes);
+}
+
+void NotifyPlain(const Channel &channel, const char *payload) {
+    int counters = CountersOf(channel);
+    Async_Notify(channel.name, payload);
+    CountAtCommit(counters, ChannelCounter::kAnnounced, 1);
+    if (channel.accept_notify) return;
+    CountAtCommit(counters, ChannelCounter::kPublished, 1);
+    CountAtCommit(counters, ChannelCounter::kPublishedBytes, std::strlen(payload));
+}
+
+int64 StoreNotified(const Channel &channel, Datum payload) {
+    NewMessage message{payload, static_cast<Datum>(0), static_cast<Datum>(0)};
+    uint32 bytes = PayloadBytes(payload);
+    CheckPayloadSize(channel, bytes);
+    // Who sent a NOTIFY is not known.
+    TimestampTz now = GetCurrentTimestamp();
+    MessageAddress address = WriteMessage(channel.id, now, InvalidOid, message);
+    Collect(channel, address, now, message, false);
+    CountStored(channel, 1, bytes);
+    return address.id;
+}
+
+char *AnnouncementText(AnnounceMode mode, int64 message_id, uint32 payload_bytes, Datum payload) {
+    if (mode == AnnounceMode::kPayload) {
+        Jsonb *jsonb = DatumGetJsonbP(payload);
+        char *text = JsonbToCString(nullptr, &jsonb->root, static_cast<int>(payload_bytes));
+        if (std::strlen(text) <= kLongestNotify) return text;
+        pfree(text);
+    }
+    return psprintf("{\"herald\": {\"message_id\": " INT64_FORMAT ", \"bytes\": %u}}", message_id,
+                    payload_bytes);
+}
+
+}  // namespace herald

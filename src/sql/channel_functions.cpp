@@ -1,0 +1,151 @@
+// SQL entry points of channels and their privileges.
+
+#include "channel/channel_admin.hpp"
+#include "pg/guard.hpp"
+#include "pg/roles.hpp"
+
+extern "C" {
+#include "catalog/pg_type.h"
+#include "utils/array.h"
+}
+
+using namespace herald;
+
+namespace {
+
+char *TextArgument(FunctionCallInfo fcinfo, int argument) {
+    return PG_ARGISNULL(argument) ? nullptr : text_to_cstring(PG_GETARG_TEXT_PP(argument));
+}
+
+char *RequireText(FunctionCallInfo fcinfo, int argument, const char *name) {
+    if (PG_ARGISNULL(argument))
+        ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("%s is null", name)));
+    return TextArgument(fcinfo, argument);
+}
+
+std::optional<bool> BoolArgument(FunctionCallInfo fcinfo, int argument) {
+    if (PG_ARGISNULL(argument)) return std::nullopt;
+    return PG_GETARG_BOOL(argument);
+}
+
+bool FlagArgument(FunctionCallInfo fcinfo, int argument) {
+    return !PG_ARGISNULL(argument) && PG_GETARG_BOOL(argument);
+}
+
+// Arguments 1 to 7, which create_channel and alter_channel share.
+ChannelOptions OptionArguments(FunctionCallInfo fcinfo) {
+    ChannelOptions options{};
+    options.durable = BoolArgument(fcinfo, 1);
+    if (!PG_ARGISNULL(2))
+        ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+                        errmsg("schema validation is not available in this version")));
+    if (char *validation = TextArgument(fcinfo, 3); validation != nullptr) {
+        std::string_view mode(validation);
+        if (mode != "reject" && mode != "warn" && mode != "off")
+            ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+                            errmsg("unknown validation \"%s\"", validation),
+                            errhint("Known are reject, warn and off.")));
+    }
+    if (char *announce = TextArgument(fcinfo, 4); announce != nullptr)
+        options.announce = AnnounceOfName(announce);
+    options.accept_notify = BoolArgument(fcinfo, 5);
+    if (!PG_ARGISNULL(6)) options.max_payload_bytes = PG_GETARG_INT32(6);
+    options.description = TextArgument(fcinfo, 7);
+    return options;
+}
+
+// The set of privileges in a text[]; NULL and unknown elements are errors.
+uint8 PrivilegesArgument(FunctionCallInfo fcinfo, int argument) {
+    Datum *elements;
+    bool *nulls;
+    int count;
+    uint8 privileges = 0;
+
+    if (PG_ARGISNULL(argument))
+        ereport(ERROR,
+                (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("privileges are null")));
+    deconstruct_array(PG_GETARG_ARRAYTYPE_P(argument), TEXTOID, -1, false, TYPALIGN_INT, &elements,
+                      &nulls, &count);
+    for (int i = 0; i < count; i++) {
+        if (nulls[i])
+            ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+                            errmsg("privilege %d is null", i + 1)));
+        privileges |= RequirePrivilege(TextDatumGetCString(elements[i]));
+    }
+    return privileges;
+}
+
+void ChangeGrants(FunctionCallInfo fcinfo, void (*change)(const char *, const char *, uint8)) {
+    char *channel = ChannelNameArgument(fcinfo, 0);
+    char *grantee = RequireText(fcinfo, 1, "grantee");
+    change(channel, grantee, PrivilegesArgument(fcinfo, 2));
+}
+
+// Channels that nobody declared can be published to, and declared by subscribing, not read.
+uint8 PrivilegesOnUndeclared(Oid role) {
+    uint8 privileges = kPrivilegePublish;
+    if (pg::HasDatabasePrivilege(MyDatabaseId, role, ACL_CREATE)) privileges |= kPrivilegeSubscribe;
+    return privileges;
+}
+
+}  // namespace
+
+// herald.create_channel(channel, durable, schema, validation, announce, accept_notify,
+//                       max_payload_bytes, description, if_not_exists)
+HERALD_FUNCTION(create_channel) {
+    char *channel = ChannelNameArgument(fcinfo, 0);
+    CreateChannel(channel, OptionArguments(fcinfo), FlagArgument(fcinfo, 8));
+    PG_RETURN_VOID();
+}
+
+// herald.alter_channel(the same, with owner in the place of if_not_exists)
+HERALD_FUNCTION(alter_channel) {
+    char *channel = ChannelNameArgument(fcinfo, 0);
+    ChannelOptions options = OptionArguments(fcinfo);
+    options.owner = TextArgument(fcinfo, 8);
+    AlterChannel(channel, options);
+    PG_RETURN_VOID();
+}
+
+// herald.drop_channel(channel, if_exists, force)
+HERALD_FUNCTION(drop_channel) {
+    char *channel = ChannelNameArgument(fcinfo, 0);
+    DropChannel(channel, FlagArgument(fcinfo, 1), FlagArgument(fcinfo, 2));
+    PG_RETURN_VOID();
+}
+
+// herald.grant_channel(channel, grantee, privileges)
+HERALD_FUNCTION(grant_channel) {
+    ChangeGrants(fcinfo, GrantChannel);
+    PG_RETURN_VOID();
+}
+
+// herald.revoke_channel(channel, grantee, privileges)
+HERALD_FUNCTION(revoke_channel) {
+    ChangeGrants(fcinfo, RevokeChannel);
+    PG_RETURN_VOID();
+}
+
+// herald.has_channel_privilege(role, channel, privilege): as core's has_..._privilege, several
+// privileges with commas between them mean any of them.
+HERALD_FUNCTION(has_channel_privilege) {
+    char *role_name = text_to_cstring(PG_GETARG_TEXT_PP(0));
+    char *channel_name = ChannelNameArgument(fcinfo, 1);
+    char *list = text_to_cstring(PG_GETARG_TEXT_PP(2));
+    Oid role = pg::RoleByName(role_name);
+    uint8 asked = 0;
+
+    if (!OidIsValid(role))
+        ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT),
+                        errmsg("role \"%s\" does not exist", role_name)));
+    for (char *rest = list, *name; (name = strsep(&rest, ",")) != nullptr;) {
+        while (*name == ' ') name++;
+        for (char *end = name + std::strlen(name); end > name && end[-1] == ' ';) *--end = '\0';
+        asked |= RequirePrivilege(name);
+    }
+    const Channel &channel = LookUpChannel(channel_name);
+    uint8 privileges = !channel.declared       ? PrivilegesOnUndeclared(role)
+                       : role == channel.role ? channel.privileges
+                                              : PrivilegesOf(channel.id, channel.owner, role);
+    PG_RETURN_BOOL((privileges & asked) != 0);
+}
