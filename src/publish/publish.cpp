@@ -2,13 +2,13 @@
 
 #include "publish/publish.hpp"
 
+#include "log/key_hash.hpp"
 #include "settings.hpp"
 #include "stats/channel_counters.hpp"
 
 extern "C" {
 #include "access/xlog.h"
 #include "commands/async.h"
-#include "common/hashfn.h"
 #include "tcop/utility.h"
 }
 
@@ -18,15 +18,6 @@ namespace {
 
 uint32 PayloadBytes(Datum payload) {
     return static_cast<uint32>(VARSIZE_ANY_EXHDR(DatumGetPointer(payload)));
-}
-
-// 0 means "no key", so no key may hash to it.
-uint32 HashOfKey(Datum key) {
-    if (key == 0) return 0;
-    const char *bytes = VARDATA_ANY(DatumGetPointer(key));
-    int length = static_cast<int>(VARSIZE_ANY_EXHDR(DatumGetPointer(key)));
-    uint32 hash = hash_bytes(reinterpret_cast<const unsigned char *>(bytes), length);
-    return hash == 0 ? 1 : hash;
 }
 
 void CheckPayloadSize(const Channel &channel, uint32 bytes) {
@@ -79,7 +70,8 @@ void Collect(const Channel &channel, const MessageAddress &address, TimestampTz 
     entry.offset = ItemPointerGetOffsetNumber(&address.tid);
     entry.segment = address.segment;
     entry.announce = static_cast<uint8>(channel.announce);
-    entry.key_hash = HashOfKey(message.key);
+    if (message.key != 0)
+        entry.key_hash = HashOfKey(reinterpret_cast<const text *>(DatumGetPointer(message.key)));
     entry.payload_bytes = PayloadBytes(message.payload);
     CollectPublication(entry, announce);
 }
