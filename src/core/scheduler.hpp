@@ -1,0 +1,139 @@
+// The dispatcher's memory: which tasks wait, which run, and which comes next. One Scheduler per
+// database, owned by one process; it knows no clock, no table and no process, so that every rule
+// can be tested without a server.
+//
+// Rules: every message becomes at most one task per subscription (an id set remembers what was
+// seen); a subscription never has more than max_concurrency tasks running; tasks with the same key
+// run one at a time in the order they came, across retries; subscriptions take turns.
+
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <set>
+#include <unordered_map>
+#include <utility>
+#include <vector>
+
+#include "core/subscription_queue.hpp"
+#include "core/task.hpp"
+
+namespace herald::core {
+
+struct SubscriptionConfig {
+    SubscriptionId id;
+    ChannelId channel;
+    RoleId role;
+    std::int32_t max_concurrency;
+    bool runnable;  // false while paused, held or inert: tasks are collected but not dealt
+};
+
+// What a look at a subscription costs nothing to answer.
+struct SubscriptionGauges {
+    std::size_t pending;  // waiting for a worker, never tried
+    std::size_t running;
+    std::size_t retrying;  // waiting for their next attempt (or for their turn after a failed one)
+    std::optional<Microseconds> oldest_published_at;  // of pending and retrying tasks
+};
+
+class Scheduler {
+ public:
+    // Replaces the set of subscriptions. A subscription that is gone loses its waiting tasks; its
+    // running ones are remembered until they report. What existed keeps its tasks.
+    // Returns the ids of the subscriptions that are new: their messages must be fed by a scan.
+    std::vector<SubscriptionId> Configure(const std::vector<SubscriptionConfig>& configs);
+
+    // A message of a channel, committed. Makes a task for each subscription of the channel that has
+    // not seen it. Returns the number of tasks made.
+    std::size_t AddMessage(ChannelId channel, const MessageRef& message);
+
+    // The same for one subscription only (a scan for a new subscription).
+    bool AddMessageFor(SubscriptionId subscription, const MessageRef& message);
+
+    // The log entry `message` of `subscription` needs no work: it is settled.
+    void MarkSettled(SubscriptionId subscription, MessageId message);
+
+    // A task of the parked table. False, and nothing done, where the task is already waiting or
+    // running. `due`: not before.
+    bool AddParked(SubscriptionId subscription, const MessageRef& message, std::int32_t attempts,
+                   Microseconds due);
+
+    // A task that a worker holds since before this scheduler existed. It counts as running, whether
+    // or not its subscription is configured yet.
+    void AdoptRunning(const Task& task);
+
+    // True if the task is running (dealt or adopted).
+    bool IsRunning(SubscriptionId subscription, MessageId message) const;
+
+    // The next task to run as `role`, or none. It counts as running from here on.
+    // `now` decides which retries are due.
+    std::optional<Task> Take(RoleId role, Microseconds now);
+
+    // The roles that have a task ready to run now, each with the number of tasks that could start
+    // (bounded by max_concurrency), in the order in which they should be served.
+    struct RoleDemand {
+        RoleId role;
+        std::size_t tasks;
+    };
+    std::vector<RoleDemand> Demand(Microseconds now);
+
+    // What became of a running task. Each is a no-op for a task that is not running.
+    void Finish(SubscriptionId subscription, MessageId message);  // done, dead or cancelled
+    // `message` replaces the reference the task had: its payload lies in the parked table now.
+    void Retry(SubscriptionId subscription, const MessageRef& message, std::int32_t attempts,
+               Microseconds due);
+    // Hands the task back: it runs again at once, before younger ones. `losses` is what the next
+    // worker is told.
+    void Return(SubscriptionId subscription, MessageId message, std::int32_t losses);
+
+    // Forgets a waiting task (cancelled, purged). False where it does not wait.
+    bool Forget(SubscriptionId subscription, MessageId message);
+
+    // Stops or allows dealing for one subscription, without a new configuration.
+    void SetRunnable(SubscriptionId subscription, bool runnable);
+
+    // When the next retry falls due that is not due at `now`; none where nothing waits for a time.
+    std::optional<Microseconds> NextDue(Microseconds now) const;
+
+    std::optional<SubscriptionGauges> Gauges(SubscriptionId subscription) const;
+    std::vector<SubscriptionId> Subscriptions() const;
+
+ private:
+    enum class Standing : std::uint8_t {
+        kAwaited,     // only adopted tasks are known; next: kConfigured or kRemoved
+        kConfigured,  // next: kRemoved
+        kRemoved,     // kept until its running tasks have reported
+    };
+
+    struct Subscription {
+        SubscriptionConfig config{};  // valid while kConfigured
+        Standing standing = Standing::kAwaited;
+        std::uint64_t turn = 0;            // when it was last served, in Takes
+        std::optional<RoleId> listed_for;  // the role that has it in `listed`
+        SubscriptionQueue queue;
+    };
+
+    struct Role {
+        std::uint64_t turn = 0;
+        // Its subscriptions that may have a task to give, longest unserved first. Others, paused
+        // ones above all, are not looked at when a task is taken.
+        std::set<std::pair<std::uint64_t, SubscriptionId>> listed;
+    };
+
+    Subscription* Find(SubscriptionId id);
+    const Subscription* Find(SubscriptionId id) const;
+    Subscription* FindConfigured(SubscriptionId id);
+    const Subscription* FindConfigured(SubscriptionId id) const;
+    static std::size_t FreeSlots(const Subscription& subscription);
+    void Relist(Subscription& subscription);
+    void Unlist(Subscription& subscription);
+    void AfterReport(SubscriptionId id, Subscription& subscription);
+
+    std::unordered_map<SubscriptionId, Subscription> subscriptions_;
+    std::unordered_map<ChannelId, std::vector<SubscriptionId>> channels_;
+    std::unordered_map<RoleId, Role> roles_;  // those of configured subscriptions
+    std::uint64_t turns_ = 0;
+};
+
+}  // namespace herald::core
