@@ -66,26 +66,39 @@ List *ParseName(const char *start, std::size_t length) {
     return textToQualifiedNameList(cstring_to_text_with_len(start, static_cast<int>(length)));
 }
 
-[[noreturn]] void ReportNoFunction(const char *name) {
-    ereport(ERROR,
-            (errcode(ERRCODE_UNDEFINED_FUNCTION),
-             errmsg("handler \"%s\" does not exist as a function of one task", name),
-             errhint("A handler takes one argument, the task or its payload: %s(herald.task) or "
-                     "%s(jsonb).",
-                     name, name)));
+int HintSignatures(const char *name) {
+    return errhint("A handler takes one argument, the task or its payload: %s(herald.task) or %s(jsonb).",
+                   name, name);
+}
+
+[[noreturn]] void ReportBadSignature(const char *written, const char *name) {
+    ereport(ERROR, (errcode(ERRCODE_UNDEFINED_FUNCTION),
+                    errmsg("\"%s\" does not have the arguments of a handler", written),
+                    HintSignatures(name)));
+    pg_unreachable();
+}
+
+[[noreturn]] void ReportNoFunction(const char *name, Signature signature) {
+    if (signature == Signature::kAny)
+        ereport(ERROR, (errcode(ERRCODE_UNDEFINED_FUNCTION),
+                        errmsg("no function \"%s\" takes one argument of type herald.task or jsonb", name),
+                        HintSignatures(name)));
+    ereport(ERROR, (errcode(ERRCODE_UNDEFINED_FUNCTION),
+                    errmsg("function %s%s does not exist", name,
+                           signature == Signature::kTask ? kTaskSuffix.data() : kPayloadSuffix.data())));
     pg_unreachable();
 }
 
 // What stands between the parentheses, as one of the two allowed signatures.
-Signature ParseSignature(const char *arguments, const char *name) {
+Signature ParseSignature(const char *written, const char *arguments, const char *name) {
     const char *end = arguments + std::strlen(arguments);
     while (end > arguments && isspace(static_cast<unsigned char>(end[-1]))) end--;
-    if (end - arguments < 3 || end[-1] != ')') ReportNoFunction(name);
+    if (end - arguments < 3 || end[-1] != ')') ReportBadSignature(written, name);
     const char *inner = arguments + 1;
     for (const char *at = inner; at < end - 1; at++)
-        if (*at == ',' || *at == '(' || *at == ')' || *at == '[') ReportNoFunction(name);
+        if (*at == ',' || *at == '(' || *at == ')' || *at == '[') ReportBadSignature(written, name);
     while (inner < end - 1 && isspace(static_cast<unsigned char>(*inner))) inner++;
-    if (inner == end - 1) ReportNoFunction(name);
+    if (inner == end - 1) ReportBadSignature(written, name);
 
     List *type = ParseName(inner, static_cast<std::size_t>(end - 1 - inner));
     const char *schema = list_length(type) == 2 ? strVal(linitial(type)) : nullptr;
@@ -98,7 +111,7 @@ Signature ParseSignature(const char *arguments, const char *name) {
             (schema == nullptr || std::strcmp(schema, "pg_catalog") == 0))
             return Signature::kPayload;
     }
-    ReportNoFunction(name);
+    ReportBadSignature(written, name);
 }
 
 void RequirePlainFunction(Oid function, const char *name) {
@@ -116,7 +129,7 @@ char *CheckHandler(const char *written, Oid role, const char *role_name) {
     const std::size_t length = static_cast<std::size_t>(arguments - written);
     char *name = pnstrdup(written, length);
     List *names = ParseName(written, length);
-    Signature signature = *arguments == '\0' ? Signature::kAny : ParseSignature(arguments, name);
+    Signature signature = *arguments == '\0' ? Signature::kAny : ParseSignature(written, arguments, name);
 
     char *schema_name;
     char *function_name;
@@ -137,7 +150,7 @@ char *CheckHandler(const char *written, Oid role, const char *role_name) {
             if (FindInSchema(function_name, schema, signature, &function, &kind)) break;
         }
     }
-    if (!OidIsValid(function)) ReportNoFunction(name);
+    if (!OidIsValid(function)) ReportNoFunction(name, signature);
     RequirePlainFunction(function, name);
     if (isAnyTempNamespace(schema))
         ereport(ERROR, (errcode(ERRCODE_INVALID_SCHEMA_NAME),
