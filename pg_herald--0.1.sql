@@ -1,0 +1,592 @@
+\echo Use "CREATE EXTENSION pg_herald" to load this file. \quit
+
+-- Everything in schema herald is revoked from PUBLIC first; what a caller may use is granted at the
+-- end, and those functions check the caller's rights themselves. The tables are written by the library
+-- only: nobody else gets INSERT, UPDATE, DELETE or TRIGGER on them.
+
+-- Channels ------------------------------------------------------------------------------------------
+
+CREATE SEQUENCE herald.channel_id_seq AS integer;
+CREATE TABLE herald.channel_store (
+    id                integer PRIMARY KEY DEFAULT pg_catalog.nextval('herald.channel_id_seq'),
+    channel           text COLLATE "C" NOT NULL UNIQUE,
+    owner             text NOT NULL,
+    durable           boolean NOT NULL,
+    announce          text NOT NULL CHECK (announce IN ('payload', 'pointer', 'off')),
+    accept_notify     boolean NOT NULL,
+    max_payload_bytes integer,
+    description       text,
+    created_at        timestamptz NOT NULL DEFAULT pg_catalog.now()
+);
+COMMENT ON TABLE herald.channel_store IS 'Declared channels. Internal: look at herald.channels.';
+
+CREATE TABLE herald.channel_grant_store (
+    channel_id integer NOT NULL REFERENCES herald.channel_store ON DELETE CASCADE,
+    grantee    text COLLATE "C" NOT NULL,
+    privilege  text COLLATE "C" NOT NULL CHECK (privilege IN ('publish', 'subscribe', 'read')),
+    PRIMARY KEY (channel_id, grantee, privilege)
+);
+COMMENT ON TABLE herald.channel_grant_store IS
+    'Privileges on channels; grantee "public" is everybody. Internal: use herald.grant_channel.';
+
+-- The log -------------------------------------------------------------------------------------------
+-- Insert-only, without an index: rows are found by address, and the id found there confirms it.
+
+CREATE SEQUENCE herald.message_id_seq AS bigint CACHE 1;
+CREATE TABLE herald.log_0 (
+    id           bigint NOT NULL,
+    published_at timestamptz NOT NULL,
+    channel_id   integer NOT NULL,
+    published_by text,
+    key          text,
+    headers      jsonb,
+    payload      jsonb NOT NULL
+);
+CREATE TABLE herald.log_1 (LIKE herald.log_0);
+CREATE TABLE herald.log_2 (LIKE herald.log_0);
+COMMENT ON TABLE herald.log_0 IS 'Segment 0 of the log of durable messages. Internal.';
+COMMENT ON TABLE herald.log_1 IS 'Segment 1 of the log of durable messages. Internal.';
+COMMENT ON TABLE herald.log_2 IS 'Segment 2 of the log of durable messages. Internal.';
+
+-- Which log entries need no more work, per subscription; segment n covers log_n.
+CREATE TABLE herald.settled_0 (
+    subscription_id integer NOT NULL,
+    message_ids     bigint[] NOT NULL
+);
+CREATE TABLE herald.settled_1 (LIKE herald.settled_0);
+CREATE TABLE herald.settled_2 (LIKE herald.settled_0);
+COMMENT ON TABLE herald.settled_0 IS 'Settled messages of log segment 0. Internal.';
+COMMENT ON TABLE herald.settled_1 IS 'Settled messages of log segment 1. Internal.';
+COMMENT ON TABLE herald.settled_2 IS 'Settled messages of log segment 2. Internal.';
+
+-- Subscriptions and what became of tasks ------------------------------------------------------------
+
+CREATE SEQUENCE herald.subscription_id_seq AS integer;
+CREATE TABLE herald.subscription_store (
+    id                integer PRIMARY KEY DEFAULT pg_catalog.nextval('herald.subscription_id_seq'),
+    subscription      text COLLATE "C" NOT NULL UNIQUE,
+    channel_id        integer NOT NULL REFERENCES herald.channel_store,
+    owner             text NOT NULL,
+    handler           text NOT NULL,
+    run_as            text NOT NULL,
+    max_concurrency   integer NOT NULL,
+    max_attempts      integer NOT NULL,
+    retry_delay       interval NOT NULL,
+    retry_backoff     double precision NOT NULL,
+    max_retry_delay   interval NOT NULL,
+    timeout           interval NOT NULL,
+    batch             boolean NOT NULL,
+    state             text NOT NULL DEFAULT 'active' CHECK (state IN ('active', 'paused', 'held')),
+    reason            text,
+    system_identifier text NOT NULL,
+    database_oid      bigint NOT NULL,
+    created_at        timestamptz NOT NULL DEFAULT pg_catalog.now()
+);
+COMMENT ON TABLE herald.subscription_store IS
+    'Subscriptions. Internal: look at herald.subscriptions. system_identifier and database_oid name the '
+    'database that runs them; a restored copy runs nothing until herald.activate().';
+
+CREATE TABLE herald.parked_store (
+    subscription_id integer NOT NULL,
+    message_id      bigint NOT NULL,
+    channel_id      integer NOT NULL,
+    published_at    timestamptz NOT NULL,
+    published_by    text,
+    key             text,
+    headers         jsonb,
+    payload         jsonb NOT NULL,
+    attempts        integer NOT NULL,
+    next_attempt_at timestamptz NOT NULL,
+    PRIMARY KEY (subscription_id, message_id)
+);
+COMMENT ON TABLE herald.parked_store IS
+    'Tasks that wait for their next attempt outside the log, with their payload. Internal.';
+
+CREATE SEQUENCE herald.dead_letter_id_seq AS bigint;
+CREATE TABLE herald.dead_letter_store (
+    id              bigint PRIMARY KEY DEFAULT pg_catalog.nextval('herald.dead_letter_id_seq'),
+    subscription_id integer NOT NULL,
+    message_id      bigint NOT NULL,
+    channel_id      integer NOT NULL,
+    published_at    timestamptz NOT NULL,
+    published_by    text,
+    key             text,
+    headers         jsonb,
+    payload         jsonb NOT NULL,
+    attempts        integer NOT NULL,
+    error_code      text,
+    message         text,
+    died_at         timestamptz NOT NULL
+);
+CREATE INDEX dead_letter_store_subscription ON herald.dead_letter_store (subscription_id, id);
+COMMENT ON TABLE herald.dead_letter_store IS
+    'Tasks whose last attempt failed. Internal: look at herald.dead_letters.';
+
+CREATE SEQUENCE herald.failure_id_seq AS bigint;
+CREATE TABLE herald.failure_store (
+    id              bigint PRIMARY KEY DEFAULT pg_catalog.nextval('herald.failure_id_seq'),
+    subscription_id integer NOT NULL,
+    subscription    text NOT NULL,
+    channel         text NOT NULL,
+    run_as          text NOT NULL,
+    message_id      bigint NOT NULL,
+    task_id         text NOT NULL,
+    attempt         integer NOT NULL,
+    error_code      text NOT NULL,
+    message         text NOT NULL,
+    detail          text,
+    hint            text,
+    context         text,
+    handler         text NOT NULL,
+    started_at      timestamptz NOT NULL,
+    failed_at       timestamptz NOT NULL,
+    next_attempt_at timestamptz
+);
+CREATE INDEX failure_store_failed_at ON herald.failure_store (failed_at);
+COMMENT ON TABLE herald.failure_store IS
+    'Failed attempts; kept for herald.failure_retention. Internal: look at herald.failure_log.';
+
+-- The types that handlers and clients see -----------------------------------------------------------
+
+CREATE TYPE herald.task AS (
+    message_id   bigint,
+    channel      text,
+    payload      jsonb,
+    key          text,
+    headers      jsonb,
+    subscription text,
+    attempt      integer,
+    published_at timestamptz,
+    published_by text,
+    receipt      bigint
+);
+COMMENT ON TYPE herald.task IS
+    'What a handler gets: one message for one subscription. attempt counts from 1; receipt is NULL for handlers.';
+
+-- pg_dump keeps the rows of all of them. One statement each: a statement updates the list only once.
+SELECT pg_catalog.pg_extension_config_dump('herald.channel_id_seq', '');
+SELECT pg_catalog.pg_extension_config_dump('herald.channel_store', '');
+SELECT pg_catalog.pg_extension_config_dump('herald.channel_grant_store', '');
+SELECT pg_catalog.pg_extension_config_dump('herald.message_id_seq', '');
+SELECT pg_catalog.pg_extension_config_dump('herald.log_0', '');
+SELECT pg_catalog.pg_extension_config_dump('herald.log_1', '');
+SELECT pg_catalog.pg_extension_config_dump('herald.log_2', '');
+SELECT pg_catalog.pg_extension_config_dump('herald.settled_0', '');
+SELECT pg_catalog.pg_extension_config_dump('herald.settled_1', '');
+SELECT pg_catalog.pg_extension_config_dump('herald.settled_2', '');
+SELECT pg_catalog.pg_extension_config_dump('herald.subscription_id_seq', '');
+SELECT pg_catalog.pg_extension_config_dump('herald.subscription_store', '');
+SELECT pg_catalog.pg_extension_config_dump('herald.parked_store', '');
+SELECT pg_catalog.pg_extension_config_dump('herald.dead_letter_id_seq', '');
+SELECT pg_catalog.pg_extension_config_dump('herald.dead_letter_store', '');
+SELECT pg_catalog.pg_extension_config_dump('herald.failure_id_seq', '');
+SELECT pg_catalog.pg_extension_config_dump('herald.failure_store', '');
+
+REVOKE ALL ON ALL TABLES IN SCHEMA herald FROM PUBLIC;
+REVOKE ALL ON ALL SEQUENCES IN SCHEMA herald FROM PUBLIC;
+GRANT USAGE ON SCHEMA herald TO PUBLIC;
+
+-- Publishing ----------------------------------------------------------------------------------------
+
+CREATE FUNCTION herald.publish(
+    channel text, payload jsonb, key text DEFAULT NULL, headers jsonb DEFAULT NULL)
+RETURNS bigint LANGUAGE c VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'herald_publish';
+COMMENT ON FUNCTION herald.publish(text, jsonb, text, jsonb) IS
+    'Publishes a message when the transaction commits; returns its id, or NULL where the channel stores '
+    'nothing. key and headers (an object) reach subscriptions. Errors: 22004 NULL channel or payload, '
+    '22023 bad channel name, 42501 no publish privilege, 54000 payload too large (bytes as jsonb).';
+
+CREATE FUNCTION herald.publish(
+    channel text, payload json, key text DEFAULT NULL, headers jsonb DEFAULT NULL)
+RETURNS bigint LANGUAGE c VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'herald_publish_text';
+COMMENT ON FUNCTION herald.publish(text, json, text, jsonb) IS
+    'As publish(text, jsonb, text, jsonb); the payload is stored as jsonb.';
+
+CREATE FUNCTION herald.publish(
+    channel text, payload text, key text DEFAULT NULL, headers jsonb DEFAULT NULL)
+RETURNS bigint LANGUAGE c VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'herald_publish_text';
+COMMENT ON FUNCTION herald.publish(text, text, text, jsonb) IS
+    'As publish(text, jsonb, text, jsonb), for literals and text parameters of drivers: the payload must '
+    'be JSON text, else 22P02.';
+
+CREATE FUNCTION herald.publish_batch(
+    channel text, payloads jsonb[], keys text[] DEFAULT NULL, headers jsonb[] DEFAULT NULL)
+RETURNS SETOF bigint LANGUAGE c VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE ROWS 100
+AS 'MODULE_PATHNAME', 'herald_publish_batch';
+COMMENT ON FUNCTION herald.publish_batch(text, jsonb[], text[], jsonb[]) IS
+    'Publishes messages of one channel, all or none; returns their ids in order, as publish does. keys and '
+    'headers have one element per payload (22023), which may be NULL; a NULL payload is 22004.';
+
+CREATE FUNCTION herald.notify(channel text, payload text)
+RETURNS void LANGUAGE c VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'herald_notify';
+COMMENT ON FUNCTION herald.notify(text, text) IS
+    'pg_notify with statistics, and with the publish privilege of declared channels: the payload is plain '
+    'text of at most 7999 bytes. Stored only where the channel has accept_notify.';
+
+CREATE FUNCTION herald.fetch(message_id bigint)
+RETURNS jsonb LANGUAGE c STABLE STRICT PARALLEL RESTRICTED
+AS 'MODULE_PATHNAME', 'herald_fetch';
+COMMENT ON FUNCTION herald.fetch(bigint) IS
+    'The payload of a stored message, to which a pointer announcement points; NULL where it is not (or no '
+    'longer) in the log. Reads the log; 42501 without the read privilege on its channel.';
+
+-- Channels and privileges ---------------------------------------------------------------------------
+
+CREATE FUNCTION herald.create_channel(
+    channel text, durable boolean DEFAULT true, schema jsonb DEFAULT NULL,
+    validation text DEFAULT 'reject', announce text DEFAULT NULL,
+    accept_notify boolean DEFAULT false, max_payload_bytes integer DEFAULT NULL,
+    description text DEFAULT NULL, if_not_exists boolean DEFAULT false)
+RETURNS void LANGUAGE c VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'herald_create_channel';
+COMMENT ON FUNCTION herald.create_channel IS
+    'Declares a channel owned by the caller, who needs CREATE on the database. announce: payload, pointer '
+    'or off; NULL is pointer for durable channels (everybody can LISTEN), else payload. max_payload_bytes: '
+    'bytes as jsonb, NULL or 0 for herald.max_payload. accept_notify stores plain NOTIFYs. Errors: 42710 '
+    'declared already, 42501, 22023 for values that do not fit, 0A000 for a schema.';
+
+CREATE FUNCTION herald.alter_channel(
+    channel text, durable boolean DEFAULT NULL, schema jsonb DEFAULT NULL,
+    validation text DEFAULT NULL, announce text DEFAULT NULL, accept_notify boolean DEFAULT NULL,
+    max_payload_bytes integer DEFAULT NULL, description text DEFAULT NULL, owner text DEFAULT NULL)
+RETURNS void LANGUAGE c VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'herald_alter_channel';
+COMMENT ON FUNCTION herald.alter_channel IS
+    'Changes a channel; NULL keeps, max_payload_bytes 0 unsets. For members of its owner; a new owner must '
+    'be a role that the caller may become and that has CREATE on the database. Errors: 42704 not declared, '
+    '42501, 22023, 2BP01 for taking durability from a channel in use.';
+
+CREATE FUNCTION herald.drop_channel(
+    channel text, if_exists boolean DEFAULT false, force boolean DEFAULT false)
+RETURNS void LANGUAGE c VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'herald_drop_channel';
+COMMENT ON FUNCTION herald.drop_channel IS
+    'Drops a channel with its privileges; its name is ephemeral and open to all again. 2BP01 while it has '
+    'subscriptions, parked tasks or dead letters, which force drops with it. For members of its owner.';
+
+CREATE FUNCTION herald.grant_channel(
+    channel text, grantee text, privileges text[] DEFAULT '{publish}')
+RETURNS void LANGUAGE c VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'herald_grant_channel';
+COMMENT ON FUNCTION herald.grant_channel IS
+    'Grants privileges (publish, subscribe, read) on a declared channel to a role, or to everybody as '
+    '"public". For members of the channel''s owner; 42704 where channel or role do not exist.';
+
+CREATE FUNCTION herald.revoke_channel(
+    channel text, grantee text, privileges text[] DEFAULT '{publish}')
+RETURNS void LANGUAGE c VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'herald_revoke_channel';
+COMMENT ON FUNCTION herald.revoke_channel IS
+    'Takes privileges away that grant_channel gave; those that are not there do not matter. The role may '
+    'have been dropped.';
+
+CREATE FUNCTION herald.has_channel_privilege(role text, channel text, privilege text)
+RETURNS boolean LANGUAGE c STABLE STRICT PARALLEL RESTRICTED
+AS 'MODULE_PATHNAME', 'herald_has_channel_privilege';
+COMMENT ON FUNCTION herald.has_channel_privilege(text, text, text) IS
+    'True where the role has the privilege on the channel, directly, through a role it is a member of, '
+    'as owner or as superuser. Several privileges, with commas between them: any of these. A channel that '
+    'is not declared can be published to by all.';
+
+CREATE VIEW herald.channels WITH (security_barrier) AS
+SELECT c.channel::pg_catalog.text COLLATE "default" AS name,
+       c.owner, c.durable, c.announce, c.accept_notify, c.max_payload_bytes,
+       ARRAY(SELECT g.grantee || '=' || pg_catalog.string_agg(g.privilege, ',' ORDER BY g.privilege)
+               FROM herald.channel_grant_store AS g
+              WHERE g.channel_id = c.id
+              GROUP BY g.grantee
+              ORDER BY g.grantee) AS privileges,
+       c.description, c.created_at
+  FROM herald.channel_store AS c
+ WHERE herald.has_channel_privilege(current_user::pg_catalog.text, c.channel, 'publish,subscribe,read');
+COMMENT ON VIEW herald.channels IS
+    'Declared channels that the caller owns or has a privilege on. privileges: grantee=privilege,...';
+
+-- Statistics of channels ----------------------------------------------------------------------------
+
+CREATE FUNCTION herald.list_channel_stats(
+    OUT channel text, OUT published bigint, OUT published_bytes bigint, OUT announced bigint,
+    OUT rejected bigint, OUT delivered bigint, OUT failed bigint, OUT retried bigint, OUT dead bigint,
+    OUT p50_ms double precision, OUT p95_ms double precision, OUT p99_ms double precision,
+    OUT last_published_at timestamptz, OUT last_delivered_at timestamptz, OUT stats_reset timestamptz)
+RETURNS SETOF record LANGUAGE c VOLATILE STRICT PARALLEL RESTRICTED ROWS 100
+AS 'MODULE_PATHNAME', 'herald_list_channel_stats';
+COMMENT ON FUNCTION herald.list_channel_stats() IS 'Internal: look at herald.channel_stats.';
+
+CREATE VIEW herald.channel_stats AS SELECT * FROM herald.list_channel_stats();
+COMMENT ON VIEW herald.channel_stats IS
+    'Counts per channel since the server started or stats_reset, of channels that counted anything: for '
+    'members of pg_monitor all, with "(other)" for channels beyond herald.max_channels in all databases '
+    'together; for others those they own or have a privilege on. published counts committed messages, '
+    'published_bytes their size as jsonb, rejected refused publications; the others count attempts of '
+    'tasks. Percentiles are from publication to the start of the handler, in milliseconds.';
+
+CREATE FUNCTION herald.reset_stats(channel text DEFAULT NULL)
+RETURNS void LANGUAGE c VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'herald_reset_stats';
+COMMENT ON FUNCTION herald.reset_stats(text) IS
+    'Sets the statistics of a channel (of all of this database: NULL) to 0, at once. For members of the '
+    'channel''s owner and of pg_monitor; 42501 for others.';
+
+REVOKE ALL ON FUNCTION
+    herald.publish(text, jsonb, text, jsonb), herald.publish(text, json, text, jsonb),
+    herald.publish(text, text, text, jsonb), herald.publish_batch(text, jsonb[], text[], jsonb[]),
+    herald.notify(text, text), herald.fetch(bigint),
+    herald.create_channel, herald.alter_channel, herald.drop_channel,
+    herald.grant_channel, herald.revoke_channel, herald.has_channel_privilege(text, text, text),
+    herald.list_channel_stats(), herald.reset_stats(text)
+FROM PUBLIC;
+REVOKE ALL ON herald.channels, herald.channel_stats FROM PUBLIC;
+
+-- They check the caller's rights themselves and show only what the caller may see.
+GRANT EXECUTE ON FUNCTION
+    herald.publish(text, jsonb, text, jsonb), herald.publish(text, json, text, jsonb),
+    herald.publish(text, text, text, jsonb), herald.publish_batch(text, jsonb[], text[], jsonb[]),
+    herald.notify(text, text), herald.fetch(bigint),
+    herald.create_channel, herald.alter_channel, herald.drop_channel,
+    herald.grant_channel, herald.revoke_channel, herald.has_channel_privilege(text, text, text),
+    herald.list_channel_stats(), herald.reset_stats(text)
+TO PUBLIC;
+GRANT SELECT ON herald.channels, herald.channel_stats TO PUBLIC;
+
+-- Subscriptions -------------------------------------------------------------------------------------
+
+CREATE FUNCTION herald.subscribe(
+    subscription text, channel text, handler text DEFAULT NULL, max_concurrency integer DEFAULT 4,
+    max_attempts integer DEFAULT 16, retry_delay interval DEFAULT '1 second',
+    retry_backoff double precision DEFAULT 2, max_retry_delay interval DEFAULT '1 hour',
+    timeout interval DEFAULT '5 minutes', start_at text DEFAULT 'new', run_as text DEFAULT NULL,
+    batch boolean DEFAULT true, if_not_exists boolean DEFAULT false)
+RETURNS void LANGUAGE c VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'herald_subscribe';
+COMMENT ON FUNCTION herald.subscribe IS
+    'Makes a subscription: workers run the handler, as role run_as, for each message of the channel.';
+
+CREATE FUNCTION herald.alter_subscription(
+    subscription text, channel text DEFAULT NULL, handler text DEFAULT NULL,
+    max_concurrency integer DEFAULT NULL, max_attempts integer DEFAULT NULL,
+    retry_delay interval DEFAULT NULL, retry_backoff double precision DEFAULT NULL,
+    max_retry_delay interval DEFAULT NULL, timeout interval DEFAULT NULL, run_as text DEFAULT NULL,
+    batch boolean DEFAULT NULL)
+RETURNS void LANGUAGE c VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'herald_alter_subscription';
+COMMENT ON FUNCTION herald.alter_subscription IS
+    'Changes a subscription; NULL keeps. A new handler or role takes it off hold.';
+
+CREATE FUNCTION herald.unsubscribe(subscription text, force boolean DEFAULT false)
+RETURNS void LANGUAGE c VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'herald_unsubscribe';
+COMMENT ON FUNCTION herald.unsubscribe IS
+    'Removes a subscription; where it has tasks or dead letters only by force.';
+
+CREATE FUNCTION herald.pause(subscription text, wait interval DEFAULT NULL)
+RETURNS boolean LANGUAGE c VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'herald_pause';
+COMMENT ON FUNCTION herald.pause IS
+    'Stops running tasks from the commit on, with wait: at once, and waits for those that run. True: none runs.';
+
+CREATE FUNCTION herald.resume(subscription text)
+RETURNS void LANGUAGE c VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'herald_resume';
+COMMENT ON FUNCTION herald.resume IS 'Runs the tasks of a paused or held subscription again.';
+
+CREATE FUNCTION herald.wait_idle(subscription text, timeout interval)
+RETURNS boolean LANGUAGE c VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'herald_wait_idle';
+COMMENT ON FUNCTION herald.wait_idle IS
+    'Waits until the subscription has nothing left to do. True: nothing is left; false: the time is over.';
+
+-- Dead letters --------------------------------------------------------------------------------------
+
+CREATE FUNCTION herald.replay(dead_letter_id bigint)
+RETURNS boolean LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'herald_replay';
+COMMENT ON FUNCTION herald.replay IS
+    'Makes a dead letter a task again, with all its attempts. False: there is no such dead letter.';
+
+CREATE FUNCTION herald.replay_all(subscription text)
+RETURNS bigint LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'herald_replay_all';
+COMMENT ON FUNCTION herald.replay_all IS
+    'Makes all dead letters of a subscription tasks again; returns how many.';
+
+CREATE FUNCTION herald.discard_dead_letters(subscription text, before timestamptz DEFAULT NULL)
+RETURNS bigint LANGUAGE c VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'herald_discard_dead_letters';
+COMMENT ON FUNCTION herald.discard_dead_letters IS
+    'Deletes the dead letters of a subscription that died before a time (NULL: all); returns how many.';
+
+-- Looking -------------------------------------------------------------------------------------------
+
+CREATE FUNCTION herald.version(OUT library text, OUT extension text)
+RETURNS record LANGUAGE c STABLE PARALLEL SAFE
+AS 'MODULE_PATHNAME', 'herald_version';
+COMMENT ON FUNCTION herald.version IS 'The version of the loaded library and of the installed extension.';
+
+CREATE FUNCTION herald.status(OUT name text, OUT ok boolean, OUT value text, OUT hint text)
+RETURNS SETOF record LANGUAGE c VOLATILE PARALLEL RESTRICTED ROWS 20
+AS 'MODULE_PATHNAME', 'herald_status';
+COMMENT ON FUNCTION herald.status IS
+    'One row per check: is everything as it must be for handlers to run, and what to do where not.';
+
+CREATE FUNCTION herald.activate()
+RETURNS void LANGUAGE c VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'herald_activate';
+COMMENT ON FUNCTION herald.activate IS
+    'Lets subscriptions that were restored from another server or database run in this one.';
+
+CREATE FUNCTION herald.list_workers(
+    OUT pid integer, OUT kind text, OUT database text, OUT role text, OUT state text,
+    OUT subscription text, OUT message_id bigint, OUT started_at timestamptz)
+RETURNS SETOF record LANGUAGE c VOLATILE PARALLEL RESTRICTED ROWS 10
+AS 'MODULE_PATHNAME', 'herald_list_workers';
+COMMENT ON FUNCTION herald.list_workers IS 'What the view herald.workers shows.';
+
+CREATE FUNCTION herald.list_subscription_stats(
+    OUT subscription_id integer, OUT subscription text, OUT channel text, OUT state text,
+    OUT reason text, OUT pending bigint, OUT running bigint, OUT done bigint, OUT failed bigint,
+    OUT retrying bigint, OUT oldest_published_at timestamptz, OUT p50_ms double precision,
+    OUT p95_ms double precision, OUT p99_ms double precision)
+RETURNS SETOF record LANGUAGE c VOLATILE PARALLEL RESTRICTED ROWS 20
+AS 'MODULE_PATHNAME', 'herald_list_subscription_stats';
+COMMENT ON FUNCTION herald.list_subscription_stats IS
+    'What the view herald.subscription_stats shows: subscriptions that the caller may see.';
+
+CREATE VIEW herald.workers WITH (security_barrier) AS
+SELECT w.pid, w.kind, w.database, w.role, w.state, w.subscription, w.message_id, w.started_at
+  FROM herald.list_workers() AS w;
+COMMENT ON VIEW herald.workers IS
+    'The background processes of the extension; workers only of roles that the caller is a member of.';
+
+-- A view runs with its owner's rights on tables, but current_user in it is who asks. Roles are stored
+-- by name: one that is gone gives nobody a right.
+CREATE VIEW herald.subscriptions WITH (security_barrier) AS
+SELECT s.subscription, c.channel, s.handler, s.owner, s.run_as, s.max_concurrency, s.max_attempts,
+       s.retry_delay, s.retry_backoff, s.max_retry_delay, s.timeout, s.batch,
+       l.state, l.reason, s.created_at
+  FROM herald.list_subscription_stats() AS l
+  JOIN herald.subscription_store AS s ON s.id = l.subscription_id
+  JOIN herald.channel_store AS c ON c.id = s.channel_id;
+COMMENT ON VIEW herald.subscriptions IS
+    'Subscriptions with their options. state inert: restored from elsewhere, see herald.activate().';
+
+CREATE VIEW herald.subscription_stats WITH (security_barrier) AS
+SELECT l.subscription, l.channel, l.state, l.reason, l.pending, l.running, l.done, l.failed, l.retrying,
+       (SELECT pg_catalog.count(*) FROM herald.dead_letter_store AS d
+         WHERE d.subscription_id = l.subscription_id) AS dead,
+       pg_catalog.clock_timestamp() - l.oldest_published_at AS oldest_pending_age,
+       l.p50_ms, l.p95_ms, l.p99_ms
+  FROM herald.list_subscription_stats() AS l;
+COMMENT ON VIEW herald.subscription_stats IS
+    'How far each subscription is. Latencies, in milliseconds, run from publication to the start of the handler.';
+
+-- Payloads and errors: for members of the subscription's owner, of the role it runs as, or of the
+-- channel's owner. Not for pg_monitor.
+CREATE VIEW herald.dead_letters WITH (security_barrier) AS
+SELECT d.id, s.subscription, c.channel, d.message_id,
+       COALESCE(d.payload ->> 'task_id', d.message_id::text) AS task_id,
+       d.payload, d.key, d.headers, d.attempts, d.error_code, d.message, d.died_at
+  FROM herald.dead_letter_store AS d
+  JOIN herald.subscription_store AS s ON s.id = d.subscription_id
+  JOIN herald.channel_store AS c ON c.id = s.channel_id
+ WHERE s.id IN (SELECT v.id
+                  FROM herald.subscription_store AS v
+                  JOIN herald.channel_store AS w ON w.id = v.channel_id
+                  JOIN pg_catalog.pg_roles AS r ON r.rolname::text IN (v.owner, v.run_as, w.owner)
+                 WHERE pg_catalog.pg_has_role(r.oid, 'USAGE'))
+    OR EXISTS (SELECT FROM pg_catalog.pg_roles AS u WHERE u.rolname = CURRENT_USER AND u.rolsuper);
+COMMENT ON VIEW herald.dead_letters IS
+    'Tasks whose last attempt failed: replay them by herald.replay, or discard them.';
+
+CREATE VIEW herald.failure_log WITH (security_barrier) AS
+SELECT f.subscription, f.channel, f.message_id, f.task_id, f.attempt, f.error_code, f.message, f.detail,
+       f.hint, f.context, f.handler, f.started_at, f.failed_at, f.next_attempt_at
+  FROM herald.failure_store AS f
+ WHERE f.run_as IN (SELECT r.rolname::text FROM pg_catalog.pg_roles AS r
+                     WHERE pg_catalog.pg_has_role(r.oid, 'USAGE'))
+    OR f.subscription_id IN (SELECT v.id
+                               FROM herald.subscription_store AS v
+                               JOIN herald.channel_store AS w ON w.id = v.channel_id
+                               JOIN pg_catalog.pg_roles AS r ON r.rolname::text IN (v.owner, w.owner)
+                              WHERE pg_catalog.pg_has_role(r.oid, 'USAGE'))
+    OR EXISTS (SELECT FROM pg_catalog.pg_roles AS u WHERE u.rolname = CURRENT_USER AND u.rolsuper);
+COMMENT ON VIEW herald.failure_log IS
+    'One row per failed attempt; next_attempt_at NULL: given up.';
+
+CREATE VIEW herald.tasks WITH (security_barrier) AS
+WITH subscription AS MATERIALIZED (
+    SELECT s.id, s.subscription, s.channel_id, c.channel, l.state, l.reason,
+           herald.has_channel_privilege(CURRENT_USER::text, c.channel, 'read') AS may_read
+      FROM herald.list_subscription_stats() AS l
+      JOIN herald.subscription_store AS s ON s.id = l.subscription_id
+      JOIN herald.channel_store AS c ON c.id = s.channel_id
+), running AS MATERIALIZED (
+    SELECT w.subscription, w.message_id
+      FROM herald.list_workers() AS w
+     WHERE w.kind = 'worker' AND w.state = 'running'
+       AND w.database = pg_catalog.current_database()::text
+), log AS (
+    SELECT id, channel_id, payload FROM herald.log_0
+    UNION ALL SELECT id, channel_id, payload FROM herald.log_1
+    UNION ALL SELECT id, channel_id, payload FROM herald.log_2
+), settled AS (
+    SELECT subscription_id, pg_catalog.unnest(message_ids) AS id FROM herald.settled_0
+    UNION ALL SELECT subscription_id, pg_catalog.unnest(message_ids) FROM herald.settled_1
+    UNION ALL SELECT subscription_id, pg_catalog.unnest(message_ids) FROM herald.settled_2
+), open AS (
+    SELECT s.id AS subscription_id, l.id AS message_id, 0 AS attempts,
+           NULL::timestamptz AS next_attempt_at, l.payload
+      FROM subscription AS s
+      JOIN log AS l ON l.channel_id = s.channel_id
+     WHERE NOT EXISTS (SELECT FROM settled AS d WHERE d.subscription_id = s.id AND d.id = l.id)
+    UNION ALL
+    SELECT p.subscription_id, p.message_id, p.attempts, p.next_attempt_at, p.payload
+      FROM herald.parked_store AS p
+)
+SELECT s.subscription, s.channel, o.message_id,
+       CASE WHEN r.message_id IS NOT NULL THEN 'running'
+            WHEN o.attempts > 0 THEN 'retrying' ELSE 'pending' END AS state,
+       CASE WHEN r.message_id IS NOT NULL THEN o.attempts + 1 ELSE o.attempts END AS attempt,
+       CASE WHEN r.message_id IS NULL THEN o.next_attempt_at END AS next_attempt_at,
+       CASE WHEN r.message_id IS NOT NULL THEN NULL
+            WHEN s.state = 'held' THEN 'held: ' || COALESCE(s.reason, '')
+            WHEN s.state <> 'active' THEN s.state
+            WHEN o.next_attempt_at > pg_catalog.clock_timestamp() THEN 'retry delay'
+            ELSE 'worker' END AS wait_reason,
+       CASE WHEN s.may_read THEN o.payload END AS payload
+  FROM open AS o
+  JOIN subscription AS s ON s.id = o.subscription_id
+  LEFT JOIN running AS r ON r.subscription = s.subscription AND r.message_id = o.message_id
+UNION ALL
+SELECT s.subscription, s.channel, d.message_id, 'dead', d.attempts, NULL, NULL,
+       CASE WHEN s.may_read THEN d.payload END
+  FROM herald.dead_letter_store AS d
+  JOIN subscription AS s ON s.id = d.subscription_id;
+COMMENT ON VIEW herald.tasks IS
+    'Tasks that are not done: pending, running, retrying, dead. attempt is the one that runs, or the last '
+    'one that ran; payload only with the privilege read.';
+
+REVOKE ALL ON FUNCTION
+    herald.subscribe, herald.alter_subscription, herald.unsubscribe, herald.pause, herald.resume,
+    herald.wait_idle, herald.replay, herald.replay_all, herald.discard_dead_letters, herald.version,
+    herald.status, herald.activate, herald.list_workers, herald.list_subscription_stats
+FROM PUBLIC;
+REVOKE ALL ON
+    herald.workers, herald.subscriptions, herald.subscription_stats, herald.dead_letters,
+    herald.failure_log, herald.tasks
+FROM PUBLIC;
+
+-- They check the caller's rights inside, and show what the caller may see.
+GRANT EXECUTE ON FUNCTION
+    herald.subscribe, herald.alter_subscription, herald.unsubscribe, herald.pause, herald.resume,
+    herald.wait_idle, herald.replay, herald.replay_all, herald.discard_dead_letters, herald.version,
+    herald.status, herald.activate, herald.list_workers, herald.list_subscription_stats
+TO PUBLIC;
+GRANT SELECT ON
+    herald.workers, herald.subscriptions, herald.subscription_stats, herald.dead_letters,
+    herald.failure_log, herald.tasks
+TO PUBLIC;

@@ -1,0 +1,13 @@
+// Turning the announcements in the outbox into NOTIFYs.
+
+#pragma once
+
+#include "outbox/outbox.hpp"
+
+namespace herald {
+
+// Announces what is committed, many messages per transaction. False where NOTIFY refused (its queue is
+// full): the announcements stay in the outbox, to be tried again.
+bool Announce(DatabaseShared *database);
+
+}  // namespace herald

@@ -1,0 +1,144 @@
+// The announcer of one database: everything that may wait. It turns the announcements of committed
+// messages into NOTIFYs, writes the NOTIFYs it hears to the log, holds subscriptions whose role can't
+// run, and clears the failure log. It may get stuck behind NOTIFY's commit lock; tasks don't.
+
+#include "announce/announcements.hpp"
+#include "announce/listener.hpp"
+#include "announce/heard.hpp"
+#include "failure/failure_log.hpp"
+#include "pg/guard.hpp"
+#include "pg/process.hpp"
+#include "pg/spi.hpp"
+#include "settings.hpp"
+#include "subscription/subscription.hpp"
+#include "worker/processes.hpp"
+#include "worker/role_check.hpp"
+#include "worker/selection.hpp"
+
+extern "C" {
+#include "pgstat.h"
+#include "storage/ipc.h"
+#include "utils/guc.h"
+}
+
+namespace herald {
+
+namespace {
+
+constexpr TimestampTz kPurgeInterval = USECS_PER_HOUR;
+constexpr int64 kPurgeBatch = 10000;
+
+void ReloadListened() {
+    MemoryContext caller = CurrentMemoryContext;
+    pg::BeginTransaction();
+    pg::SpiBegin();
+    uint64 count = pg::SpiRun("SELECT channel FROM herald.channel_store WHERE accept_notify ORDER BY id");
+    MemoryContext spi = MemoryContextSwitchTo(caller);
+    char **names = static_cast<char **>(palloc(sizeof(char *) * Max(count, 1u)));
+    for (uint64 row = 0; row < count; row++) names[row] = pstrdup(pg::SpiText(row, 1));
+    MemoryContextSwitchTo(spi);
+    pg::SpiEnd();
+    pg::CommitTransaction();
+    MemoryContextSwitchTo(caller);
+    ListenTo(names, static_cast<int>(count));
+}
+
+// A subscription whose role is gone or can't run workers gets its reason and one row in the failure log.
+void HoldUnrunnable() {
+    int count;
+    pg::BeginTransaction();
+    Subscription *subscriptions = LoadSubscriptions(CurrentMemoryContext, &count);
+    for (int i = 0; i < count; i++) {
+        const Subscription &subscription = subscriptions[i];
+        if (subscription.inert || subscription.state != SubscriptionState::kActive) continue;
+        int sqlstate = 0;
+        const char *problem = RoleProblem(subscription.role, subscription.run_as, &sqlstate);
+        if (problem == nullptr) continue;
+        FailureRecord record = {};
+        record.subscription_id = subscription.id;
+        record.subscription = subscription.name;
+        record.channel = subscription.channel;
+        record.run_as = subscription.run_as;
+        record.handler = subscription.handler;
+        record.task_id = "";
+        record.attempt = 0;
+        record.sqlstate = sqlstate;
+        record.message = problem;
+        record.hint = "The subscription is held. Mend what is wrong, then call herald.resume().";
+        record.started_at = record.failed_at = record.next_attempt_at = GetCurrentTimestamp();
+        HoldSubscription(subscription.id, problem);
+        RecordFailure(record);
+    }
+    pg::CommitTransaction();
+}
+
+void PurgeFailureLog() {
+    if (settings::failure_retention == 0) return;
+    int64 purged;
+    do {
+        pg::BeginTransaction();
+        purged = PurgeFailures(settings::failure_retention * USECS_PER_MINUTE, kPurgeBatch);
+        pg::CommitTransaction();
+        CHECK_FOR_INTERRUPTS();
+    } while (purged == kPurgeBatch);
+}
+
+[[noreturn]] void RunAnnouncer(DatabaseShared *database) {
+    MemoryContext turn =
+        AllocSetContextCreate(TopMemoryContext, "pg_herald announcer", ALLOCSET_DEFAULT_SIZES);
+    TimestampTz next_purge = 0;
+    bool reload = true;
+
+    // An announcement lost in a crash is lost with the NOTIFY queue anyway; what is stored commits
+    // synchronously (see heard.cpp).
+    SetConfigOption("synchronous_commit", "off", PGC_USERSET, PGC_S_OVERRIDE);
+    InitListener();
+    pgstat_report_activity(STATE_IDLE, nullptr);
+
+    for (;;) {
+        MemoryContextReset(turn);
+        MemoryContextSwitchTo(turn);
+        if (!DatabaseServed(database)) proc_exit(0);
+        reload = (pg_atomic_fetch_and_u32(&database->flags, ~static_cast<uint32>(kFlagReloadAnnouncer)) &
+                  kFlagReloadAnnouncer) != 0 || reload;
+        if (reload) {
+            pg::BeginTransaction();
+            bool served = ExtensionServed();
+            pg::CommitTransaction();
+            if (!served) proc_exit(0);
+            ReloadListened();
+            HoldUnrunnable();
+            reload = false;
+        }
+        bool stored = StoreHeard();
+        bool announced = Announce(database);
+        if (GetCurrentTimestamp() >= next_purge) {
+            PurgeFailureLog();
+            next_purge = GetCurrentTimestamp() + kPurgeInterval;
+        }
+        MemoryContextSwitchTo(TopMemoryContext);
+        if (MustReceive()) {
+            CHECK_FOR_INTERRUPTS();
+            continue;
+        }
+        // What could not be done now is tried again soon: a full NOTIFY queue, a full disk.
+        long milliseconds = stored && announced ? settings::sweep_interval * 1000L : 200L;
+        if (!pg::SleepOnLatch(milliseconds)) {
+            ForceReceive();
+            reload = stored && announced;
+        }
+    }
+}
+
+}  // namespace
+
+}  // namespace herald
+
+void herald_announcer_main(Datum argument) {
+    using namespace herald;
+    pg::Guard([&] {
+        pg::InitProcess(pg::CancelSignal::kIgnored);
+        pg::ConnectToDatabase(DatumGetObjectId(argument), InvalidOid);
+        RunAnnouncer(EnterDatabase(Consumer::kAnnouncer));
+    });
+}

@@ -1,0 +1,21 @@
+// How the dispatcher learns of messages: from the outbox while it keeps up, from the tables after a
+// start, a change of subscriptions, or where the outbox had no room.
+
+#pragma once
+
+#include "core/scheduler.hpp"
+#include "outbox/outbox.hpp"
+
+namespace herald {
+
+// Takes the committed entries of the outbox. In a transaction with an active snapshot; entries whose
+// transaction that snapshot does not know as ended stay where they are.
+void TakeFromOutbox(DatabaseShared *database, core::Scheduler *scheduler);
+
+// Reads settled tables, parked tasks and the log under the active snapshot.
+void ScanAll(core::Scheduler *scheduler);
+
+// Reads the parked tasks only.
+void ScanParked(core::Scheduler *scheduler);
+
+}  // namespace herald

@@ -1,0 +1,63 @@
+// See results.hpp.
+
+#include "dispatch/results.hpp"
+
+#include "stats/channel_counters.hpp"
+#include "stats/subscription_counters.hpp"
+
+namespace herald {
+
+void Results::SetChannel(core::SubscriptionId subscription, const char *channel) {
+    Channel &entry = channels_[subscription];
+    strlcpy(entry.name, channel, sizeof(entry.name));
+    entry.slot = ChannelCounterSlot(database_, channel, true);
+    (void)FindSubscriptionShared(database_, subscription, true);
+}
+
+void Results::Forget(core::SubscriptionId subscription) {
+    channels_.erase(subscription);
+    RemoveSubscriptionShared(database_, subscription);
+}
+
+void Results::Count(core::SubscriptionId subscription, Outcome outcome, int64 latency) {
+    auto found = channels_.find(subscription);
+    if (found == channels_.end()) return;
+    Channel &channel = found->second;
+    if (!ChannelCounterSlotValid(channel.slot))
+        channel.slot = ChannelCounterSlot(database_, channel.name, true);
+    SubscriptionShared *shared = FindSubscriptionShared(database_, subscription, true);
+
+    if (outcome == Outcome::kDone) {
+        CountNow(channel.slot, ChannelCounter::kDelivered, 1);
+        CountLatency(channel.slot, latency);
+        if (shared != nullptr) {
+            pg_atomic_fetch_add_u64(&shared->done, 1);
+            CountSubscriptionLatency(shared, latency);
+        }
+    } else if (outcome == Outcome::kRetry || outcome == Outcome::kDead) {
+        CountNow(channel.slot, ChannelCounter::kFailed, 1);
+        CountNow(channel.slot,
+                 outcome == Outcome::kRetry ? ChannelCounter::kRetried : ChannelCounter::kDead, 1);
+        if (shared != nullptr) pg_atomic_fetch_add_u64(&shared->failed, 1);
+    }
+}
+
+void Results::ShowGauges(const core::Scheduler &scheduler) const {
+    for (const auto &[subscription, channel] : channels_) {
+        std::optional<core::SubscriptionGauges> gauges = scheduler.Gauges(subscription);
+        SubscriptionShared *shared = FindSubscriptionShared(database_, subscription, false);
+        if (!gauges.has_value() || shared == nullptr) continue;
+        pg_atomic_write_u32(&shared->pending, static_cast<uint32>(gauges->pending));
+        pg_atomic_write_u32(&shared->running, static_cast<uint32>(gauges->running));
+        pg_atomic_write_u32(&shared->retrying, static_cast<uint32>(gauges->retrying));
+        pg_atomic_write_u64(&shared->oldest_published_at,
+                            static_cast<uint64>(gauges->oldest_published_at.value_or(0)));
+    }
+}
+
+bool Results::PauseRequested(core::SubscriptionId subscription) const {
+    SubscriptionShared *shared = FindSubscriptionShared(database_, subscription, false);
+    return shared != nullptr && pg_atomic_read_u32(&shared->pause_requests) > 0;
+}
+
+}  // namespace herald

@@ -1,0 +1,42 @@
+// What the dispatcher writes down for people to see: counters and gauges in shared memory.
+
+#pragma once
+
+#include "pg/pg.hpp"
+
+#include <unordered_map>
+
+#include "core/scheduler.hpp"
+#include "worker/slots.hpp"
+
+namespace herald {
+
+class Results {
+public:
+    explicit Results(Oid database) : database_(database) {}
+
+    // Which channel a subscription's results are counted for, too.
+    void SetChannel(core::SubscriptionId subscription, const char *channel);
+    // The subscription is gone.
+    void Forget(core::SubscriptionId subscription);
+
+    // Counts what became of an attempt.
+    void Count(core::SubscriptionId subscription, Outcome outcome, int64 latency);
+
+    // Shows how much work waits and runs, for every subscription.
+    void ShowGauges(const core::Scheduler &scheduler) const;
+
+    // True where herald.pause(..., wait) wants the subscription to stop before its transaction commits.
+    bool PauseRequested(core::SubscriptionId subscription) const;
+
+private:
+    struct Channel {
+        char name[NAMEDATALEN];
+        int slot;
+    };
+
+    Oid database_;
+    std::unordered_map<core::SubscriptionId, Channel> channels_;
+};
+
+}  // namespace herald

@@ -1,0 +1,44 @@
+// The module: what is set up when the server loads the library.
+
+#include "announce/direct.hpp"
+#include "channel/channel.hpp"
+#include "outbox/outbox.hpp"
+#include "pg/extension.hpp"
+#include "pg/pg.hpp"
+#include "settings.hpp"
+#include "shared_memory.hpp"
+#include "stats/channel_counters.hpp"
+#include "worker/attempt.hpp"
+#include "worker/commands.hpp"
+#include "worker/processes.hpp"
+
+extern "C" {
+#if PG_VERSION_NUM >= 180000
+PG_MODULE_MAGIC_EXT(.name = "pg_herald", .version = PG_HERALD_VERSION);
+#else
+PG_MODULE_MAGIC;
+#endif
+
+PGDLLEXPORT void _PG_init(void);
+}
+
+void _PG_init(void) {
+    using namespace herald;
+
+    if (!process_shared_preload_libraries_in_progress)
+        ereport(ERROR,
+                (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+                 errmsg("pg_herald must be loaded by shared_preload_libraries"),
+                 errhint("Add pg_herald to shared_preload_libraries in postgresql.conf and restart "
+                         "the server.")));
+    settings::Define();
+    InitSharedMemory();
+    InitOutbox(AnnounceDirectly);
+    pg::InitExtensionCache();
+    InitChannelCache();
+    InitChannelCounterCallbacks();
+    InitAttempts();
+    InitCommandHook();
+    // pg_upgrade starts the server to copy catalogs: nothing may run then.
+    if (!IsBinaryUpgrade) RegisterLauncher();
+}

@@ -1,0 +1,164 @@
+// See database.hpp. The registry is a plain array: a look-up costs a scan of the oids and happens once
+// per process.
+
+#include "outbox/database.hpp"
+
+#include "outbox/locks.hpp"
+
+extern "C" {
+#include "storage/ipc.h"
+#include "storage/latch.h"
+#include "storage/shmem.h"
+}
+
+namespace herald {
+
+namespace {
+
+struct RegistryShared {
+    // Atomic; written by the launcher at start and exit: its proc number + 1, and its pid.
+    pg_atomic_uint32 launcher;
+    pg_atomic_uint32 launcher_pid;
+    // Each entry's `database` is guarded by the registry lock, see DatabaseShared.
+    DatabaseShared databases[kMaxDatabases];
+};
+
+RegistryShared *registry = nullptr;
+DatabaseShared *own_database = nullptr;  // of this process
+int own_consumer = -1;
+
+void SetLatchOf(pg_atomic_uint32 *proc) {
+    uint32 number = pg_atomic_read_u32(proc);
+    if (number != 0) SetLatch(&ProcGlobal->allProcs[number - 1].procLatch);
+}
+
+DatabaseShared *Search(Oid database) {
+    for (int i = 0; i < kMaxDatabases; i++)
+        if (registry->databases[i].database == database) return &registry->databases[i];
+    return nullptr;
+}
+
+void LeaveConsumer(int, Datum) {
+    if (own_database == nullptr || own_consumer < 0) return;
+    pg_atomic_write_u32(&own_database->consumer_pids[own_consumer], 0);
+    pg_atomic_write_u32(&own_database->consumers[own_consumer], 0);
+    WakeLauncher();
+}
+
+}  // namespace
+
+DatabaseShared *FindDatabase(Oid database) {
+    LWLockAcquire(Lock(kRegistryLock), LW_SHARED);
+    DatabaseShared *found = OidIsValid(database) ? Search(database) : nullptr;
+    LWLockRelease(Lock(kRegistryLock));
+    return found;
+}
+
+DatabaseShared *FindOrCreateDatabase(Oid database) {
+    DatabaseShared *entry = FindDatabase(database);
+    if (entry != nullptr) return entry;
+
+    LWLockAcquire(Lock(kRegistryLock), LW_EXCLUSIVE);
+    entry = Search(database);
+    if (entry == nullptr) {
+        entry = Search(InvalidOid);
+        if (entry != nullptr) {
+            entry->queues[0] = entry->queues[1] = QueueShared{};
+            pg_atomic_write_u32(&entry->flags, 0);
+            pg_atomic_write_u32(&entry->presence, static_cast<uint32>(Presence::kUnknown));
+            pg_atomic_write_u32(&entry->starved, 0);
+            pg_atomic_write_u32(&entry->start_problem, 0);
+            pg_atomic_write_u32(&entry->inert, 0);
+            for (int i = 0; i < kConsumers; i++) {
+                pg_atomic_write_u32(&entry->consumers[i], 0);
+                pg_atomic_write_u32(&entry->consumer_pids[i], 0);
+                pg_atomic_write_u64(&entry->started_at[i], 0);
+            }
+            entry->database = database;
+        }
+    }
+    LWLockRelease(Lock(kRegistryLock));
+    return entry;
+}
+
+DatabaseShared *ThisDatabase() {
+    if (own_database != nullptr && own_database->database == MyDatabaseId) return own_database;
+    own_database = FindOrCreateDatabase(MyDatabaseId);
+    if (own_database == nullptr)
+        ereport(ERROR, (errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
+                        errmsg("pg_herald cannot serve more than %d databases of one server",
+                               kMaxDatabases),
+                        errhint("Drop the extension in databases that do not need it.")));
+    return own_database;
+}
+
+int ListDatabases(Oid *databases, int capacity) {
+    int count = 0;
+    LWLockAcquire(Lock(kRegistryLock), LW_SHARED);
+    for (int i = 0; i < kMaxDatabases && count < capacity; i++)
+        if (OidIsValid(registry->databases[i].database))
+            databases[count++] = registry->databases[i].database;
+    LWLockRelease(Lock(kRegistryLock));
+    return count;
+}
+
+void RaiseFlag(DatabaseShared *database, uint32 flag) {
+    pg_atomic_fetch_or_u32(&database->flags, flag);
+}
+
+void WakeConsumer(DatabaseShared *database, Consumer consumer) {
+    SetLatchOf(&database->consumers[static_cast<int>(consumer)]);
+}
+
+bool ConsumerRuns(DatabaseShared *database, Consumer consumer) {
+    return pg_atomic_read_u32(&database->consumers[static_cast<int>(consumer)]) != 0;
+}
+
+void WakeLauncher() { SetLatchOf(&registry->launcher); }
+
+void SetLauncher(int proc_number, int pid) {
+    pg_atomic_write_u32(&registry->launcher, pid == 0 ? 0 : static_cast<uint32>(proc_number) + 1);
+    pg_atomic_write_u32(&registry->launcher_pid, static_cast<uint32>(pid));
+}
+
+int LauncherPid() { return static_cast<int>(pg_atomic_read_u32(&registry->launcher_pid)); }
+
+bool BecomeConsumer(DatabaseShared *database, Consumer consumer) {
+    uint32 nobody = 0;
+    int place = static_cast<int>(consumer);
+    if (!pg_atomic_compare_exchange_u32(&database->consumers[place], &nobody,
+                                        static_cast<uint32>(pg::OwnProcNumber()) + 1))
+        return false;
+    own_database = database;
+    own_consumer = place;
+    pg_atomic_write_u32(&database->consumer_pids[place], static_cast<uint32>(MyProcPid));
+    on_shmem_exit(LeaveConsumer, static_cast<Datum>(0));
+    return true;
+}
+
+Size DatabaseMemory() { return MAXALIGN(sizeof(RegistryShared)); }
+
+void InitDatabaseMemory() {
+    bool found;
+    registry = static_cast<RegistryShared *>(
+        ShmemInitStruct("pg_herald databases", sizeof(RegistryShared), &found));
+    if (found) return;
+    std::memset(static_cast<void *>(registry), 0, sizeof(RegistryShared));
+    pg_atomic_init_u32(&registry->launcher, 0);
+    pg_atomic_init_u32(&registry->launcher_pid, 0);
+    for (DatabaseShared &entry : registry->databases) {
+        pg_atomic_init_u32(&entry.flags, 0);
+        pg_atomic_init_u32(&entry.presence, 0);
+        pg_atomic_init_u32(&entry.leave_requests, 0);
+        pg_atomic_init_u32(&entry.starved, 0);
+        pg_atomic_init_u32(&entry.start_problem, 0);
+        pg_atomic_init_u32(&entry.inert, 0);
+        for (int i = 0; i < kConsumers; i++) {
+            pg_atomic_init_u32(&entry.consumers[i], 0);
+            pg_atomic_init_u32(&entry.consumer_pids[i], 0);
+            pg_atomic_init_u64(&entry.started_at[i], 0);
+        }
+    }
+}
+
+}  // namespace herald

@@ -1,0 +1,104 @@
+// One entry in shared memory per database in which the extension was seen: who consumes there, what
+// the consumers were asked to do, and the heads of its two queues.
+//
+// A process asks another one for something by a flag and its latch; both may be set where an ERROR
+// is not allowed (a commit callback).
+
+#pragma once
+
+#include "pg/pg.hpp"
+
+extern "C" {
+#include "port/atomics.h"
+}
+
+namespace herald {
+
+inline constexpr int kMaxDatabases = 512;
+
+// What the dispatcher (or announcer) is asked to do at its next turn.
+enum DatabaseFlag : uint32 {
+    kFlagRescan = 1 << 0,         // read the log: messages were not announced through the outbox
+    kFlagReload = 1 << 1,         // read channels and subscriptions again
+    kFlagParked = 1 << 2,         // read the parked table again (a replay)
+    kFlagReloadAnnouncer = 1 << 3,  // the announcer's part of kFlagReload
+};
+
+enum class Consumer : int { kDispatcher = 0, kAnnouncer = 1 };
+inline constexpr int kConsumers = 2;
+
+// What is known about the extension in a database.
+enum class Presence : uint32 {
+    kUnknown = 0,  // a dispatcher is to look
+    kPresent = 1,  // it is installed
+    kAbsent = 2,   // a dispatcher looked: it is not
+};
+
+// First and last entry of a queue of the outbox, as entry number + 1; 0: empty.
+struct QueueShared {
+    uint32 head;
+    uint32 tail;
+    uint32 length;
+};
+
+struct DatabaseShared {
+    // Guarded by the registry lock.
+    Oid database;  // InvalidOid: entry free
+
+    // Guarded by the outbox lock.
+    QueueShared queues[kConsumers];
+
+    // Atomic. Set by anyone, cleared by the consumer before it does what was asked.
+    pg_atomic_uint32 flags;
+    // Atomic. Written by the consumer itself at start and exit: its proc number + 1; 0: not running.
+    pg_atomic_uint32 consumers[kConsumers];
+    // Atomic. Written by the consumer itself.
+    pg_atomic_uint32 consumer_pids[kConsumers];
+    // Atomic, a Presence. Written by the dispatcher (present, absent) and by CREATE EXTENSION.
+    pg_atomic_uint32 presence;
+    // Atomic. Number of commands that need the database without our processes (DROP, RENAME,
+    // CREATE ... TEMPLATE); while not 0, consumers and idle workers leave and nothing is started.
+    pg_atomic_uint32 leave_requests;
+    // Atomic. Number of ready tasks that found no worker slot; written by the dispatcher.
+    pg_atomic_uint32 starved;
+    // Atomic. Why the dispatcher can't start workers (a StartProblem), for herald.status().
+    pg_atomic_uint32 start_problem;
+    // Atomic. 1 where the subscriptions belong to another cluster or database and must be activated.
+    pg_atomic_uint32 inert;
+    // Atomic, in microseconds. When the consumers were last started, for back-off; by the launcher.
+    pg_atomic_uint64 started_at[kConsumers];
+};
+
+enum class StartProblem : uint32 { kNone = 0, kNoWorkerProcess = 1, kNoSlot = 2, kFailed = 3 };
+
+static_assert(std::is_standard_layout_v<DatabaseShared>);
+
+// The entry of a database, or NULL where there is none (and none is free, when created).
+DatabaseShared *FindDatabase(Oid database);
+DatabaseShared *FindOrCreateDatabase(Oid database);
+// The entry of this backend's database, created at need; ERROR 53400 where the registry is full.
+// Kept in a static: one look-up per process.
+DatabaseShared *ThisDatabase();
+// Frees the entry of a database that no longer exists. Its queues are emptied.
+void ForgetDatabase(Oid database);
+// Calls `visit` for a copy of each oid in the registry.
+int ListDatabases(Oid *databases, int capacity);
+
+// Safe in a commit callback.
+void RaiseFlag(DatabaseShared *database, uint32 flag);
+void WakeConsumer(DatabaseShared *database, Consumer consumer);
+bool ConsumerRuns(DatabaseShared *database, Consumer consumer);
+
+// The launcher's latch. Safe in a commit callback.
+void WakeLauncher();
+void SetLauncher(int proc_number, int pid);  // 0, 0: it ends
+int LauncherPid();
+
+// Called by a consumer at its start; announces its latch and takes it away at exit. False where
+// there is a consumer already.
+bool BecomeConsumer(DatabaseShared *database, Consumer consumer);
+
+Size DatabaseMemory();
+void InitDatabaseMemory();  // in the shmem_startup_hook, under AddinShmemInitLock
+
+}  // namespace herald

@@ -1,0 +1,15 @@
+// See locks.hpp.
+
+#include "outbox/locks.hpp"
+
+namespace herald {
+
+namespace {
+LWLockPadded *tranche = nullptr;
+}
+
+LWLock *Lock(LockNumber number) { return &tranche[number].lock; }
+
+void InitLocks() { tranche = GetNamedLWLockTranche("pg_herald"); }
+
+}  // namespace herald

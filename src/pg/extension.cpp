@@ -1,0 +1,84 @@
+// See extension.hpp. One relcache callback serves both: our oids and the caches of the features,
+// because a change of channels is announced as a relcache invalidation of channel_store.
+
+#include "pg/extension.hpp"
+
+extern "C" {
+#include "catalog/namespace.h"
+#include "commands/extension.h"
+#include "utils/inval.h"
+#include "utils/lsyscache.h"
+#include "utils/syscache.h"
+#include "catalog/pg_type.h"
+}
+
+namespace herald::pg {
+
+namespace {
+
+ExtensionTables tables;
+bool tables_valid = false;
+
+constexpr int kMaxListeners = 4;
+void (*listeners[kMaxListeners])();
+int listener_count = 0;
+
+void OnRelationChange(Datum, Oid relation) {
+    if (!tables_valid && relation != InvalidOid) return;
+    bool ours = relation == InvalidOid || relation == tables.channel_store;
+    for (int i = 0; i < kSegments; i++)
+        ours = ours || relation == tables.log[i] || relation == tables.settled[i];
+    if (!ours) return;
+    tables_valid = false;
+    for (int i = 0; i < listener_count; i++) listeners[i]();
+}
+
+Oid Lookup(const char *name) {
+    Oid oid = get_relname_relid(name, tables.schema);
+    if (!OidIsValid(oid))
+        ereport(ERROR,
+                (errcode(ERRCODE_UNDEFINED_OBJECT),
+                 errmsg("extension \"pg_herald\" lacks its relation \"herald.%s\"", name),
+                 errhint("Run ALTER EXTENSION pg_herald UPDATE, or create the extension again.")));
+    return oid;
+}
+
+}  // namespace
+
+bool ExtensionExists() { return OidIsValid(get_extension_oid("pg_herald", true)); }
+
+const ExtensionTables &Tables() {
+    if (tables_valid) return tables;
+
+    tables.schema = ExtensionExists() ? get_namespace_oid("herald", true) : InvalidOid;
+    if (!OidIsValid(tables.schema))
+        ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT),
+                        errmsg("extension \"pg_herald\" does not exist in this database"),
+                        errhint("Run CREATE EXTENSION pg_herald.")));
+    for (int i = 0; i < kSegments; i++) {
+        char name[NAMEDATALEN];
+        snprintf(name, sizeof(name), "log_%d", i);
+        tables.log[i] = Lookup(name);
+        snprintf(name, sizeof(name), "settled_%d", i);
+        tables.settled[i] = Lookup(name);
+    }
+    tables.message_id_sequence = Lookup("message_id_seq");
+    tables.channel_store = Lookup("channel_store");
+    tables.task_type = GetSysCacheOid2(TYPENAMENSP, Anum_pg_type_oid, CStringGetDatum("task"),
+                                       ObjectIdGetDatum(tables.schema));
+    tables_valid = true;
+    return tables;
+}
+
+void InitExtensionCache() {
+    CacheRegisterRelcacheCallback(OnRelationChange, static_cast<Datum>(0));
+}
+
+void InvalidateCatalogCaches() { CacheInvalidateRelcacheByRelid(Tables().channel_store); }
+
+void OnCatalogChange(void (*forget)()) {
+    if (listener_count == kMaxListeners) elog(ERROR, "too many catalog listeners");
+    listeners[listener_count++] = forget;
+}
+
+}  // namespace herald::pg

@@ -1,0 +1,37 @@
+// The extension as installed in this database: is it there, and what are the oids of its tables.
+// Oids are looked up once and forgotten when one of the tables changes or goes.
+
+#pragma once
+
+#include "pg/pg.hpp"
+
+namespace herald::pg {
+
+inline constexpr int kSegments = 3;
+
+struct ExtensionTables {
+    Oid schema;
+    Oid log[kSegments];
+    Oid settled[kSegments];
+    Oid message_id_sequence;
+    Oid channel_store;
+    Oid task_type;  // the composite herald.task
+};
+
+// True where the extension exists in this database. Needs a transaction.
+bool ExtensionExists();
+
+// The oids; an ERROR 42704 with a hint where the extension is not there. Needs a transaction.
+const ExtensionTables &Tables();
+
+// Called once per process, from _PG_init.
+void InitExtensionCache();
+
+// Forgets the cached plans and oids of the catalogs in all sessions, at commit: call it after a
+// change of channels, grants or subscriptions.
+void InvalidateCatalogCaches();
+
+// Registers a callback (in this process) for such a change. At most four.
+void OnCatalogChange(void (*forget)());
+
+}  // namespace herald::pg

@@ -1,0 +1,30 @@
+// See identity.hpp.
+
+#include "pg/identity.hpp"
+
+extern "C" {
+#include "catalog/pg_authid.h"
+#include "utils/guc.h"
+}
+
+namespace herald::pg {
+
+Identity BecomeOwner() {
+    Identity caller;
+    GetUserIdAndSecContext(&caller.user, &caller.security_context);
+    caller.guc_level = NewGUCNestLevel();
+    SetUserIdAndSecContext(BOOTSTRAP_SUPERUSERID, caller.security_context |
+                                                      SECURITY_LOCAL_USERID_CHANGE |
+                                                      SECURITY_RESTRICTED_OPERATION);
+    // As superuser, after the switch: a role may lack the right to set nothing, but never this.
+    (void)set_config_option("search_path", "pg_catalog, pg_temp", PGC_USERSET, PGC_S_SESSION,
+                            GUC_ACTION_SAVE, true, 0, false);
+    return caller;
+}
+
+void BecomeCaller(const Identity &caller) {
+    AtEOXact_GUC(false, caller.guc_level);
+    SetUserIdAndSecContext(caller.user, caller.security_context);
+}
+
+}  // namespace herald::pg

@@ -1,0 +1,34 @@
+// The prelude: the first include of every file that talks to PostgreSQL. C++ headers come first,
+// because postgres.h redefines snprintf and friends as macros.
+
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <cstdio>
+#include <cstring>
+#include <exception>
+#include <new>
+#include <optional>
+#include <string_view>
+#include <type_traits>
+
+extern "C" {
+#include "postgres.h"
+
+// The server-dev packages don't bring the gssapi and openssl headers that libpq/libpq.h would pull.
+#undef ENABLE_GSS
+#undef USE_OPENSSL
+
+#include "access/xact.h"
+#include "fmgr.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
+#include "utils/elog.h"
+#include "utils/memutils.h"
+#include "utils/timestamp.h"
+}
+
+#include "pg/compat.hpp"

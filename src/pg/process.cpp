@@ -1,0 +1,63 @@
+// See process.hpp.
+
+#include "pg/process.hpp"
+
+extern "C" {
+#include "access/xact.h"
+#include "mb/pg_wchar.h"
+#include "pgstat.h"
+#include "postmaster/bgworker.h"
+#include "postmaster/interrupt.h"
+#include "storage/ipc.h"
+#include "storage/latch.h"
+#include "tcop/tcopprot.h"
+#include "utils/guc.h"
+#include "utils/snapmgr.h"
+}
+
+namespace herald::pg {
+
+void InitProcess(CancelSignal cancel) {
+    pqsignal(SIGHUP, SignalHandlerForConfigReload);
+    pqsignal(SIGTERM, die);
+    if (cancel == CancelSignal::kIgnored)
+        pqsignal(SIGINT, SIG_IGN);
+    else
+        pqsignal(SIGINT, StatementCancelHandler);
+    BackgroundWorkerUnblockSignals();
+}
+
+bool SleepOnLatch(long milliseconds) {
+    int events = WL_LATCH_SET | WL_EXIT_ON_PM_DEATH | (milliseconds >= 0 ? WL_TIMEOUT : 0);
+    int happened = WaitLatch(MyLatch, events, milliseconds, PG_WAIT_EXTENSION);
+    ResetLatch(MyLatch);
+    CHECK_FOR_INTERRUPTS();
+    if (ConfigReloadPending) {
+        ConfigReloadPending = false;
+        ProcessConfigFile(PGC_SIGHUP);
+    }
+    return (happened & WL_LATCH_SET) != 0;
+}
+
+void BeginTransaction() {
+    SetCurrentStatementStartTimestamp();
+    StartTransactionCommand();
+    PushActiveSnapshot(GetTransactionSnapshot());
+}
+
+void CommitTransaction() {
+    if (ActiveSnapshotSet()) PopActiveSnapshot();
+    CommitTransactionCommand();
+    pgstat_report_stat(true);
+}
+
+void ConnectToDatabase(Oid database, Oid role) {
+    BackgroundWorkerInitializeConnectionByOid(database, role,
+                                              OidIsValid(role) ? kWorkerConnectionFlags : 0);
+    SetConfigOption("client_encoding", GetDatabaseEncodingName(), PGC_USERSET, PGC_S_OVERRIDE);
+    SetConfigOption("default_transaction_isolation", "read committed", PGC_USERSET, PGC_S_OVERRIDE);
+    SetConfigOption("default_transaction_read_only", "off", PGC_USERSET, PGC_S_OVERRIDE);
+    SetConfigOption("default_transaction_deferrable", "off", PGC_USERSET, PGC_S_OVERRIDE);
+}
+
+}  // namespace herald::pg

@@ -1,0 +1,30 @@
+// What every background process of ours does the same way: signals, sleeping, reloading the
+// configuration, transactions of its own.
+
+#pragma once
+
+#include "pg/pg.hpp"
+
+namespace herald::pg {
+
+enum class CancelSignal { kIgnored, kCancelsStatement };
+
+// Installs the signal handlers and unblocks signals: SIGTERM ends the process at its next interrupt
+// check (FATAL), SIGHUP rereads the configuration, SIGINT as given.
+void InitProcess(CancelSignal cancel);
+
+// Sleeps until the latch is set, the time is over, or the postmaster is gone (then it exits). Resets
+// the latch, handles interrupts and a changed configuration. Negative: no time limit.
+// Returns true if the latch was set.
+bool SleepOnLatch(long milliseconds);
+
+// A transaction of a background process with an active snapshot, READ COMMITTED, read-write.
+void BeginTransaction();
+void CommitTransaction();
+
+// Connects the process to a database as `role` (InvalidOid: the bootstrap superuser), pins the
+// client encoding to the database's, so that no text of ours is converted, and isolation and access
+// mode, so that a role's defaults can't change how tasks run.
+void ConnectToDatabase(Oid database, Oid role);
+
+}  // namespace herald::pg

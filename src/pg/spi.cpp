@@ -1,0 +1,108 @@
+// See spi.hpp.
+
+#include "pg/spi.hpp"
+
+extern "C" {
+#include "catalog/pg_type.h"
+#include "utils/array.h"
+#include "utils/snapmgr.h"
+}
+
+namespace herald::pg {
+
+Param Int4(int32 value) { return {INT4OID, Int32GetDatum(value), false}; }
+Param Int8(int64 value) { return {INT8OID, Int64GetDatum(value), false}; }
+Param Bool(bool value) { return {BOOLOID, BoolGetDatum(value), false}; }
+Param Float8(double value) { return {FLOAT8OID, Float8GetDatum(value), false}; }
+
+Param Text(const char *value) {
+    if (value == nullptr) return {TEXTOID, static_cast<Datum>(0), true};
+    return {TEXTOID, CStringGetTextDatum(value), false};
+}
+
+Param TextDatum(Datum value, bool is_null) { return {TEXTOID, value, is_null}; }
+Param Jsonb(Datum value, bool is_null) { return {JSONBOID, value, is_null}; }
+
+Param Time(TimestampTz value) {
+    return {TIMESTAMPTZOID, TimestampTzGetDatum(value), value == DT_NOBEGIN};
+}
+
+Param IntervalDatum(Datum value, bool is_null) { return {INTERVALOID, value, is_null}; }
+
+Param Int8Array(const int64 *values, int count) {
+    Datum *items = static_cast<Datum *>(palloc(sizeof(Datum) * Max(count, 1)));
+    for (int i = 0; i < count; i++) items[i] = Int64GetDatum(values[i]);
+    ArrayType *array = construct_array(items, count, INT8OID, sizeof(int64), FLOAT8PASSBYVAL,
+                                       TYPALIGN_DOUBLE);
+    return {INT8ARRAYOID, PointerGetDatum(array), false};
+}
+
+void SpiBegin() {
+    if (SPI_connect() != SPI_OK_CONNECT) elog(ERROR, "SPI_connect failed");
+}
+
+void SpiEnd() {
+    if (SPI_finish() != SPI_OK_FINISH) elog(ERROR, "SPI_finish failed");
+}
+
+uint64 SpiRunWith(const char *sql, const Param *params, int count, long limit) {
+    Oid types[kMaxParams];
+    Datum values[kMaxParams];
+    char nulls[kMaxParams];
+
+    Assert(count <= kMaxParams);
+    for (int i = 0; i < count; i++) {
+        types[i] = params[i].type;
+        values[i] = params[i].value;
+        nulls[i] = params[i].is_null ? 'n' : ' ';
+    }
+    // A worker's transaction has no snapshot of its own yet when it comes here first.
+    bool pushed = false;
+    if (!ActiveSnapshotSet()) {
+        PushActiveSnapshot(GetTransactionSnapshot());
+        pushed = true;
+    }
+    int code = SPI_execute_with_args(sql, count, types, values, nulls, false, limit);
+    if (pushed) PopActiveSnapshot();
+    if (code < 0)
+        ereport(ERROR, (errcode(ERRCODE_INTERNAL_ERROR),
+                        errmsg("could not run an internal statement: %s",
+                               SPI_result_code_string(code)),
+                        errdetail("The statement is: %s", sql)));
+    return SPI_processed;
+}
+
+uint64 SpiRun(const char *sql, long limit) { return SpiRunWith(sql, nullptr, 0, limit); }
+
+Field SpiField(uint64 row, int column) {
+    Field field;
+    field.value = SPI_getbinval(SPI_tuptable->vals[row], SPI_tuptable->tupdesc, column,
+                                &field.is_null);
+    return field;
+}
+
+int32 SpiInt4(uint64 row, int column, int32 when_null) {
+    Field field = SpiField(row, column);
+    return field.is_null ? when_null : DatumGetInt32(field.value);
+}
+
+int64 SpiInt8(uint64 row, int column, int64 when_null) {
+    Field field = SpiField(row, column);
+    return field.is_null ? when_null : DatumGetInt64(field.value);
+}
+
+bool SpiBool(uint64 row, int column, bool when_null) {
+    Field field = SpiField(row, column);
+    return field.is_null ? when_null : DatumGetBool(field.value);
+}
+
+double SpiFloat8(uint64 row, int column, double when_null) {
+    Field field = SpiField(row, column);
+    return field.is_null ? when_null : DatumGetFloat8(field.value);
+}
+
+char *SpiText(uint64 row, int column) {
+    return SPI_getvalue(SPI_tuptable->vals[row], SPI_tuptable->tupdesc, column);
+}
+
+}  // namespace herald::pg

@@ -1,0 +1,85 @@
+// See settings.hpp. Every setting has a unit, a range and a sentence for the administrator; README has
+// them as a table.
+
+#include "pg/pg.hpp"
+
+#include "settings.hpp"
+
+extern "C" {
+#include "utils/guc.h"
+}
+
+namespace herald::settings {
+
+bool enabled = true;
+char *databases = nullptr;
+int max_workers = 4;
+int worker_idle_timeout = 60;
+bool superuser_handlers = false;
+int outbox_size = 16 * 1024;
+int max_channels = 1024;
+int max_payload = 1024 * 1024;
+int failure_retention = 30 * 24 * 60;
+int sweep_interval = 30;
+int undeclared_channels = static_cast<int>(UndeclaredChannels::kAllow);
+
+namespace {
+
+const struct config_enum_entry undeclared_channels_options[] = {
+    {"allow", static_cast<int>(UndeclaredChannels::kAllow), false},
+    {"warn", static_cast<int>(UndeclaredChannels::kWarn), false},
+    {"refuse", static_cast<int>(UndeclaredChannels::kRefuse), false},
+    {nullptr, 0, false},
+};
+
+}  // namespace
+
+void Define() {
+    DefineCustomBoolVariable(
+        "herald.enabled", "Runs dispatchers, announcers and workers.",
+        "While off, messages are stored and plain notifications sent, but no handler runs.", &enabled,
+        true, PGC_SIGHUP, 0, nullptr, nullptr, nullptr);
+    DefineCustomStringVariable(
+        "herald.databases", "Databases in which handlers run, separated by commas.",
+        "Empty: every database that has the extension.", &databases, "", PGC_SIGHUP, GUC_LIST_INPUT,
+        nullptr, nullptr, nullptr);
+    DefineCustomIntVariable(
+        "herald.max_workers", "Largest number of workers that run handlers, in the whole server.",
+        "Each takes one of max_worker_processes; so do the launcher, and a dispatcher and an announcer "
+        "per database.",
+        &max_workers, 4, 1, 256, PGC_SIGHUP, 0, nullptr, nullptr, nullptr);
+    DefineCustomIntVariable(
+        "herald.worker_idle_timeout", "How long a worker waits for a task before it ends.", nullptr,
+        &worker_idle_timeout, 60, 1, 24 * 3600, PGC_SIGHUP, GUC_UNIT_S, nullptr, nullptr, nullptr);
+    DefineCustomBoolVariable(
+        "herald.superuser_handlers", "Allows subscriptions that run as a superuser.", nullptr,
+        &superuser_handlers, false, PGC_SIGHUP, GUC_SUPERUSER_ONLY, nullptr, nullptr, nullptr);
+    DefineCustomIntVariable(
+        "herald.outbox_size", "Shared memory between publishers and the background processes.",
+        "What does not fit is found by a scan of the log instead.", &outbox_size, 16 * 1024, 64,
+        MAX_KILOBYTES, PGC_POSTMASTER, GUC_UNIT_KB, nullptr, nullptr, nullptr);
+    DefineCustomIntVariable(
+        "herald.max_channels", "Number of channels with statistics of their own.",
+        "Channels beyond it are counted together.", &max_channels, 1024, 16, 1024 * 1024,
+        PGC_POSTMASTER, 0, nullptr, nullptr, nullptr);
+    DefineCustomIntVariable(
+        "herald.max_payload", "Largest payload of a message.",
+        "A channel may have a lower limit of its own.", &max_payload, 1024 * 1024, 1024,
+        256 * 1024 * 1024, PGC_SUSET, GUC_UNIT_BYTE, nullptr, nullptr, nullptr);
+    DefineCustomIntVariable(
+        "herald.failure_retention", "How long rows of the failure log are kept.", "0: for ever.",
+        &failure_retention, 30 * 24 * 60, 0, INT_MAX, PGC_SIGHUP, GUC_UNIT_MIN, nullptr, nullptr,
+        nullptr);
+    DefineCustomIntVariable(
+        "herald.sweep_interval",
+        "How often the background processes look around without having been woken.",
+        "An insurance only: publishers wake them.", &sweep_interval, 30, 1, 3600, PGC_SIGHUP,
+        GUC_UNIT_S, nullptr, nullptr, nullptr);
+    DefineCustomEnumVariable(
+        "herald.undeclared_channels", "What publishing to a channel that was not declared does.",
+        nullptr, &undeclared_channels, static_cast<int>(UndeclaredChannels::kAllow),
+        undeclared_channels_options, PGC_SUSET, 0, nullptr, nullptr, nullptr);
+    MarkGUCPrefixReserved("herald");
+}
+
+}  // namespace herald::settings

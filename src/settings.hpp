@@ -1,0 +1,23 @@
+// The settings herald.*, each with what an administrator chooses with it. See settings.cpp.
+
+#pragma once
+
+namespace herald::settings {
+
+enum class UndeclaredChannels : int { kAllow = 0, kWarn = 1, kRefuse = 2 };
+
+extern bool enabled;               // run dispatchers and workers
+extern char *databases;            // comma-separated list; empty: every database
+extern int max_workers;            // workers of the whole server
+extern int worker_idle_timeout;    // seconds
+extern bool superuser_handlers;
+extern int outbox_size;            // kB
+extern int max_channels;
+extern int max_payload;            // bytes
+extern int failure_retention;      // minutes; 0: for ever
+extern int sweep_interval;         // seconds
+extern int undeclared_channels;    // an UndeclaredChannels
+
+void Define();
+
+}  // namespace herald::settings

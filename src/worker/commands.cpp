@@ -1,0 +1,184 @@
+// See commands.hpp.
+
+#include "worker/commands.hpp"
+
+#include "outbox/outbox.hpp"
+#include "pg/pg.hpp"
+#include "worker/slots.hpp"
+
+extern "C" {
+#include "commands/dbcommands.h"
+#include "nodes/parsenodes.h"
+#include "nodes/value.h"
+#include "pgstat.h"
+#include "storage/latch.h"
+#include "tcop/utility.h"
+#include "commands/defrem.h"
+}
+
+namespace herald {
+
+namespace {
+
+ProcessUtility_hook_type previous_hook = nullptr;
+
+// How long a command waits for our processes to leave, before it sees for itself who is there.
+constexpr int kLeavePatience = 3000;  // milliseconds
+
+// The database that the statement needs for itself, or InvalidOid.
+Oid DatabaseToLeave(Node *statement) {
+    const char *name = nullptr;
+    switch (nodeTag(statement)) {
+        case T_DropdbStmt:
+            name = castNode(DropdbStmt, statement)->dbname;
+            break;
+        case T_RenameStmt:
+            if (castNode(RenameStmt, statement)->renameType == OBJECT_DATABASE)
+                name = castNode(RenameStmt, statement)->subname;
+            break;
+        case T_CreatedbStmt: {
+            ListCell *cell;
+            foreach (cell, castNode(CreatedbStmt, statement)->options) {
+                DefElem *option = static_cast<DefElem *>(lfirst(cell));
+                if (std::strcmp(option->defname, "template") == 0 && option->arg != nullptr)
+                    name = defGetString(option);
+            }
+            break;
+        }
+        case T_AlterDatabaseStmt: {
+            AlterDatabaseStmt *alter = castNode(AlterDatabaseStmt, statement);
+            ListCell *cell;
+            foreach (cell, alter->options)
+                if (std::strcmp(static_cast<DefElem *>(lfirst(cell))->defname, "tablespace") == 0)
+                    name = alter->dbname;
+            break;
+        }
+        default:
+            break;
+    }
+    if (name == nullptr) return InvalidOid;
+    Oid database = get_database_oid(name, true);
+    // Who may not do it anyway must not be able to send our processes away.
+    if (!OidIsValid(database) || !pg::OwnsDatabase(database, GetUserId())) return InvalidOid;
+    return database;
+}
+
+// The statement may have ended, or changed, what our processes of this database work on.
+bool TouchesExtension(Node *statement) {
+    switch (nodeTag(statement)) {
+        case T_DropStmt: {
+            ObjectType type = castNode(DropStmt, statement)->removeType;
+            return type == OBJECT_EXTENSION || type == OBJECT_SCHEMA;
+        }
+        case T_AlterExtensionStmt:
+        case T_DropOwnedStmt:
+            return true;
+        default:
+            return false;
+    }
+}
+
+void WaitUntilLeft(DatabaseShared *database) {
+    for (int waited = 0; waited < kLeavePatience; waited += 10) {
+        bool left = true;
+        for (int i = 0; i < kConsumers; i++)
+            left = left && !ConsumerRuns(database, static_cast<Consumer>(i));
+        for (int i = 0; i < kMaxWorkerSlots; i++) {
+            WorkerSlotShared *slot = WorkerSlot(i);
+            SlotState state = StateOf(slot);
+            // A busy worker may finish its task; the command waits for it, or ends it, on its own.
+            if (slot->database == database->database &&
+                (state == SlotState::kIdle || state == SlotState::kLeaving ||
+                 state == SlotState::kStarting))
+                left = false;
+        }
+        if (left) return;
+        (void)WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, 10,
+                        PG_WAIT_EXTENSION);
+        ResetLatch(MyLatch);
+        CHECK_FOR_INTERRUPTS();
+    }
+}
+
+// The arguments of the hook, so that they can be handed on as one.
+struct Command {
+    PlannedStmt *statement;
+    const char *query;
+    bool read_only_tree;
+    ProcessUtilityContext context;
+    ParamListInfo params;
+    QueryEnvironment *environment;
+    DestReceiver *receiver;
+    QueryCompletion *completion;
+};
+
+void Execute(const Command &command) {
+    auto next = previous_hook != nullptr ? previous_hook : standard_ProcessUtility;
+    next(command.statement, command.query, command.read_only_tree, command.context, command.params,
+         command.environment, command.receiver, command.completion);
+}
+
+void AllowBack(DatabaseShared *database) {
+    pg_atomic_fetch_sub_u32(&database->leave_requests, 1);
+    WakeLauncher();
+}
+
+// Executes a command while none of our processes is in the database, nor is started there.
+pg_noinline void ExecuteAlone(const Command &command, DatabaseShared *database) {
+    pg_atomic_fetch_add_u32(&database->leave_requests, 1);
+    PG_TRY();
+    {
+        for (int i = 0; i < kConsumers; i++) WakeConsumer(database, static_cast<Consumer>(i));
+        EvictIdleWorkers(database->database);
+        WaitUntilLeft(database);
+        Execute(command);
+    }
+    PG_CATCH();
+    {
+        AllowBack(database);
+        PG_RE_THROW();
+    }
+    PG_END_TRY();
+    AllowBack(database);
+}
+
+void OnCommand(PlannedStmt *statement, const char *query, bool read_only_tree,
+               ProcessUtilityContext context, ParamListInfo params, QueryEnvironment *environment,
+               DestReceiver *receiver, QueryCompletion *completion) {
+    const Command command = {statement, query,       read_only_tree, context,
+                             params,    environment, receiver,       completion};
+    Node *node = statement->utilityStmt;
+
+    Oid wanted = DatabaseToLeave(node);
+    DatabaseShared *database = OidIsValid(wanted) ? FindDatabase(wanted) : nullptr;
+    if (database != nullptr) {
+        ExecuteAlone(command, database);
+        return;
+    }
+    bool creates = nodeTag(node) == T_CreateExtensionStmt &&
+                   std::strcmp(castNode(CreateExtensionStmt, node)->extname, "pg_herald") == 0;
+    if (creates || (TouchesExtension(node) && FindDatabase(MyDatabaseId) != nullptr)) {
+        RaiseFlagAtCommit(kFlagReload | kFlagReloadAnnouncer);
+        LookForExtensionAtCommit();
+    }
+    bool two_phase = nodeTag(node) == T_TransactionStmt &&
+                     (castNode(TransactionStmt, node)->kind == TRANS_STMT_COMMIT_PREPARED ||
+                      castNode(TransactionStmt, node)->kind == TRANS_STMT_ROLLBACK_PREPARED);
+    Execute(command);
+    // No callback knows what a prepared transaction published or changed; its entries may even have been
+    // lost in a restart. So both consumers look at everything.
+    DatabaseShared *own = two_phase ? FindDatabase(MyDatabaseId) : nullptr;
+    if (own != nullptr) {
+        RaiseFlag(own, kFlagRescan | kFlagReload | kFlagParked | kFlagReloadAnnouncer);
+        for (int i = 0; i < kConsumers; i++) WakeConsumer(own, static_cast<Consumer>(i));
+    }
+}
+
+}  // namespace
+
+void InitCommandHook() {
+    previous_hook = ProcessUtility_hook;
+    ProcessUtility_hook = OnCommand;
+}
+
+}  // namespace herald

@@ -1,0 +1,211 @@
+// See handler_call.hpp.
+
+#include "worker/handler_call.hpp"
+
+#include "pg/extension.hpp"
+#include "pg/spi.hpp"
+#include "settings.hpp"
+
+extern "C" {
+#include "access/xact.h"
+#include "catalog/namespace.h"
+#include "catalog/pg_type.h"
+#include "commands/prepare.h"
+#include "commands/sequence.h"
+#include "commands/trigger.h"
+#include "executor/executor.h"
+#include "executor/spi.h"
+#include "funcapi.h"
+#include "nodes/parsenodes.h"
+#include "storage/lock.h"
+#include "utils/builtins.h"
+#include "utils/guc.h"
+#include "utils/lsyscache.h"
+#include "utils/resowner.h"
+#include "utils/snapmgr.h"
+#include "utils/syscache.h"
+#include "utils/timeout.h"
+#include "utils/typcache.h"
+}
+
+namespace herald {
+
+namespace {
+
+// Plans of the handlers this worker has called, by function and argument kind. A worker serves one
+// role, which has few handlers; the oldest plan makes room for a new one.
+struct HandlerPlan {
+    Oid function;
+    HandlerKind kind;
+    SPIPlanPtr plan;
+};
+constexpr int kMaxPlans = 32;
+HandlerPlan plans[kMaxPlans];
+int next_plan = 0;
+
+SPIPlanPtr PlanFor(Oid function, HandlerKind kind) {
+    for (const HandlerPlan &known : plans)
+        if (known.plan != nullptr && known.function == function && known.kind == kind)
+            return known.plan;
+
+    char *sql = psprintf("SELECT %s($1)", quote_qualified_identifier(
+                                              get_namespace_name(get_func_namespace(function)),
+                                              get_func_name(function)));
+    Oid type = kind == HandlerKind::kTask ? pg::Tables().task_type : JSONBOID;
+    SPIPlanPtr plan = SPI_prepare(sql, 1, &type);
+    if (plan == nullptr)
+        elog(ERROR, "could not prepare \"%s\": %s", sql, SPI_result_code_string(SPI_result));
+    if (SPI_keepplan(plan) != 0) elog(ERROR, "SPI_keepplan failed");
+    HandlerPlan *place = &plans[next_plan];
+    next_plan = (next_plan + 1) % kMaxPlans;
+    if (place->plan != nullptr) SPI_freeplan(place->plan);
+    *place = {function, kind, plan};
+    return plan;
+}
+
+Datum TextOrNull(text *value, bool *is_null) {
+    *is_null = value == nullptr;
+    return PointerGetDatum(value);
+}
+
+Datum TaskDatum(const Subscription &subscription, const StoredMessage &message, int32 attempt) {
+    TupleDesc descriptor = lookup_rowtype_tupdesc(pg::Tables().task_type, -1);
+    Datum values[10];
+    bool nulls[10] = {};
+    int i = 0;
+
+    values[i++] = Int64GetDatum(message.id);
+    values[i++] = CStringGetTextDatum(subscription.channel);
+    values[i++] = JsonbPGetDatum(message.payload);
+    values[i] = TextOrNull(message.key, &nulls[i]);
+    i++;
+    nulls[i] = message.headers == nullptr;
+    values[i++] = PointerGetDatum(message.headers);
+    values[i++] = CStringGetTextDatum(subscription.name);
+    values[i++] = Int32GetDatum(attempt);
+    values[i++] = TimestampTzGetDatum(message.published_at);
+    values[i] = TextOrNull(message.published_by, &nulls[i]);
+    i++;
+    values[i] = static_cast<Datum>(0);
+    nulls[i++] = true;  // receipt
+    Assert(i == descriptor->natts);
+    HeapTuple tuple = heap_form_tuple(descriptor, values, nulls);
+    ReleaseTupleDesc(descriptor);
+    return HeapTupleGetDatum(tuple);
+}
+
+void ExecuteHandler(const Subscription &subscription, Oid function, const StoredMessage &message,
+                    int32 attempt) {
+    pg::SpiBegin();
+    SPIPlanPtr plan = PlanFor(function, subscription.handler_kind);
+    Datum argument = subscription.handler_kind == HandlerKind::kTask
+                         ? TaskDatum(subscription, message, attempt)
+                         : JsonbPGetDatum(message.payload);
+    int code = SPI_execute_plan(plan, &argument, nullptr, false, 0);
+    if (code < 0)
+        ereport(ERROR, (errcode(ERRCODE_INVALID_TRANSACTION_TERMINATION),
+                        errmsg("the handler could not be run: %s", SPI_result_code_string(code))));
+    pg::SpiEnd();
+}
+
+// Deferred constraints are checked now, not at COMMIT: under the task's timeout, and charged to it by
+// the same path as any other error.
+void CheckDeferredConstraints() {
+    ConstraintsSetStmt *statement = makeNode(ConstraintsSetStmt);
+    statement->constraints = NIL;  // all of them
+    statement->deferred = false;
+    AfterTriggerSetState(statement);
+}
+
+// A cancel concerns the handler and nothing else the worker does: it is held off outside. (Raising an
+// ERROR resets the count, so that both ends of a call hold it again.)
+void HoldCancel() {
+    disable_timeout(STATEMENT_TIMEOUT, false);
+    // A cancel that came too late must not hit the next task.
+    HOLD_CANCEL_INTERRUPTS();
+    QueryCancelPending = false;
+}
+
+}  // namespace
+
+Oid CheckDefinition(const Subscription &subscription, DefinitionFault *fault) {
+    fault->sqlstate = 0;
+    HeapTuple role = SearchSysCache1(AUTHOID, ObjectIdGetDatum(GetUserId()));
+    bool role_exists = HeapTupleIsValid(role);
+    if (role_exists) ReleaseSysCache(role);
+    if (!role_exists || subscription.role != GetUserId()) {
+        fault->sqlstate = ERRCODE_UNDEFINED_OBJECT;
+        snprintf(fault->message, sizeof(fault->message), "role \"%s\" does not exist",
+                 subscription.run_as);
+        return InvalidOid;
+    }
+    if (!settings::superuser_handlers && superuser_arg(GetUserId())) {
+        fault->sqlstate = ERRCODE_INSUFFICIENT_PRIVILEGE;
+        snprintf(fault->message, sizeof(fault->message),
+                 "role \"%s\" is a superuser, and herald.superuser_handlers is off",
+                 subscription.run_as);
+        return InvalidOid;
+    }
+    HandlerKind kind;
+    Oid function = ResolveHandler(subscription.handler, &kind);
+    if (!OidIsValid(function)) {
+        fault->sqlstate = ERRCODE_UNDEFINED_FUNCTION;
+        snprintf(fault->message, sizeof(fault->message), "handler %s does not exist",
+                 subscription.handler);
+        return InvalidOid;
+    }
+    if (!MayExecuteHandler(function, GetUserId())) {
+        fault->sqlstate = ERRCODE_INSUFFICIENT_PRIVILEGE;
+        snprintf(fault->message, sizeof(fault->message),
+                 "role \"%s\" may not execute handler %s", subscription.run_as,
+                 subscription.handler);
+        return InvalidOid;
+    }
+    return function;
+}
+
+ErrorData *CallHandler(const Subscription &subscription, Oid function, const StoredMessage &message,
+                       int32 attempt) {
+    MemoryContext context = CurrentMemoryContext;
+    ResourceOwner owner = CurrentResourceOwner;
+    ErrorData *volatile failure = nullptr;
+
+    BeginInternalSubTransaction(nullptr);
+    MemoryContextSwitchTo(context);
+    PG_TRY();
+    {
+        // What the handler SETs ends with its level; the subtransaction alone would hand it on.
+        int guc_level = NewGUCNestLevel();
+        QueryCancelPending = false;
+        RESUME_CANCEL_INTERRUPTS();
+        if (subscription.timeout > 0)
+            enable_timeout_after(STATEMENT_TIMEOUT, static_cast<int>(Min(subscription.timeout, INT_MAX)));
+        ExecuteHandler(subscription, function, message, attempt);
+        CheckDeferredConstraints();
+        HoldCancel();
+        AtEOXact_GUC(false, guc_level);
+        ReleaseCurrentSubTransaction();
+    }
+    PG_CATCH();
+    {
+        HoldCancel();
+        MemoryContextSwitchTo(context);
+        failure = CopyErrorData();
+        FlushErrorState();
+        RollbackAndReleaseCurrentSubTransaction();
+    }
+    PG_END_TRY();
+    MemoryContextSwitchTo(context);
+    CurrentResourceOwner = owner;
+    return failure;
+}
+
+void CleanSessionInTransaction() {
+    ResetTempTableNamespace();
+    DropAllPreparedStatements();
+    ResetSequenceCaches();
+}
+
+void CleanSessionAfterTransaction() { LockReleaseAll(USER_LOCKMETHOD, true); }
+
+}  // namespace herald

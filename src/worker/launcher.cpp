@@ -1,0 +1,251 @@
+// The launcher: one per server. It finds the databases that have the extension, keeps a dispatcher and an
+// announcer running in each, and cleans up after databases that are gone.
+//
+// A database is looked at by starting a dispatcher in it, one at a time: at start, when it appears, and
+// when CREATE EXTENSION commits there. A dispatcher that finds nothing says so and ends.
+
+#include "outbox/database.hpp"
+#include "pg/guard.hpp"
+#include "pg/process.hpp"
+#include "settings.hpp"
+#include "stats/subscription_counters.hpp"
+#include "worker/processes.hpp"
+#include "worker/selection.hpp"
+#include "worker/slots.hpp"
+
+extern "C" {
+#include "access/heapam.h"
+#include "access/table.h"
+#include "access/tableam.h"
+#include "catalog/pg_database.h"
+#include "commands/dbcommands.h"
+#include "pgstat.h"
+#include "storage/ipc.h"
+#include "utils/snapmgr.h"
+}
+
+#include <map>
+#include <vector>
+
+namespace herald {
+
+namespace {
+
+constexpr TimestampTz kFirstDelay = USECS_PER_SEC / 4;
+constexpr TimestampTz kLongestDelay = 60 * USECS_PER_SEC;
+// A process that lived this long has recovered: the next failure is a first one again.
+constexpr TimestampTz kHealthy = 30 * USECS_PER_SEC;
+
+class Launcher {
+public:
+    [[noreturn]] void Run();
+
+private:
+    struct Process {
+        BackgroundWorkerHandle *handle = nullptr;
+        TimestampTz started = 0;
+        TimestampTz next_start = 0;
+        int failures = 0;
+    };
+    struct Served {
+        bool seen = false;    // in pg_database at the last look
+        bool probed = false;  // a dispatcher has looked (or is looking) for the extension
+        Process processes[kConsumers];
+    };
+
+    void ListServed();
+    void ForgetGone();
+    void Tend(Oid oid, Served *served, TimestampTz now);
+    void TendProcess(Oid oid, Consumer consumer, Process *process, TimestampTz now);
+    bool Ended(Process *process, bool may_fail, TimestampTz now);
+    void FreeLostSlots();
+    void NoteTime(TimestampTz time);
+
+    std::map<Oid, Served> databases_;
+    int probing_ = 0;  // looks under way
+    TimestampTz next_time_ = DT_NOEND;
+};
+
+void Launcher::NoteTime(TimestampTz time) {
+    if (time < next_time_) next_time_ = time;
+}
+
+// Reads pg_database. Templates are left alone: a process in one would block CREATE DATABASE.
+void Launcher::ListServed() {
+    for (auto &[oid, served] : databases_) served.seen = false;
+
+    pg::BeginTransaction();
+    Relation relation = table_open(DatabaseRelationId, AccessShareLock);
+    TableScanDesc scan = table_beginscan_catalog(relation, 0, nullptr);
+    HeapTuple tuple;
+    while (HeapTupleIsValid(tuple = heap_getnext(scan, ForwardScanDirection))) {
+        auto row = reinterpret_cast<Form_pg_database>(GETSTRUCT(tuple));
+        if (!row->datallowconn || row->datistemplate) continue;
+        if (!DatabaseSelected(NameStr(row->datname))) continue;
+        databases_[row->oid].seen = true;
+    }
+    table_endscan(scan);
+    table_close(relation, AccessShareLock);
+    pg::CommitTransaction();
+}
+
+// Databases that were dropped, or are no longer selected: their processes leave by themselves.
+void Launcher::ForgetGone() {
+    for (auto entry = databases_.begin(); entry != databases_.end();) {
+        if (entry->second.seen) {
+            ++entry;
+            continue;
+        }
+        for (Process &process : entry->second.processes)
+            if (process.handle != nullptr) pfree(process.handle);
+        entry = databases_.erase(entry);
+    }
+    // Entries in shared memory of databases that no longer exist at all.
+    std::vector<Oid> known(kMaxDatabases);
+    int count = ListDatabases(known.data(), kMaxDatabases);
+    pg::BeginTransaction();
+    for (int i = 0; i < count; i++) {
+        if (get_database_name(known[i]) != nullptr) continue;
+        RemoveDatabaseStatistics(known[i]);
+        ForgetDatabase(known[i]);
+    }
+    pg::CommitTransaction();
+}
+
+// True where the process is not running. Notes when it may be started again.
+bool Launcher::Ended(Process *process, bool may_fail, TimestampTz now) {
+    if (process->handle == nullptr) return true;
+    pid_t pid;
+    if (GetBackgroundWorkerPid(process->handle, &pid) != BGWH_STOPPED) return false;
+    pfree(process->handle);
+    process->handle = nullptr;
+    if (may_fail) {
+        if (now - process->started > kHealthy) process->failures = 0;
+        // The first time at once, then slower and slower.
+        TimestampTz delay =
+            process->failures == 0 ? 0 : kFirstDelay << Min(process->failures - 1, 10);
+        process->next_start = now + Min(delay, kLongestDelay);
+        process->failures++;
+    }
+    return true;
+}
+
+void Launcher::TendProcess(Oid oid, Consumer consumer, Process *process, TimestampTz now) {
+    if (!Ended(process, true, now)) return;
+    if (now < process->next_start) {
+        NoteTime(process->next_start);
+        return;
+    }
+    process->handle = consumer == Consumer::kDispatcher ? StartDispatcher(oid) : StartAnnouncer(oid);
+    process->started = now;
+    DatabaseShared *database = FindDatabase(oid);
+    if (process->handle == nullptr) {
+        process->next_start = now + USECS_PER_SEC;
+        NoteTime(process->next_start);
+        if (database != nullptr)
+            pg_atomic_write_u32(&database->start_problem,
+                                static_cast<uint32>(StartProblem::kNoWorkerProcess));
+    }
+}
+
+void Launcher::Tend(Oid oid, Served *served, TimestampTz now) {
+    DatabaseShared *database = FindDatabase(oid);
+    Process *dispatcher = &served->processes[static_cast<int>(Consumer::kDispatcher)];
+    Process *announcer = &served->processes[static_cast<int>(Consumer::kAnnouncer)];
+    auto presence = database == nullptr
+                        ? Presence::kUnknown
+                        : static_cast<Presence>(pg_atomic_read_u32(&database->presence));
+
+    if (database != nullptr && pg_atomic_read_u32(&database->leave_requests) > 0) {
+        NoteTime(now + USECS_PER_SEC);
+        return;
+    }
+    if (presence == Presence::kPresent) {
+        if (!ConsumerRuns(database, Consumer::kDispatcher))
+            TendProcess(oid, Consumer::kDispatcher, dispatcher, now);
+        if (!ConsumerRuns(database, Consumer::kAnnouncer))
+            TendProcess(oid, Consumer::kAnnouncer, announcer, now);
+        return;
+    }
+    bool looked = dispatcher->handle != nullptr;
+    if (!Ended(dispatcher, false, now)) {
+        probing_++;
+        return;
+    }
+    // Where a look has no result (a broken database), not in a tight loop.
+    if (looked && database != nullptr) dispatcher->next_start = now + USECS_PER_SEC;
+    // CREATE EXTENSION sets an entry's presence back to unknown, which asks for another look.
+    if (presence == Presence::kAbsent || (database == nullptr && served->probed)) return;
+    if (probing_ > 0) return;  // its end wakes us for the next one
+    if (now < dispatcher->next_start) {
+        NoteTime(dispatcher->next_start);
+        return;
+    }
+    dispatcher->handle = StartDispatcher(oid);
+    dispatcher->started = now;
+    dispatcher->failures = 0;
+    if (dispatcher->handle == nullptr) {
+        dispatcher->next_start = now + USECS_PER_SEC;
+        NoteTime(dispatcher->next_start);
+        return;
+    }
+    served->probed = true;
+    probing_++;
+}
+
+// Slots whose worker has died and whose database has no dispatcher to take note (any more).
+void Launcher::FreeLostSlots() {
+    for (int i = 0; i < kMaxWorkerSlots; i++) {
+        WorkerSlotShared *slot = WorkerSlot(i);
+        SlotState state = StateOf(slot);
+        if (state == SlotState::kFree) continue;
+        DatabaseShared *database = FindDatabase(slot->database);
+        if (database != nullptr &&
+            pg_atomic_read_u32(&database->presence) == static_cast<uint32>(Presence::kPresent))
+            continue;
+        if (state == SlotState::kGone) FreeWorkerSlot(i);
+        if (state == SlotState::kReported && pg_atomic_read_u32(&slot->pid) == 0) FreeWorkerSlot(i);
+        if (state == SlotState::kStarting && pg_atomic_read_u32(&slot->pid) == 0 &&
+            GetCurrentTimestamp() - slot->started_at > kHealthy)
+            FreeWorkerSlot(i);
+    }
+}
+
+void Launcher::Run() {
+    for (;;) {
+        next_time_ = DT_NOEND;
+        if (settings::enabled) {
+            ListServed();
+            ForgetGone();
+            FreeLostSlots();
+            TimestampTz now = GetCurrentTimestamp();
+            probing_ = 0;
+            for (auto &[oid, served] : databases_) Tend(oid, &served, now);
+        }
+        TimestampTz now = GetCurrentTimestamp();
+        long milliseconds = settings::sweep_interval * 1000L;
+        if (next_time_ != DT_NOEND)
+            milliseconds = Max(1L, Min(milliseconds, static_cast<long>((next_time_ - now) / 1000 + 1)));
+        (void)pg::SleepOnLatch(milliseconds);
+    }
+}
+
+void LeaveLauncher(int, Datum) { SetLauncher(0, 0); }
+
+}  // namespace
+
+}  // namespace herald
+
+void herald_launcher_main(Datum) {
+    using namespace herald;
+    pg::Guard([] {
+        pg::InitProcess(pg::CancelSignal::kIgnored);
+        // Shared catalogs only: connected to a database, it would block its DROP.
+        BackgroundWorkerInitializeConnection(nullptr, nullptr, 0);
+        SetLauncher(pg::OwnProcNumber(), MyProcPid);
+        on_shmem_exit(LeaveLauncher, static_cast<Datum>(0));
+        pgstat_report_activity(STATE_IDLE, nullptr);
+        // Never destroyed: it lives as long as the process.
+        (new Launcher)->Run();
+    });
+}

@@ -1,0 +1,69 @@
+// See selection.hpp.
+
+#include "worker/selection.hpp"
+
+#include "pg/process.hpp"
+#include "settings.hpp"
+
+extern "C" {
+#include "commands/dbcommands.h"
+#include "commands/extension.h"
+#include "storage/ipc.h"
+#include "utils/varlena.h"
+}
+
+namespace herald {
+
+namespace {
+char own_database_name[NAMEDATALEN];
+Oid served_extension = InvalidOid;
+}
+
+bool DatabaseSelected(const char *name) {
+    if (settings::databases == nullptr || settings::databases[0] == '\0') return true;
+    List *names = NIL;
+    char *copy = pstrdup(settings::databases);
+    bool selected = false;
+    // A malformed list selects nothing; herald.status() says so.
+    if (SplitIdentifierString(copy, ',', &names)) {
+        ListCell *cell;
+        foreach (cell, names)
+            selected = selected || std::strcmp(static_cast<const char *>(lfirst(cell)), name) == 0;
+    }
+    list_free(names);
+    pfree(copy);
+    return selected;
+}
+
+bool ExtensionServed() {
+    return OidIsValid(served_extension) &&
+           get_extension_oid("pg_herald", true) == served_extension;
+}
+
+Oid ServedExtension() { return served_extension; }
+
+DatabaseShared *EnterDatabase(Consumer consumer) {
+    pg::BeginTransaction();
+    served_extension = get_extension_oid("pg_herald", true);
+    bool served = OidIsValid(served_extension);
+    strlcpy(own_database_name, get_database_name(MyDatabaseId), sizeof(own_database_name));
+    pg::CommitTransaction();
+
+    DatabaseShared *database =
+        served ? FindOrCreateDatabase(MyDatabaseId) : FindDatabase(MyDatabaseId);
+    if (database == nullptr) proc_exit(0);
+    pg_atomic_write_u32(&database->presence,
+                        static_cast<uint32>(served ? Presence::kPresent : Presence::kAbsent));
+    if (!served || !DatabaseServed(database) || !BecomeConsumer(database, consumer)) proc_exit(0);
+    WakeLauncher();  // which starts the other one
+    return database;
+}
+
+bool DatabaseServed(DatabaseShared *database) {
+    return settings::enabled && pg_atomic_read_u32(&database->leave_requests) == 0 &&
+           database->database == MyDatabaseId &&
+           pg_atomic_read_u32(&database->presence) != static_cast<uint32>(Presence::kAbsent) &&
+           DatabaseSelected(own_database_name);
+}
+
+}  // namespace herald

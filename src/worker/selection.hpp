@@ -1,0 +1,25 @@
+// Whether this database is served now, asked by the launcher and by the processes it started.
+
+#pragma once
+
+#include "outbox/database.hpp"
+
+namespace herald {
+
+// True where herald.databases names the database (or is empty).
+bool DatabaseSelected(const char *name);
+
+// True where the extension that EnterDatabase found is still there. In a transaction.
+bool ExtensionServed();
+// Its oid: created anew, it has another one, and all ids start again.
+Oid ServedExtension();
+
+// What a dispatcher or announcer does first: finds (or makes) its database's entry, and ends the process
+// where there is nothing to serve, or somebody serves it already.
+DatabaseShared *EnterDatabase(Consumer consumer);
+
+// False where the process is to leave: disabled, deselected, the extension is gone, or somebody
+// needs the database without us.
+bool DatabaseServed(DatabaseShared *database);
+
+}  // namespace herald

@@ -1,0 +1,117 @@
+// The worker slots: how a dispatcher and a worker of its pool exchange tasks and results.
+//
+// The state says who owns the rest of the slot:
+//
+//   kFree      nobody               -> kStarting (a dispatcher, under the pool lock)
+//   kStarting  the starting worker  -> kIdle (worker) | kFree (dispatcher: the start failed)
+//   kIdle      the dispatcher       -> kAssigned (dispatcher) | kLeaving (worker, to exit)
+//   kAssigned  the worker           -> kRunning | kGone
+//   kRunning   the worker           -> kReported | kGone
+//   kReported  the dispatcher       -> kIdle (worker alive) | kFree (worker has exited since)
+//   kGone      the dispatcher       -> kFree: the worker died holding a task
+//   kLeaving   the worker           -> kFree (by its exit callback)
+//
+// The fence (exactly once): what a worker holds stands in its slot until its transaction has left the
+// ProcArray and the dispatcher has taken note. A dispatcher that starts reads the slots first and takes
+// its snapshot second. Where a worker died, the commit status of `xid` decides what became of the task.
+
+#pragma once
+
+#include "pg/pg.hpp"
+
+#include "core/task.hpp"
+
+extern "C" {
+#include "port/atomics.h"
+}
+
+namespace herald {
+
+inline constexpr int kMaxWorkerSlots = 256;
+
+enum class SlotState : uint32 {
+    kFree = 0,
+    kStarting,
+    kIdle,
+    kAssigned,
+    kRunning,
+    kReported,
+    kGone,
+    kLeaving,
+};
+
+// What a worker is to do with its task.
+enum class Order : uint8 {
+    kRun = 0,
+    kRecordTimeout,  // the handler did not end after its timeout: record the failed attempt
+    kRecordLoss,     // workers died while running it: record the failed attempts
+};
+
+// What a worker's transaction means, if it commits.
+enum class Outcome : uint8 {
+    kNone = 0,  // nothing: the task is to be dealt again, uncharged
+    kDone,
+    kRetry,    // failed; parked until next_attempt_at
+    kDead,     // failed for the last time
+    kMissing,  // the message is gone (purged, cancelled): nothing to do
+    kHeld,     // a fault of definition: the subscription is held, the task not charged
+};
+
+struct WorkerSlotShared {
+    pg_atomic_uint32 state;  // a SlotState, see above
+
+    // Written by the dispatcher when it claims the slot, under the pool lock; then immutable.
+    Oid database;
+    Oid role;
+    uint32 generation;  // a worker that starts too late for its slot sees another one
+
+    // Written by the worker itself at start and exit.
+    pg_atomic_uint32 pid;   // 0: no process
+    pg_atomic_uint32 proc;  // proc number + 1
+    // Set by anyone who needs the slot or the database, cleared when the slot is claimed.
+    pg_atomic_uint32 evict;
+
+    // Written by the dispatcher before kAssigned.
+    Oid extension;  // whose ids these are: a new CREATE EXTENSION starts counting anew
+    core::Task task;
+    Order order;
+    TimestampTz dealt_at;
+    // Written by the dispatcher while kRunning: when it lost patience and ended the worker.
+    TimestampTz ended_at;
+
+    // Written by the worker while kRunning.
+    TimestampTz started_at;      // of the process at kIdle, of the attempt from kRunning on
+    TimestampTz deadline;        // of the attempt; DT_NOEND: none
+    pg_atomic_uint32 xid;        // of the transaction that settles the task
+    // Written by the worker before its commit; read when `state` is kReported, or kGone and
+    // `xid` committed.
+    Outcome outcome;
+    int32 attempts;              // failed attempts so far, this one included
+    TimestampTz next_attempt_at;
+    int64 latency;               // microseconds from publication to the start of the handler
+};
+
+static_assert(std::is_standard_layout_v<WorkerSlotShared>);
+
+WorkerSlotShared *WorkerSlot(int index);
+
+// Claims a free slot for a worker of (database, role); -1 where herald.max_workers are in use.
+int ClaimWorkerSlot(Oid database, Oid role);
+// Frees a slot whose worker is not (or no longer) there.
+void FreeWorkerSlot(int index);
+int WorkerSlotsInUse();
+// Asks idle workers of a database to leave (DROP DATABASE and the like).
+void EvictIdleWorkers(Oid database);
+// Asks one idle worker, preferably of another (database, role), to make room. False: none is idle.
+bool EvictOneIdleWorker(Oid for_database, Oid for_role);
+
+SlotState StateOf(const WorkerSlotShared *slot);
+// One legal step of the state; false where the state was not `from`. A full barrier: what was written to
+// the slot before is seen by whoever sees the new state.
+bool ChangeState(WorkerSlotShared *slot, SlotState from, SlotState to);
+void WakeWorker(WorkerSlotShared *slot);
+
+Size WorkerSlotMemory();
+void InitWorkerSlots();
+
+}  // namespace herald
