@@ -1,0 +1,152 @@
+-- The SQL contract: names, arguments in order with their defaults, results, columns, and who may use
+-- what. A change here is a change for every caller.
+BEGIN;
+SELECT plan(14);
+
+SELECT set_eq(
+    $$SELECT format('%s(%s) -> %s', p.proname, pg_get_function_arguments(p.oid), pg_get_function_result(p.oid))
+        FROM pg_proc AS p
+       WHERE p.pronamespace = 'herald'::regnamespace$$,
+    ARRAY[
+    'activate() -> void',
+    'alter_channel(channel text, durable boolean DEFAULT NULL::boolean, schema jsonb DEFAULT NULL::jsonb, validation text DEFAULT NULL::text, announce text DEFAULT NULL::text, accept_notify boolean DEFAULT NULL::boolean, max_payload_bytes integer DEFAULT NULL::integer, description text DEFAULT NULL::text, owner text DEFAULT NULL::text) -> void',
+    'alter_subscription(subscription text, channel text DEFAULT NULL::text, handler text DEFAULT NULL::text, max_concurrency integer DEFAULT NULL::integer, max_attempts integer DEFAULT NULL::integer, retry_delay interval DEFAULT NULL::interval, retry_backoff double precision DEFAULT NULL::double precision, max_retry_delay interval DEFAULT NULL::interval, timeout interval DEFAULT NULL::interval, run_as text DEFAULT NULL::text, batch boolean DEFAULT NULL::boolean) -> void',
+    'create_channel(channel text, durable boolean DEFAULT true, schema jsonb DEFAULT NULL::jsonb, validation text DEFAULT ''reject''::text, announce text DEFAULT NULL::text, accept_notify boolean DEFAULT false, max_payload_bytes integer DEFAULT NULL::integer, description text DEFAULT NULL::text, if_not_exists boolean DEFAULT false) -> void',
+    'discard_dead_letters(subscription text, before timestamp with time zone DEFAULT NULL::timestamp with time zone) -> bigint',
+    'drop_channel(channel text, if_exists boolean DEFAULT false, force boolean DEFAULT false) -> void',
+    'fetch(message_id bigint) -> jsonb',
+    'grant_channel(channel text, grantee text, privileges text[] DEFAULT ''{publish}''::text[]) -> void',
+    'has_channel_privilege(role text, channel text, privilege text) -> boolean',
+    'list_channel_stats(OUT channel text, OUT published bigint, OUT published_bytes bigint, OUT announced bigint, OUT rejected bigint, OUT delivered bigint, OUT failed bigint, OUT retried bigint, OUT dead bigint, OUT p50_ms double precision, OUT p95_ms double precision, OUT p99_ms double precision, OUT last_published_at timestamp with time zone, OUT last_delivered_at timestamp with time zone, OUT stats_reset timestamp with time zone) -> SETOF record',
+    'list_subscription_stats(OUT subscription_id integer, OUT subscription text, OUT channel text, OUT state text, OUT reason text, OUT pending bigint, OUT running bigint, OUT done bigint, OUT failed bigint, OUT retrying bigint, OUT oldest_published_at timestamp with time zone, OUT p50_ms double precision, OUT p95_ms double precision, OUT p99_ms double precision) -> SETOF record',
+    'list_workers(OUT pid integer, OUT kind text, OUT database text, OUT role text, OUT state text, OUT subscription text, OUT message_id bigint, OUT started_at timestamp with time zone) -> SETOF record',
+    'notify(channel text, payload text) -> void',
+    'pause(subscription text, wait interval DEFAULT NULL::interval) -> boolean',
+    'publish(channel text, payload json, key text DEFAULT NULL::text, headers jsonb DEFAULT NULL::jsonb) -> bigint',
+    'publish(channel text, payload jsonb, key text DEFAULT NULL::text, headers jsonb DEFAULT NULL::jsonb) -> bigint',
+    'publish(channel text, payload text, key text DEFAULT NULL::text, headers jsonb DEFAULT NULL::jsonb) -> bigint',
+    'publish_batch(channel text, payloads jsonb[], keys text[] DEFAULT NULL::text[], headers jsonb[] DEFAULT NULL::jsonb[]) -> SETOF bigint',
+    'replay(dead_letter_id bigint) -> boolean',
+    'replay_all(subscription text) -> bigint',
+    'reset_stats(channel text DEFAULT NULL::text) -> void',
+    'resume(subscription text) -> void',
+    'revoke_channel(channel text, grantee text, privileges text[] DEFAULT ''{publish}''::text[]) -> void',
+    'status(OUT name text, OUT ok boolean, OUT value text, OUT hint text) -> SETOF record',
+    'subscribe(subscription text, channel text, handler text DEFAULT NULL::text, max_concurrency integer DEFAULT 4, max_attempts integer DEFAULT 16, retry_delay interval DEFAULT ''00:00:01''::interval, retry_backoff double precision DEFAULT 2, max_retry_delay interval DEFAULT ''01:00:00''::interval, timeout interval DEFAULT ''00:05:00''::interval, start_at text DEFAULT ''new''::text, run_as text DEFAULT NULL::text, batch boolean DEFAULT true, if_not_exists boolean DEFAULT false) -> void',
+    'unsubscribe(subscription text, force boolean DEFAULT false) -> void',
+    'version(OUT library text, OUT extension text) -> record',
+    'wait_idle(subscription text, timeout interval) -> boolean'
+    ],
+    'functions, with their arguments and results');
+
+SELECT set_eq(
+    $$SELECT DISTINCT p.proname::text
+        FROM pg_proc AS p
+       WHERE p.pronamespace = 'herald'::regnamespace AND has_function_privilege('public', p.oid, 'EXECUTE')$$,
+    ARRAY['activate', 'alter_channel', 'alter_subscription', 'create_channel', 'discard_dead_letters',
+          'drop_channel', 'fetch', 'grant_channel', 'has_channel_privilege', 'list_channel_stats',
+          'list_subscription_stats', 'list_workers', 'notify', 'pause', 'publish', 'publish_batch',
+          'replay', 'replay_all', 'reset_stats', 'resume', 'revoke_channel', 'status', 'subscribe',
+          'unsubscribe', 'version', 'wait_idle'],
+    'what PUBLIC may execute');
+
+SELECT is_empty(
+    $$SELECT p.oid::regprocedure FROM pg_proc AS p
+       WHERE p.pronamespace = 'herald'::regnamespace AND p.prosecdef
+         AND NOT coalesce(array_to_string(p.proconfig, ',') LIKE '%search_path=%', false)$$,
+    'no SECURITY DEFINER function without a search_path of its own');
+
+SELECT is_empty(
+    $$SELECT p.oid::regprocedure FROM pg_proc AS p
+       WHERE p.pronamespace = 'herald'::regnamespace AND p.provolatile = 'v' AND p.proparallel = 's'$$,
+    'no function that writes is parallel safe');
+
+SELECT is_empty(
+    $$SELECT format('%s %s', c.relname, a.privilege_type)
+        FROM pg_class AS c, aclexplode(c.relacl) AS a
+       WHERE c.relnamespace = 'herald'::regnamespace AND c.relkind IN ('r', 'p', 'S')
+         AND a.grantee <> c.relowner$$,
+    'nobody but the owner has a right on a table or sequence');
+
+SELECT is_empty(
+    $$SELECT format('%s.%s', c.relname, t.attname)
+        FROM pg_class AS c
+        JOIN pg_attribute AS t ON t.attrelid = c.oid
+       WHERE c.relnamespace = 'herald'::regnamespace AND t.attacl IS NOT NULL$$,
+    'nobody has a right on single columns');
+
+SELECT set_eq(
+    $$SELECT DISTINCT a.privilege_type
+        FROM pg_class AS c, aclexplode(c.relacl) AS a
+       WHERE c.relnamespace = 'herald'::regnamespace AND c.relkind = 'v' AND a.grantee <> c.relowner$$,
+    ARRAY['SELECT'],
+    'views can be read and nothing else');
+
+SELECT ok(has_schema_privilege('public', 'herald', 'USAGE')
+              AND NOT has_schema_privilege('public', 'herald', 'CREATE'),
+          'PUBLIC may use the schema and create nothing in it');
+
+SELECT set_eq(
+    $$SELECT format('%s: %s', c.relname, string_agg(t.attname, ' ' ORDER BY t.attnum))
+        FROM pg_class AS c
+        JOIN pg_attribute AS t ON t.attrelid = c.oid AND t.attnum > 0
+       WHERE c.relnamespace = 'herald'::regnamespace AND c.relkind = 'v'
+       GROUP BY c.relname$$,
+    ARRAY[
+    'channel_stats: channel published published_bytes announced rejected delivered failed retried dead p50_ms p95_ms p99_ms last_published_at last_delivered_at stats_reset',
+    'channels: name owner durable announce accept_notify max_payload_bytes privileges description created_at',
+    'dead_letters: id subscription channel message_id task_id payload key headers attempts error_code message died_at',
+    'failure_log: subscription channel message_id task_id attempt error_code message detail hint context handler started_at failed_at next_attempt_at',
+    'subscription_stats: subscription channel state reason pending running done failed retrying dead oldest_pending_age p50_ms p95_ms p99_ms',
+    'subscriptions: subscription channel handler owner run_as max_concurrency max_attempts retry_delay retry_backoff max_retry_delay timeout batch state reason created_at',
+    'tasks: subscription channel message_id state attempt next_attempt_at wait_reason payload',
+    'workers: pid kind database role state subscription message_id started_at'
+    ],
+    'views and their columns');
+
+SELECT is(
+    (SELECT string_agg(format('%s %s', t.attname, format_type(t.atttypid, t.atttypmod)), ', ' ORDER BY t.attnum)
+       FROM pg_attribute AS t WHERE t.attrelid = 'herald.task'::regclass),
+    'message_id bigint, channel text, payload jsonb, key text, headers jsonb, subscription text, attempt integer, published_at timestamp with time zone, published_by text, receipt bigint',
+    'herald.task, which handlers take');
+
+SELECT is_empty(
+    $$SELECT c.relname FROM pg_class AS c
+       WHERE c.relnamespace = 'herald'::regnamespace AND c.relkind = 'v'
+         AND c.relname IN ('channels', 'dead_letters', 'failure_log', 'subscription_stats', 'subscriptions',
+                           'tasks', 'workers')
+         AND NOT coalesce(array_to_string(c.reloptions, ',') LIKE '%security_barrier=true%', false)$$,
+    'views that filter rows by rights are security barriers');
+
+SELECT is_empty(
+    $$SELECT pg_describe_object('pg_proc'::regclass, p.oid, 0)
+        FROM pg_proc AS p
+       WHERE p.pronamespace = 'herald'::regnamespace AND obj_description(p.oid, 'pg_proc') IS NULL
+       UNION ALL
+      SELECT pg_describe_object('pg_class'::regclass, c.oid, 0)
+        FROM pg_class AS c
+       WHERE c.relnamespace = 'herald'::regnamespace AND c.relkind IN ('r', 'p', 'v')
+         AND obj_description(c.oid, 'pg_class') IS NULL
+       UNION ALL
+      SELECT pg_describe_object('pg_type'::regclass, t.oid, 0)
+        FROM pg_type AS t
+        JOIN pg_class AS c ON c.oid = t.typrelid AND c.relkind = 'c'
+       WHERE t.typnamespace = 'herald'::regnamespace AND obj_description(t.oid, 'pg_type') IS NULL$$,
+    'every function, table, view and type has a comment');
+
+SELECT is_empty(
+    $$SELECT c.oid::regclass
+        FROM pg_class AS c
+       WHERE c.relnamespace = 'herald'::regnamespace AND c.relkind IN ('r', 'S')
+         AND NOT c.oid = ANY (SELECT unnest(e.extconfig) FROM pg_extension AS e
+                               WHERE e.extname = 'pg_herald')$$,
+    'pg_dump keeps the rows of every table and the value of every sequence');
+
+SELECT is_empty(
+    $$SELECT t.tgname FROM pg_trigger AS t
+        JOIN pg_class AS c ON c.oid = t.tgrelid
+       WHERE c.relnamespace = 'herald'::regnamespace AND NOT t.tgisinternal$$,
+    'no trigger on a table of the extension');
+
+SELECT * FROM finish();
+ROLLBACK;
