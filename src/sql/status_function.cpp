@@ -19,6 +19,8 @@ extern "C" {
 #include "commands/dbcommands.h"
 #include "funcapi.h"
 #include "lib/stringinfo.h"
+#include "utils/lsyscache.h"
+#include "utils/tuplestore.h"
 }
 
 namespace herald {

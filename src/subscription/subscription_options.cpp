@@ -10,6 +10,7 @@
 extern "C" {
 #include "catalog/pg_authid.h"
 #include "commands/dbcommands.h"
+#include "utils/lsyscache.h"
 #include "utils/syscache.h"
 }
 
