@@ -129,23 +129,29 @@ void Dispatcher::Leave() {
 
 void Dispatcher::Run() {
     // The fence: first the slots, then (in ReadWhatIsNew) the snapshot.
+    // A predecessor may have ended in the middle of a turn.
+    pg_atomic_write_u64(&database_->turns_ended, pg_atomic_read_u64(&database_->turns_begun));
     pool_.AdoptSlots(ServedExtension());
     RaiseFlag(database_, kFlagReload | kFlagRescan);
     pgstat_report_activity(STATE_IDLE, nullptr);
 
     for (;;) {
         if (!DatabaseServed(database_)) Leave();
+        pg_atomic_fetch_add_u64(&database_->turns_begun, 1);
         ReadWhatIsNew();
         ApplyPauseRequests();
         TimestampTz now = GetCurrentTimestamp();
         pool_.Collect(now);
         pool_.Deal(now);
         results_.ShowGauges(scheduler_);
+        pg_atomic_fetch_add_u64(&database_->turns_ended, 1);
         if (!pg::SleepOnLatch(SleepTime(GetCurrentTimestamp()))) {
             // The sweep: nobody woke us, look around.
             TimestampTz after = GetCurrentTimestamp();
-            if (after - now >= settings::sweep_interval * USECS_PER_SEC)
+            if (after - now >= settings::sweep_interval * USECS_PER_SEC) {
                 RaiseFlag(database_, kFlagReload);
+                pgstat_report_stat(true);
+            }
         }
     }
 }

@@ -132,6 +132,7 @@ bool BecomeConsumer(DatabaseShared *database, Consumer consumer) {
     own_database = database;
     own_consumer = place;
     pg_atomic_write_u32(&database->consumer_pids[place], static_cast<uint32>(MyProcPid));
+    pg_atomic_write_u64(&database->started_at[place], static_cast<uint64>(GetCurrentTimestamp()));
     on_shmem_exit(LeaveConsumer, static_cast<Datum>(0));
     return true;
 }
@@ -153,6 +154,8 @@ void InitDatabaseMemory() {
         pg_atomic_init_u32(&entry.starved, 0);
         pg_atomic_init_u32(&entry.start_problem, 0);
         pg_atomic_init_u32(&entry.inert, 0);
+        pg_atomic_init_u64(&entry.turns_begun, 0);
+        pg_atomic_init_u64(&entry.turns_ended, 0);
         for (int i = 0; i < kConsumers; i++) {
             pg_atomic_init_u32(&entry.consumers[i], 0);
             pg_atomic_init_u32(&entry.consumer_pids[i], 0);

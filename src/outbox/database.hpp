@@ -65,8 +65,12 @@ struct DatabaseShared {
     pg_atomic_uint32 start_problem;
     // Atomic. 1 where the subscriptions belong to another cluster or database and must be activated.
     pg_atomic_uint32 inert;
-    // Atomic, in microseconds. When the consumers were last started, for back-off; by the launcher.
+    // Atomic, a TimestampTz. When the consumers started; written by themselves.
     pg_atomic_uint64 started_at[kConsumers];
+    // Atomic. Turns of the dispatcher begun and ended, written by it: when a turn that began after some
+    // moment has ended, everything committed by that moment is in its gauges.
+    pg_atomic_uint64 turns_begun;
+    pg_atomic_uint64 turns_ended;
 };
 
 enum class StartProblem : uint32 { kNone = 0, kNoWorkerProcess = 1, kNoSlot = 2, kFailed = 3 };

@@ -37,6 +37,7 @@ uint32 collected_count = 0;
 uint32 collected_capacity = 0;
 bool overflown = false;     // more than kMaxCollected, or no room: scan at commit
 bool appended = false;      // entries of this transaction stand in the outbox
+bool announces = false;     // some of them for the announcer
 // Not subtransaction-aware on purpose: a flag too many costs one look at tables.
 FlagRequest requested = {0, false};
 void (*announce_directly)(const OutboxEntry &) = nullptr;
@@ -47,6 +48,7 @@ void Forget() {
     collected_count = 0;
     overflown = false;
     appended = false;
+    announces = false;
     requested = {0, false};
     committing_database = nullptr;
     if (collected_capacity > kKeptCapacity) {
@@ -87,7 +89,9 @@ void Append(bool preparing) {
                             errmsg("the outbox has no room for the announcements of a prepared transaction"),
                             errhint("Raise herald.outbox_size, or look at herald.status() for what fills it.")));
         AnnounceDirectly();
+        announced = 0;
     }
+    announces = announced > 0;
     pfree(entries);
     appended = true;
 }
@@ -98,10 +102,9 @@ void WakeAfterCommit() {
         uint32 flags = requested.flags;
         if (overflown) flags |= kFlagRescan;
         if (flags != 0) RaiseFlag(committing_database, flags);
-        if (flags != 0 || appended) {
-            WakeConsumer(committing_database, Consumer::kDispatcher);
+        if (flags != 0 || appended) WakeConsumer(committing_database, Consumer::kDispatcher);
+        if (announces || (flags & kFlagReloadAnnouncer) != 0)
             WakeConsumer(committing_database, Consumer::kAnnouncer);
-        }
     }
     if (requested.launcher) {
         // What is there is looked after by its own processes; only "absent" is in doubt.

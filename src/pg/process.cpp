@@ -48,7 +48,8 @@ void BeginTransaction() {
 void CommitTransaction() {
     if (ActiveSnapshotSet()) PopActiveSnapshot();
     CommitTransactionCommand();
-    pgstat_report_stat(true);
+    // Rate-limited; whoever goes to sleep for long calls it with `true` first.
+    pgstat_report_stat(false);
 }
 
 void ConnectToDatabase(Oid database, Oid role) {

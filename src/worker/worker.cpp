@@ -43,6 +43,16 @@ void LeaveSlot(int, Datum) {
     WakeOwnDispatcher();
 }
 
+// Sleeps until there may be something to do; false where the idle time-out has come. Statistics are
+// flushed once nothing more comes: at every task it would cost more than a small task itself.
+bool SleepIdle() {
+    long timeout = settings::worker_idle_timeout * 1000L;
+    long first = Min(timeout, 1000L);
+    if (pg::SleepOnLatch(first)) return true;
+    pgstat_report_stat(true);
+    return timeout > first && pg::SleepOnLatch(timeout - first);
+}
+
 void RunWorker(int index, uint32 generation) {
     own_slot = WorkerSlot(index);
     if (StateOf(own_slot) != SlotState::kStarting || own_slot->generation != generation)
@@ -67,8 +77,7 @@ void RunWorker(int index, uint32 generation) {
         }
         if (StateOf(own_slot) == SlotState::kAssigned) continue;
         bool woken = true;
-        if (pg_atomic_read_u32(&own_slot->evict) == 0)
-            woken = pg::SleepOnLatch(settings::worker_idle_timeout * 1000L);
+        if (pg_atomic_read_u32(&own_slot->evict) == 0) woken = SleepIdle();
         bool leave = !woken || pg_atomic_read_u32(&own_slot->evict) != 0;
         if (leave && ChangeState(own_slot, SlotState::kIdle, SlotState::kLeaving)) proc_exit(0);
         if (leave && StateOf(own_slot) != SlotState::kAssigned) (void)pg::SleepOnLatch(10);
