@@ -25,9 +25,9 @@ namespace herald {
 
 namespace {
 
-constexpr long kStep = 20;                             // milliseconds between two looks
-constexpr long kLongestSleep = 1000;                   // milliseconds
-constexpr int64 kSlowestCheck = USECS_PER_SEC;         // of the tables
+constexpr long kStep = 20;                      // milliseconds between two looks at shared memory
+constexpr long kLongestSleep = 1000;            // milliseconds
+constexpr int64 kSlowestCheck = USECS_PER_SEC;  // of the tables
 constexpr int kMaxRequests = 64;
 
 // The pause requests this transaction has raised. A subscription's entry may be given away meanwhile,
@@ -191,9 +191,10 @@ bool PauseSubscription(const char *name, int64 wait) {
         while (ConsumerRuns(database, Consumer::kDispatcher) &&
                (pg_atomic_read_u32(&database->flags) & kFlagReload) != 0 &&
                Remaining(started, wait) > 0)
-            Sleep(Remaining(started, wait));
+            Sleep(Min(Remaining(started, wait), kStep * 1000));
+        // Nobody wakes this process when a task ends.
         while (CountRunning(subscription->id) > 0 && Remaining(started, wait) > 0)
-            Sleep(Remaining(started, wait));
+            Sleep(Min(Remaining(started, wait), kStep * 1000));
     }
 
     // Only now: a running task may want to change the row, and would wait for this transaction.
