@@ -30,6 +30,10 @@ TEST(Backoff, NeverExceedsTheLongestDelay) {
     EXPECT_EQ(DelayAfter(policy, 12, 0.9999), 2048 * kSecond + 511'948'800);
     EXPECT_EQ(DelayAfter({kSecond, 2, 1024 * kSecond}, 11, 0.5), 1024 * kSecond);
     EXPECT_EQ(DelayAfter({kHour, 2, kSecond}, 1, 0), kSecond);
+    // Beyond what an integer, and what a double, can hold.
+    EXPECT_EQ(DelayAfter(policy, 100, 0), kHour);
+    EXPECT_EQ(DelayAfter(policy, std::numeric_limits<std::int32_t>::max(), 0), kHour);
+    EXPECT_EQ(DelayAfter({1, kInfinity, kHour}, 2, 0), kHour);
 }
 
 TEST(Backoff, JitterLiesBetweenTheExactValueAndAQuarterAbove) {
