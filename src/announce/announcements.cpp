@@ -82,7 +82,7 @@ void NotifyBatch(DatabaseShared *database) {
                          ReadMessage(entry.segment, tid, entry.message_id, &message);
             if (found) {
                 char name[NAMEDATALEN];
-                strlcpy(name, channel->name, sizeof(name));
+                pg::CopyString(name, channel->name, sizeof(name));
                 int counters = CountersOf(*channel);
                 uint64 hash;
                 char *text = AnnouncementText(mode, entry.message_id, entry.payload_bytes,

@@ -46,7 +46,7 @@ uint64 generation = 1;
 CachedChannel *latest = nullptr;  // most publishers use one channel
 
 void Forget() { generation++; }
-void ForgetOnSyscache(Datum, int, uint32) { generation++; }
+void ForgetOnSyscache(Datum, pg::SyscacheNumber, uint32) { generation++; }
 
 HTAB *CreateCache(const char *name, Size key_size, Size entry_size) {
     HASHCTL control;
@@ -141,7 +141,7 @@ const Channel *LookUpChannelById(int32 id) {
         cached->generation = 0;
         Channel channel;
         std::memset(cached->name, 0, sizeof(cached->name));
-        if (ReadChannelById(id, &channel)) strlcpy(cached->name, channel.name, NAMEDATALEN);
+        if (ReadChannelById(id, &channel)) pg::CopyString(cached->name, channel.name, NAMEDATALEN);
         cached->generation = begun;
     }
     if (cached->name[0] == '\0') return nullptr;

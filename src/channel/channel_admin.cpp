@@ -78,7 +78,7 @@ bool LockChannel(const char *name, LockedChannel *locked) {
         std::array{pg::Text(name)});
     if (rows > 0) {
         Channel channel{};
-        strlcpy(channel.name, name, sizeof(channel.name));
+        pg::CopyString(channel.name, name, sizeof(channel.name));
         channel.declared = true;
         channel.id = pg::SpiInt4(0, 1);
         channel.durable = pg::SpiBool(0, 3);
@@ -230,7 +230,8 @@ void DropChannel(const char *name, bool if_exists, bool force) {
     LockedChannel locked;
     if (!LockChannel(name, &locked)) {
         if (!if_exists) ReportUndeclared(name);
-        ereport(NOTICE, (errmsg("channel \"%s\" is not declared, skipping", name)));
+        ereport(NOTICE, (errcode(ERRCODE_UNDEFINED_OBJECT),
+                         errmsg("channel \"%s\" is not declared, skipping", name)));
         return;
     }
     const Channel &channel = locked.channel;

@@ -22,7 +22,7 @@ int32 HoldOwnedChannel(const char *name) {
         std::array{pg::Text(name)});
     Channel channel{};
     if (rows > 0) {
-        strlcpy(channel.name, name, sizeof(channel.name));
+        pg::CopyString(channel.name, name, sizeof(channel.name));
         channel.id = pg::SpiInt4(0, 1);
         char *owner = pg::SpiText(0, 2);
         channel.owner = pg::RoleByName(owner);

@@ -33,7 +33,7 @@ using RowVisitor = void (*)(core::Scheduler *, TupleTableSlot *, uint8 segment);
 
 void ScanTable(Oid table, core::Scheduler *scheduler, uint8 segment, RowVisitor visit) {
     Relation relation = table_open(table, AccessShareLock);
-    TableScanDesc scan = table_beginscan(relation, GetActiveSnapshot(), 0, nullptr);
+    TableScanDesc scan = pg::BeginTableScan(relation, GetActiveSnapshot());
     TupleTableSlot *row = table_slot_create(relation, nullptr);
     MemoryContext per_row =
         AllocSetContextCreate(CurrentMemoryContext, "pg_herald scan", ALLOCSET_SMALL_SIZES);

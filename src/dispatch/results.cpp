@@ -9,7 +9,7 @@ namespace herald {
 
 void Results::SetChannel(core::SubscriptionId subscription, const char *channel) {
     Channel &entry = channels_[subscription];
-    strlcpy(entry.name, channel, sizeof(entry.name));
+    pg::CopyString(entry.name, channel, sizeof(entry.name));
     entry.slot = ChannelCounterSlot(database_, channel, true);
     (void)FindSubscriptionShared(database_, subscription, true);
 }

@@ -8,7 +8,6 @@
 extern "C" {
 #include "access/heapam.h"
 #include "access/table.h"
-#include "access/tableam.h"
 #include "storage/bufmgr.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
@@ -68,7 +67,7 @@ bool FindMessage(int64 id, StoredMessage *message) {
     bool found = false;
     for (int segment = 0; segment < pg::kSegments && !found; segment++) {
         Relation log = table_open(pg::Tables().log[segment], AccessShareLock);
-        TableScanDesc scan = table_beginscan(log, GetActiveSnapshot(), 0, nullptr);
+        TableScanDesc scan = pg::BeginTableScan(log, GetActiveSnapshot());
         for (HeapTuple tuple;
              !found && HeapTupleIsValid(tuple = heap_getnext(scan, ForwardScanDirection));) {
             CHECK_FOR_INTERRUPTS();

@@ -36,7 +36,7 @@ struct RoleName {
 
 RoleName role_name;
 
-void ForgetRoleName(Datum, int, uint32) { role_name.valid = false; }
+void ForgetRoleName(Datum, pg::SyscacheNumber, uint32) { role_name.valid = false; }
 
 Datum RoleNameDatum(Oid role) {
     static bool registered = false;

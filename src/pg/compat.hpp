@@ -4,6 +4,7 @@
 
 extern "C" {
 #include "access/htup_details.h"
+#include "access/tableam.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_database.h"
 #include "catalog/pg_namespace.h"
@@ -12,7 +13,11 @@ extern "C" {
 #include "storage/lwlock.h"
 #include "storage/proc.h"
 #include "utils/acl.h"
+#include "utils/inval.h"
+#include "utils/lsyscache.h"
+#include "utils/syscache.h"
 #include "utils/timeout.h"
+#include "utils/tuplestore.h"
 }
 
 #if PG_VERSION_NUM < 150000
@@ -60,6 +65,27 @@ inline bool OwnsDatabase(Oid database, Oid role) {
 #else
     return pg_database_ownercheck(database, role);
 #endif
+}
+
+// The type of a syscache's number in callbacks.
+#if PG_VERSION_NUM >= 190000
+using SyscacheNumber = SysCacheIdentifier;
+#else
+using SyscacheNumber = int;
+#endif
+
+// Both are macros or casts that differ: a handler takes two parameters from 19 on.
+inline void IgnoreSignal(int signal_number) {
+#if PG_VERSION_NUM >= 190000
+    pqsignal(signal_number, PG_SIG_IGN);
+#else
+    pqsignal(signal_number, SIG_IGN);
+#endif
+}
+
+// A sequential scan from the first block on, whatever other scans are under way.
+inline TableScanDesc BeginTableScan(Relation relation, Snapshot snapshot) {
+    return table_beginscan_strat(relation, snapshot, 0, nullptr, true, false);
 }
 
 // True where a role without LOGIN cannot start a background worker.

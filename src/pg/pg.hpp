@@ -32,3 +32,16 @@ extern "C" {
 }
 
 #include "pg/compat.hpp"
+
+namespace herald::pg {
+
+// Copies as much of a string as fits, and ends it with a zero byte. (strlcpy is a macro, a function of
+// PostgreSQL or one of the C library, depending on where the headers were made.)
+inline void CopyString(char *to, const char *from, Size size) {
+    Size length = std::strlen(from);
+    if (length >= size) length = size - 1;
+    std::memcpy(to, from, length);
+    to[length] = '\0';
+}
+
+}  // namespace herald::pg

@@ -21,7 +21,7 @@ void InitProcess(CancelSignal cancel) {
     pqsignal(SIGHUP, SignalHandlerForConfigReload);
     pqsignal(SIGTERM, die);
     if (cancel == CancelSignal::kIgnored)
-        pqsignal(SIGINT, SIG_IGN);
+        IgnoreSignal(SIGINT);
     else
         pqsignal(SIGINT, StatementCancelHandler);
     BackgroundWorkerUnblockSignals();

@@ -12,6 +12,7 @@ extern "C" {
 #include "utils/array.h"
 #include "utils/jsonb.h"
 #include "utils/lsyscache.h"
+#include "utils/tuplestore.h"
 }
 
 using namespace herald;

@@ -86,7 +86,7 @@ ChannelKey KeyOf(Oid database, const char *channel) {
     ChannelKey key;
     std::memset(&key, 0, sizeof(key));
     key.database = database;
-    strlcpy(key.channel, channel, sizeof(key.channel));
+    pg::CopyString(key.channel, channel, sizeof(key.channel));
     return key;
 }
 
@@ -256,7 +256,7 @@ bool ReadChannelCounters(int number, ChannelCounterSnapshot *snapshot) {
     snapshot->database = slot->key.database;
     bool exists = other || (OidIsValid(snapshot->database) && !IsDropped(slot));
     if (exists) {
-        strlcpy(snapshot->channel, other ? kOtherChannels : slot->key.channel,
+        pg::CopyString(snapshot->channel, other ? kOtherChannels : slot->key.channel,
                 sizeof(snapshot->channel));
         for (int i = 0; i < kChannelCounters; i++)
             snapshot->counters[i] = pg_atomic_read_u64(&slot->counters[i]);

@@ -46,7 +46,7 @@ DatabaseShared *EnterDatabase(Consumer consumer) {
     pg::BeginTransaction();
     served_extension = get_extension_oid("pg_herald", true);
     bool served = OidIsValid(served_extension);
-    strlcpy(own_database_name, get_database_name(MyDatabaseId), sizeof(own_database_name));
+    pg::CopyString(own_database_name, get_database_name(MyDatabaseId), sizeof(own_database_name));
     pg::CommitTransaction();
 
     DatabaseShared *database =
