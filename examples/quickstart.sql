@@ -2,10 +2,13 @@
 -- psql, by a superuser, in any database of a server that preloads pg_herald: it makes a channel
 -- task_channel and a schema and a role named herald_demo, and takes all three away at the end.
 
+\set herald_demo_echo :ECHO
+\set ECHO none
 \set QUIET on
 \pset footer off
 SET client_min_messages = warning;
 \set QUIET off
+\set ECHO :herald_demo_echo
 
 \echo
 \echo '== 1. A channel, and somebody who listens ====================================='
@@ -20,6 +23,9 @@ LISTEN task_channel;
 \echo
 \echo '-- The server now starts two processes for this database; that takes a moment.'
 \echo
+\set herald_demo_echo :ECHO
+\set ECHO none
+\set QUIET on
 DO $$
 BEGIN
     FOR i IN 1 .. 100 LOOP
@@ -27,6 +33,8 @@ BEGIN
         PERFORM pg_sleep(0.1);
     END LOOP;
 END $$;
+\set QUIET off
+\set ECHO :herald_demo_echo
 SELECT name, ok, value FROM herald.status() WHERE name IN ('dispatcher', 'announcer');
 
 \echo
@@ -96,6 +104,9 @@ NOTIFY task_channel, '123456';
 \echo
 \echo '-- We wait until the handler has seen it (five seconds at most).'
 \echo
+\set herald_demo_echo :ECHO
+\set ECHO none
+\set QUIET on
 DO $$
 BEGIN
     FOR i IN 1 .. 50 LOOP
@@ -103,6 +114,8 @@ BEGIN
         PERFORM pg_sleep(0.1);
     END LOOP;
 END $$;
+\set QUIET off
+\set ECHO :herald_demo_echo
 SELECT * FROM herald_demo.sent WHERE task_id = '123456';
 
 \echo
@@ -180,11 +193,15 @@ SELECT * FROM herald.status();
 UNLISTEN task_channel;
 SELECT herald.unsubscribe('mailer');
 SELECT herald.drop_channel('task_channel');
+\set herald_demo_echo :ECHO
+\set ECHO none
 \set QUIET on
 DROP SCHEMA herald_demo CASCADE;
 DROP ROLE herald_demo;
 RESET client_min_messages;
 \pset footer on
 \set QUIET off
+\set ECHO :herald_demo_echo
+\unset herald_demo_echo
 \echo
 \echo '== Done. README.md goes through all this one thing at a time. ================='
