@@ -1,0 +1,331 @@
+# What the TAP tests share: servers that run pg_herald, and the oracle that compares what publishers were
+# promised with what handlers did.
+#
+# Handlers note each run in app.effects, which has no key on purpose: a task that ran twice shows as two
+# rows, and a run that was rolled back as none. Whatever a test waits for must come within $patience
+# seconds, which is less than herald.sweep_interval: a lost wake-up is a failure here, not a delay.
+
+package HeraldTest;
+
+use strict;
+use warnings;
+use Exporter 'import';
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+our @EXPORT = qw(
+  start_node start_again start_herald install_herald reload_with wait_until pid_of pids_of signal_process end_process
+  wait_for_new acknowledged publish_many wait_for_effects wait_idle
+  handled_once failures_complete statistics_true clean_log log_lines sqlstate_of sqlstate_is
+);
+
+our $patience = 20;
+
+# A running server with the library preloaded. conf: settings; init: arguments of init().
+sub start_node
+{
+	my ($name, %options) = @_;
+	my $node = PostgreSQL::Test::Cluster->new($name);
+	$node->init(%{ $options{init} // {} });
+	$node->append_conf('postgresql.conf', <<"CONF");
+log_statement = none
+log_line_prefix = '%m [%p] %b %q%u@%d '
+restart_after_crash = on
+max_prepared_transactions = 8
+max_worker_processes = 16
+max_connections = 60
+CONF
+	$node->append_conf('postgresql.conf', $options{conf}) if defined $options{conf};
+	$node->start;
+	return $node;
+}
+
+# Starts a server whose postmaster was killed: the processes it left have to be gone first, which takes them
+# no time.
+sub start_again
+{
+	my ($node) = @_;
+	for my $attempt (1 .. 100)
+	{
+		return 1 if $node->start(fail_ok => 1);
+		$node->stop('fast', fail_ok => 1);  # in case the start came to something after all
+	}
+	return 0;
+}
+
+# The extension, a role "app" that handlers run as, and handlers that note their runs.
+sub install_herald
+{
+	my ($node, $database) = @_;
+	$database //= 'postgres';
+	$node->safe_psql('postgres', <<'SQL');
+DO $$ BEGIN CREATE ROLE app LOGIN; EXCEPTION WHEN duplicate_object THEN NULL; END $$;
+SQL
+	$node->safe_psql($database, <<'SQL');
+CREATE EXTENSION pg_herald;
+CREATE SCHEMA app AUTHORIZATION app;
+CREATE SEQUENCE app.runs;
+CREATE TABLE app.effects (
+    subscription text NOT NULL,
+    message_id bigint NOT NULL,
+    attempt integer NOT NULL,
+    payload jsonb,
+    pid integer NOT NULL DEFAULT pg_backend_pid(),
+    at timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+CREATE FUNCTION app.note(task herald.task) RETURNS void LANGUAGE sql AS $$
+    INSERT INTO app.effects (subscription, message_id, attempt, payload)
+    VALUES (task.subscription, task.message_id, task.attempt, task.payload) $$;
+-- Counts its starts where no rollback reaches, fails or takes its time as the payload says.
+CREATE FUNCTION app.work(task herald.task) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM nextval('app.runs');
+    PERFORM app.note(task);
+    IF task.payload ? 'seconds' THEN
+        PERFORM pg_sleep((task.payload ->> 'seconds')::float);  -- a slow handler
+    END IF;
+    IF task.attempt <= COALESCE((task.payload ->> 'failures')::integer, 0) THEN
+        RAISE EXCEPTION 'attempt % fails as asked', task.attempt
+            USING ERRCODE = 'HT001', DETAIL = 'the detail', HINT = 'the hint';
+    END IF;
+END $$;
+GRANT USAGE ON SCHEMA app TO PUBLIC;
+ALTER FUNCTION app.note OWNER TO app;
+ALTER FUNCTION app.work OWNER TO app;
+ALTER TABLE app.effects OWNER TO app;
+ALTER SEQUENCE app.runs OWNER TO app;
+CREATE VIEW public.stored AS
+    SELECT * FROM herald.log_0 UNION ALL SELECT * FROM herald.log_1 UNION ALL SELECT * FROM herald.log_2;
+SQL
+	return;
+}
+
+sub start_herald
+{
+	my ($name, %options) = @_;
+	my $node = start_node($name, %options);
+	install_herald($node);
+	return $node;
+}
+
+sub reload_with
+{
+	my ($node, %settings) = @_;
+	$node->safe_psql('postgres', join ';',
+		map { "ALTER SYSTEM SET $_ = " . (defined $settings{$_} ? "'$settings{$_}'" : 'DEFAULT') } keys %settings);
+	$node->reload;
+	return;
+}
+
+# Passes when the query gives the expected result ('t') in time.
+sub wait_until
+{
+	my ($node, $query, $name, %options) = @_;
+	local $PostgreSQL::Test::Utils::timeout_default = $options{seconds} // $patience;
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
+	return ok($node->poll_query_until($options{database} // 'postgres', $query, $options{expect}), $name);
+}
+
+# Pids of the processes of a kind, of one database or of the server.
+sub pids_of
+{
+	my ($node, $kind, $database) = @_;
+	my $where = defined $database ? "AND datname = '$database'" : '';
+	return split /\n/, $node->safe_psql('postgres',
+		"SELECT pid FROM pg_stat_activity WHERE backend_type = 'pg_herald $kind' $where ORDER BY pid");
+}
+
+# The pid of the one process of a kind, which is waited for.
+sub pid_of
+{
+	my ($node, $kind, $database) = @_;
+	my $where = defined $database ? "AND datname = '$database'" : '';
+	local $PostgreSQL::Test::Utils::timeout_default = $patience;
+	$node->poll_query_until('postgres',
+		"SELECT count(*) = 1 FROM pg_stat_activity WHERE backend_type = 'pg_herald $kind' $where")
+	  or die "no single pg_herald $kind\n";
+	my ($pid) = pids_of($node, $kind, $database);
+	return $pid;
+}
+
+# By pid and never by name: other servers run beside this one.
+sub signal_process
+{
+	my ($signal, $pid) = @_;
+	return $pid =~ /^[1-9][0-9]+$/ ? kill($signal, $pid) : 0;
+}
+
+# Ends the process of a kind and waits for its successor.
+sub end_process
+{
+	my ($node, $signal, $kind, $database) = @_;
+	my $pid = pid_of($node, $kind, $database);
+	signal_process($signal, $pid);
+	return wait_for_new($node, $kind, $pid, $database);
+}
+
+sub wait_for_new
+{
+	my ($node, $kind, $old_pid, $database) = @_;
+	my $where = defined $database ? "AND datname = '$database'" : '';
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
+	local $PostgreSQL::Test::Utils::timeout_default = $patience;
+	return $node->poll_query_until('postgres', <<"SQL");
+SELECT count(*) = 1 FROM pg_stat_activity
+ WHERE backend_type = 'pg_herald $kind' $where AND pid <> $old_pid AND state IS NOT NULL
+SQL
+}
+
+# Runs a publishing script in psql and returns the ids that the server acknowledged before the script ended
+# or the connection was lost.
+sub acknowledged
+{
+	my ($node, $script, $database) = @_;
+	my ($out, $err) = ('', '');
+	$node->psql($database // 'postgres', $script, stdout => \$out, stderr => \$err, on_error_stop => 0);
+	return grep { /^[0-9]+$/ } split /\n/, $out;
+}
+
+# Publishes count messages, one transaction each, and returns their ids.
+sub publish_many
+{
+	my ($node, $channel, $count, %options) = @_;
+	my $payload = $options{payload} // '{}';
+	my @ids = acknowledged($node, join('', map { "SELECT herald.publish('$channel', '$payload');\n" } 1 .. $count),
+		$options{database});
+	die "only " . @ids . " of $count messages were published\n" unless @ids == $count;
+	return @ids;
+}
+
+sub wait_for_effects
+{
+	my ($node, $subscription, $count, %options) = @_;
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
+	return wait_until($node, "SELECT count(DISTINCT message_id) >= $count FROM app.effects WHERE subscription = '$subscription'",
+		$options{name} // "$count tasks of $subscription are done", %options);
+}
+
+sub wait_idle
+{
+	my ($node, $subscription, %options) = @_;
+	my $seconds = $options{seconds} // $patience;
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
+	return is($node->safe_psql($options{database} // 'postgres', "SELECT herald.wait_idle('$subscription', '$seconds s')"),
+		't', "$subscription has nothing left to do");
+}
+
+# The oracle. ids: what was acknowledged to the publishers, all to be handled; more may have been
+# committed without an acknowledgement, and is handled once, too.
+sub handled_once
+{
+	my ($node, $subscription, $ids, %options) = @_;
+	my $database = $options{database} // 'postgres';
+	my $list = join ',', @$ids;
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
+	is($node->safe_psql($database, "SELECT count(*) FROM (SELECT unnest('{$list}'::bigint[]) EXCEPT SELECT id FROM stored) AS lost"),
+		'0', "$subscription: every acknowledged message is stored");
+	is($node->safe_psql($database, <<"SQL"), '0', "$subscription: every stored message was handled");
+SELECT count(*) FROM (SELECT unnest('{$list}'::bigint[]) EXCEPT
+                      SELECT message_id FROM app.effects WHERE subscription = '$subscription') AS missed
+SQL
+	is($node->safe_psql($database, <<"SQL"), '0', "$subscription: nothing was handled twice");
+SELECT count(*) FROM (SELECT message_id FROM app.effects WHERE subscription = '$subscription'
+                       GROUP BY message_id HAVING count(*) > 1) AS twice
+SQL
+	is($node->safe_psql($database, <<"SQL"), '0', "$subscription: nothing was handled that is not stored");
+SELECT count(*) FROM app.effects AS e
+ WHERE subscription = '$subscription' AND NOT EXISTS (SELECT FROM stored AS s WHERE s.id = e.message_id)
+SQL
+	is($node->safe_psql($database, <<"SQL"), '0', "$subscription: no effect without its record, no record twice");
+WITH settled AS (
+    SELECT s.id, count(*) AS records
+      FROM (SELECT subscription_id, unnest(message_ids) AS id FROM herald.settled_0
+            UNION ALL SELECT subscription_id, unnest(message_ids) FROM herald.settled_1
+            UNION ALL SELECT subscription_id, unnest(message_ids) FROM herald.settled_2) AS s
+      JOIN herald.subscription_store AS d ON d.id = s.subscription_id AND d.subscription = '$subscription'
+     GROUP BY s.id)
+SELECT count(*) FROM (SELECT DISTINCT message_id FROM app.effects WHERE subscription = '$subscription') AS e
+  LEFT JOIN settled AS s ON s.id = e.message_id
+ WHERE s.records IS DISTINCT FROM 1
+SQL
+	return;
+}
+
+# One row of the failure log per failed attempt: 1 .. n without a gap and without a double.
+sub failures_complete
+{
+	my ($node, $subscription, $expected, %options) = @_;
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
+	is($node->safe_psql($options{database} // 'postgres', <<"SQL"), '0', "$subscription: failed attempts are numbered without gap or double");
+SELECT count(*) FROM (SELECT message_id FROM herald.failure_log WHERE subscription = '$subscription'
+                       GROUP BY message_id
+                      HAVING count(*) <> max(attempt) OR count(DISTINCT attempt) <> count(*)) AS wrong
+SQL
+	is($node->safe_psql($options{database} // 'postgres', "SELECT count(*) FROM herald.failure_log WHERE subscription = '$subscription'"),
+		$expected, "$subscription: one row per failed attempt");
+	return;
+}
+
+# The statistics say what the tables say. Only where the server was not restarted since.
+sub statistics_true
+{
+	my ($node, $subscription, $channel) = @_;
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
+	is($node->safe_psql('postgres', <<"SQL"), $node->safe_psql('postgres', <<"TABLES"), "statistics of $subscription equal the tables");
+SELECT done, failed, dead, pending, running, retrying FROM herald.subscription_stats WHERE subscription = '$subscription'
+SQL
+SELECT (SELECT count(*) FROM app.effects WHERE subscription = '$subscription'),
+       (SELECT count(*) FROM herald.failure_log WHERE subscription = '$subscription'),
+       (SELECT count(*) FROM herald.dead_letters WHERE subscription = '$subscription'),
+       (SELECT count(*) FROM herald.tasks WHERE subscription = '$subscription' AND state = 'pending'), 0,
+       (SELECT count(*) FROM herald.tasks WHERE subscription = '$subscription' AND state = 'retrying')
+TABLES
+	is($node->safe_psql('postgres', <<"SQL"), $node->safe_psql('postgres', <<"TABLES"), "statistics of $channel equal the tables");
+SELECT published, delivered, failed, retried + dead FROM herald.channel_stats WHERE channel = '$channel'
+SQL
+SELECT (SELECT count(*) FROM stored JOIN herald.channel_store AS c ON c.id = channel_id WHERE c.channel = '$channel'),
+       (SELECT count(*) FROM app.effects JOIN herald.subscriptions AS s USING (subscription) WHERE s.channel = '$channel'),
+       (SELECT count(*) FROM herald.failure_log WHERE channel = '$channel'),
+       (SELECT count(*) FROM herald.failure_log WHERE channel = '$channel')
+TABLES
+	return;
+}
+
+sub log_lines
+{
+	my ($node, $pattern, $offset) = @_;
+	return grep { /$pattern/ } split /\n/, slurp_file($node->logfile, $offset // 0);
+}
+
+# Nothing crashed, other than what the test killed itself: signals says by which signal numbers.
+sub clean_log
+{
+	my ($node, %options) = @_;
+	my @bad = log_lines($node, qr/PANIC:|TRAP:|AddressSanitizer|runtime error:|terminated by signal|invalid memory/);
+	if (my $signals = $options{signals})
+	{
+		@bad = grep { !/terminated by signal ($signals)\b/ } @bad;
+	}
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
+	return is(join("\n", @bad), '', $options{name} // 'nothing crashed');
+}
+
+# The SQLSTATE a statement ends with; 00000 where it succeeds.
+sub sqlstate_of
+{
+	my ($node, $sql, %options) = @_;
+	my ($out, $err) = ('', '');
+	my $role = defined $options{role} ? "SET SESSION AUTHORIZATION $options{role};\n" : '';
+	$node->psql($options{database} // 'postgres', "\\set VERBOSITY verbose\n$role$sql", stdout => \$out, stderr => \$err);
+	return $err =~ /(?:ERROR|FATAL):\s+([0-9A-Z]{5}):/ ? $1 : '00000';
+}
+
+sub sqlstate_is
+{
+	my ($node, $sql, $expected, $name, %options) = @_;
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
+	return is(sqlstate_of($node, $sql, %options), $expected, $name);
+}
+
+1;
