@@ -41,9 +41,9 @@ CREATE TABLE herald.log_0 (
     key          text,
     headers      jsonb,
     payload      jsonb NOT NULL
-);
-CREATE TABLE herald.log_1 (LIKE herald.log_0);
-CREATE TABLE herald.log_2 (LIKE herald.log_0);
+) USING heap;
+CREATE TABLE herald.log_1 (LIKE herald.log_0) USING heap;
+CREATE TABLE herald.log_2 (LIKE herald.log_0) USING heap;
 COMMENT ON TABLE herald.log_0 IS 'Segment 0 of the log of durable messages. Internal.';
 COMMENT ON TABLE herald.log_1 IS 'Segment 1 of the log of durable messages. Internal.';
 COMMENT ON TABLE herald.log_2 IS 'Segment 2 of the log of durable messages. Internal.';
@@ -52,9 +52,9 @@ COMMENT ON TABLE herald.log_2 IS 'Segment 2 of the log of durable messages. Inte
 CREATE TABLE herald.settled_0 (
     subscription_id integer NOT NULL,
     message_ids     bigint[] NOT NULL
-);
-CREATE TABLE herald.settled_1 (LIKE herald.settled_0);
-CREATE TABLE herald.settled_2 (LIKE herald.settled_0);
+) USING heap;
+CREATE TABLE herald.settled_1 (LIKE herald.settled_0) USING heap;
+CREATE TABLE herald.settled_2 (LIKE herald.settled_0) USING heap;
 COMMENT ON TABLE herald.settled_0 IS 'Settled messages of log segment 0. Internal.';
 COMMENT ON TABLE herald.settled_1 IS 'Settled messages of log segment 1. Internal.';
 COMMENT ON TABLE herald.settled_2 IS 'Settled messages of log segment 2. Internal.';
@@ -129,7 +129,7 @@ CREATE TABLE herald.failure_store (
     subscription    text NOT NULL,
     channel         text NOT NULL,
     run_as          text NOT NULL,
-    message_id      bigint NOT NULL,
+    message_id      bigint,  -- NULL: a fault of the subscription as a whole
     task_id         text NOT NULL,
     attempt         integer NOT NULL,
     error_code      text NOT NULL,

@@ -10,6 +10,7 @@
 #include "pg/process.hpp"
 #include "publish/publish.hpp"
 #include "stats/channel_counters.hpp"
+#include "worker/selection.hpp"
 
 extern "C" {
 #include "access/transam.h"
@@ -72,7 +73,7 @@ void NotifyBatch(DatabaseShared *database) {
             continue;
         }
         const Channel *channel =
-            TransactionIdDidCommit(entry.xid) ? LookUpChannelById(entry.channel_id) : nullptr;
+            entry.extension == ServedExtension() && TransactionIdDidCommit(entry.xid) ? LookUpChannelById(entry.channel_id) : nullptr;
         AnnounceMode mode = static_cast<AnnounceMode>(entry.announce);
         if (channel != nullptr && mode != AnnounceMode::kOff) {
             StoredMessage message = {};

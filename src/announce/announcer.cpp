@@ -53,6 +53,9 @@ void HoldUnrunnable() {
         if (subscription.inert || subscription.state != SubscriptionState::kActive) continue;
         int sqlstate = 0;
         const char *problem = RoleProblem(subscription.role, subscription.run_as, &sqlstate);
+        if (problem == nullptr)
+            problem = OwnerProblem(subscription.owner, subscription.role, subscription.run_as,
+                                   &sqlstate);
         if (problem == nullptr) continue;
         FailureRecord record = {};
         record.subscription_id = subscription.id;
@@ -72,7 +75,10 @@ void HoldUnrunnable() {
     pg::CommitTransaction();
 }
 
-void PurgeFailureLog() {
+void PurgeOld() {
+    pg::BeginTransaction();
+    (void)PurgeOrphans();
+    pg::CommitTransaction();
     if (settings::failure_retention == 0) return;
     int64 purged;
     do {
@@ -113,7 +119,7 @@ void PurgeFailureLog() {
         bool stored = StoreHeard();
         bool announced = Announce(database);
         if (GetCurrentTimestamp() >= next_purge) {
-            PurgeFailureLog();
+            PurgeOld();
             next_purge = GetCurrentTimestamp() + kPurgeInterval;
         }
         MemoryContextSwitchTo(TopMemoryContext);

@@ -26,6 +26,9 @@ namespace herald {
 
 namespace {
 
+// Every so many sweeps the log is read, too.
+constexpr int kSweepsPerScan = 20;
+
 class Dispatcher {
 public:
     explicit Dispatcher(DatabaseShared *database)
@@ -38,7 +41,10 @@ public:
 private:
     bool Reload();
     void ReadWhatIsNew();
+    uint32 TakeFlags(uint32 flags);
+    void ShowSubscribed();
     void ApplyPauseRequests();
+    void Sweep(TimestampTz now);
     long SleepTime(TimestampTz now) const;
     [[noreturn]] void Leave();
 
@@ -47,6 +53,8 @@ private:
     Results results_;
     Pool pool_;
     std::vector<core::SubscriptionConfig> configs_;  // as the tables have them
+    TimestampTz next_sweep_ = 0;  // the first turn begins with one: it reads everything
+    int sweeps_ = 0;
 };
 
 // Reads the subscriptions. True where one is new: what may wait for it must be read, too.
@@ -76,34 +84,61 @@ bool Dispatcher::Reload() {
         results_.SetChannel(subscription.id, subscription.channel);
     }
     pg_atomic_write_u32(&database_->inert, inert ? 1 : 0);
+    ShowSubscribed();
     return !scheduler_.Configure(configs_).empty();
 }
 
 void Dispatcher::ReadWhatIsNew() {
-    uint32 asked = pg_atomic_fetch_and_u32(&database_->flags, kFlagReloadAnnouncer) &
-                   ~static_cast<uint32>(kFlagReloadAnnouncer);
-    if (pool_.TakeReloadRequest()) asked |= kFlagReload;
-    if (asked == 0 && OutboxLength(database_, Consumer::kDispatcher) == 0) return;
+    constexpr uint32 kOwnFlags = kFlagRescan | kFlagReload | kFlagParked;
+    if (pool_.TakeReloadRequest()) RaiseFlag(database_, kFlagReload);
+    if ((pg_atomic_read_u32(&database_->flags) & kOwnFlags) == 0 &&
+        OutboxLength(database_, Consumer::kDispatcher) == 0)
+        return;
 
+    // First the snapshot, then the flags: what a session asked for before a publication that the snapshot
+    // shows is done before it (a scan that finds older messages of the same key, say).
     pg::BeginTransaction();
-    if (asked != 0 && !ExtensionServed()) {
-        pg::CommitTransaction();
-        pg_atomic_write_u32(&database_->presence, static_cast<uint32>(Presence::kAbsent));
-        Leave();
+    uint32 asked = TakeFlags(kOwnFlags);
+    if (asked != 0) {
+        uint32 changes = pg_atomic_read_u32(&database_->extension_changes);
+        if (!ExtensionServed()) {
+            pg::CommitTransaction();
+            NoteAbsence(database_, changes);
+            Leave();
+        }
     }
     if (asked & kFlagReload) {
-        if (Reload()) asked |= kFlagRescan;
+        bool scan = Reload();
         // A snapshot at least as new as the one that saw the subscriptions: what the creator of one
         // settled for it must be seen together with it.
         PopActiveSnapshot();
         PushActiveSnapshot(GetTransactionSnapshot());
+        asked |= TakeFlags(kFlagRescan | kFlagParked);
+        if (scan) asked |= kFlagRescan;
     }
     if (asked & kFlagRescan)
         ScanAll(&scheduler_);
     else if (asked & kFlagParked)
         ScanParked(&scheduler_);
-    TakeFromOutbox(database_, &scheduler_);
+    TakeFromOutbox(database_, ServedExtension(), &scheduler_);
     pg::CommitTransaction();
+}
+
+uint32 Dispatcher::TakeFlags(uint32 flags) {
+    return pg_atomic_fetch_and_u32(&database_->flags, ~flags) & flags;
+}
+
+// Publishers of channels with subscribers wake this process from now on; what was published before is
+// found by the scan that follows.
+void Dispatcher::ShowSubscribed() {
+    uint32 words[kSubscribedBits / 32] = {};
+    for (const core::SubscriptionConfig &config : configs_) {
+        uint32 bit = static_cast<uint32>(config.channel) % kSubscribedBits;
+        words[bit / 32] |= 1u << (bit % 32);
+    }
+    for (uint32 i = 0; i < lengthof(words); i++)
+        pg_atomic_write_u32(&database_->subscribed[i], words[i]);
+    pg_memory_barrier();
 }
 
 void Dispatcher::ApplyPauseRequests() {
@@ -116,10 +151,19 @@ long Dispatcher::SleepTime(TimestampTz now) const {
     std::optional<core::Microseconds> due = scheduler_.NextDue(now);
     if (due.has_value() && *due < next) next = *due;
     long sweep = settings::sweep_interval * 1000L;
-    if (next == DT_NOEND) return sweep;
+    if (next_sweep_ < next) next = next_sweep_;
     // Rounded up: a timer that fires early would find nothing to do and spin.
     int64 milliseconds = (next - now + 999) / 1000;
     return milliseconds < 1 ? 1 : Min(static_cast<long>(milliseconds), sweep);
+}
+
+// The insurance: nobody should have to be found by it.
+void Dispatcher::Sweep(TimestampTz now) {
+    if (now < next_sweep_) return;
+    RaiseFlag(database_, kFlagReload | kFlagParked);
+    if (sweeps_++ % kSweepsPerScan == 0) RaiseFlag(database_, kFlagRescan);
+    next_sweep_ = now + settings::sweep_interval * USECS_PER_SEC;
+    pgstat_report_stat(true);
 }
 
 void Dispatcher::Leave() {
@@ -128,31 +172,32 @@ void Dispatcher::Leave() {
 }
 
 void Dispatcher::Run() {
-    // The fence: first the slots, then (in ReadWhatIsNew) the snapshot.
     // A predecessor may have ended in the middle of a turn.
     pg_atomic_write_u64(&database_->turns_ended, pg_atomic_read_u64(&database_->turns_begun));
+    // The fence: first the slots, then (in ReadWhatIsNew) the snapshot.
     pool_.AdoptSlots(ServedExtension());
-    RaiseFlag(database_, kFlagReload | kFlagRescan);
     pgstat_report_activity(STATE_IDLE, nullptr);
 
     for (;;) {
         if (!DatabaseServed(database_)) Leave();
         pg_atomic_fetch_add_u64(&database_->turns_begun, 1);
+        TimestampTz now = GetCurrentTimestamp();
+        Sweep(now);
+        // Reports first: a replayed dead letter must not be refused because its last attempt still counts
+        // as running. What is read next is newer than any report.
+        pool_.Collect(now);
+        if (pool_.AddressesAreStale()) proc_exit(1);  // a successor reads them all anew
         ReadWhatIsNew();
         ApplyPauseRequests();
-        TimestampTz now = GetCurrentTimestamp();
-        pool_.Collect(now);
-        pool_.Deal(now);
+        // A pause ends its request only after it has asked for a reload: not seen, it must be read first.
+        if ((pg_atomic_read_u32(&database_->flags) & kFlagReload) == 0) pool_.Deal(now);
         results_.ShowGauges(scheduler_);
         pg_atomic_fetch_add_u64(&database_->turns_ended, 1);
-        if (!pg::SleepOnLatch(SleepTime(GetCurrentTimestamp()))) {
-            // The sweep: nobody woke us, look around.
-            TimestampTz after = GetCurrentTimestamp();
-            if (after - now >= settings::sweep_interval * USECS_PER_SEC) {
-                RaiseFlag(database_, kFlagReload);
-                pgstat_report_stat(true);
-            }
+        if ((pg_atomic_read_u32(&database_->flags) & kFlagReload) != 0) {
+            CHECK_FOR_INTERRUPTS();
+            continue;
         }
+        (void)pg::SleepOnLatch(SleepTime(GetCurrentTimestamp()));
     }
 }
 

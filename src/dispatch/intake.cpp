@@ -2,6 +2,9 @@
 
 #include "dispatch/intake.hpp"
 
+#include <algorithm>
+#include <vector>
+
 #include "log/key_hash.hpp"
 #include "pg/extension.hpp"
 #include "pg/spi.hpp"
@@ -28,6 +31,13 @@ constexpr int kPeekSize = 1024;
 OutboxEntry peeked[kPeekSize];
 uint32 peeked_numbers[kPeekSize];
 uint32 decided[kPeekSize];
+
+// Messages with a key that a scan of the log has found. On the heap: an ERROR ends the process.
+struct Keyed {
+    int32 channel;
+    core::MessageRef message;
+};
+std::vector<Keyed> *keyed = nullptr;
 
 using RowVisitor = void (*)(core::Scheduler *, TupleTableSlot *, uint8 segment);
 
@@ -70,13 +80,27 @@ void VisitLog(core::Scheduler *scheduler, TupleTableSlot *row, uint8 segment) {
     message.offset = ItemPointerGetOffsetNumber(&row->tts_tid);
     message.segment = segment;
     Datum key = slot_getattr(row, 5, &is_null);
-    message.key_hash = is_null ? 0 : HashOfKey(DatumGetTextPP(key));
-    scheduler->AddMessage(channel, message);
+    if (is_null) {
+        message.key_hash = 0;
+        scheduler->AddMessage(channel, message);
+        return;
+    }
+    message.key_hash = HashOfKey(DatumGetTextPP(key));
+    keyed->push_back({channel, message});
+}
+
+// Order matters to messages with a key, and the heap gives reused space to younger ones.
+void AddKeyedInOrder(core::Scheduler *scheduler) {
+    std::sort(keyed->begin(), keyed->end(),
+              [](const Keyed &a, const Keyed &b) { return a.message.id < b.message.id; });
+    for (const Keyed &found : *keyed) scheduler->AddMessage(found.channel, found.message);
+    keyed->clear();
+    keyed->shrink_to_fit();
 }
 
 }  // namespace
 
-void TakeFromOutbox(DatabaseShared *database, core::Scheduler *scheduler) {
+void TakeFromOutbox(DatabaseShared *database, Oid extension, core::Scheduler *scheduler) {
     Snapshot snapshot = GetActiveSnapshot();
     int skip = 0;
 
@@ -91,7 +115,7 @@ void TakeFromOutbox(DatabaseShared *database, core::Scheduler *scheduler) {
                 continue;
             }
             decided[decided_count++] = peeked_numbers[i];
-            if (!TransactionIdDidCommit(entry.xid)) continue;
+            if (entry.extension != extension || !TransactionIdDidCommit(entry.xid)) continue;
             scheduler->AddMessage(entry.channel_id,
                                   {entry.message_id, entry.published_at, entry.block, entry.offset,
                                    entry.segment, entry.key_hash});
@@ -124,8 +148,10 @@ void ScanAll(core::Scheduler *scheduler) {
     const pg::ExtensionTables tables = pg::Tables();
     for (Oid settled : tables.settled) ScanTable(settled, scheduler, 0, VisitSettled);
     ScanParked(scheduler);
+    if (keyed == nullptr) keyed = new std::vector<Keyed>;
     for (int segment = 0; segment < pg::kSegments; segment++)
         ScanTable(tables.log[segment], scheduler, static_cast<uint8>(segment), VisitLog);
+    AddKeyedInOrder(scheduler);
 }
 
 }  // namespace herald

@@ -10,7 +10,8 @@ namespace herald {
 
 // Takes the committed entries of the outbox. In a transaction with an active snapshot; entries whose
 // transaction that snapshot does not know as ended stay where they are.
-void TakeFromOutbox(DatabaseShared *database, core::Scheduler *scheduler);
+// Entries of an earlier incarnation of the extension are dropped.
+void TakeFromOutbox(DatabaseShared *database, Oid extension, core::Scheduler *scheduler);
 
 // Reads settled tables, parked tasks and the log under the active snapshot.
 void ScanAll(core::Scheduler *scheduler);

@@ -1,5 +1,5 @@
-// The dispatcher's hands: it starts workers, deals tasks to idle ones, and collects what they report.
-
+// The dispatcher's hands: it collects what workers report (collect.cpp), deals tasks to idle workers and
+// starts new ones (deal.cpp).
 //
 // It owns containers of its own on the heap. An ERROR in the dispatcher ends the process, so that a
 // destructor skipped by it leaves nothing behind.
@@ -10,6 +10,7 @@
 
 #include <map>
 #include <unordered_map>
+#include <vector>
 
 #include "core/scheduler.hpp"
 #include "dispatch/results.hpp"
@@ -24,7 +25,8 @@ namespace herald {
 
 class Pool {
 public:
-    Pool(DatabaseShared *database, core::Scheduler *scheduler, Results *results);
+    Pool(DatabaseShared *database, core::Scheduler *scheduler, Results *results)
+        : database_(database), scheduler_(scheduler), results_(results) {}
 
     // Takes over what workers of this database hold since before this dispatcher: the first thing a
     // dispatcher does, before the snapshot of its scan (see slots.hpp, the fence). Slots of an earlier
@@ -38,48 +40,72 @@ public:
     void Deal(TimestampTz now);
 
     // When Collect or Deal has something to do without being woken; DT_NOEND: never.
-    TimestampTz NextTime() const;
+    TimestampTz NextTime() const { return next_time_; }
 
-    // A subscription that Collect found to be held, or whose role can't run a worker: the tables
-    // must be looked at. Cleared by reading.
+    // A subscription that Collect found to be held, or a role that can't run workers: the tables must
+    // be looked at. Cleared by reading.
     bool TakeReloadRequest();
 
+    // A message was not where the scheduler has it: all addresses must be read again, by a new
+    // dispatcher.
+    bool AddressesAreStale() const { return stale_; }
+
 private:
+    using TaskKey = std::pair<core::SubscriptionId, core::MessageId>;
+
     // A worker being started: kept until its slot is taken or its start has failed.
     struct Start {
         BackgroundWorkerHandle *handle;
-        uint32 generation;
-        TimestampTz since;
+        uint64 generation;
     };
-    struct RoleStarts {
-        TimestampTz next_allowed = 0;            // not before
-        int failures = 0;                        // in a row
-        TimestampTz starved_since = DT_NOEND;    // DT_NOEND: it has what it needs
+    struct RoleState {
+        TimestampTz next_start = 0;            // not before
+        int failures = 0;                      // starts that came to nothing, in a row
+        TimestampTz starved_since = DT_NOEND;  // has ready tasks and no worker; DT_NOEND: not so
+    };
+    // A task whose next run is out of the ordinary.
+    struct Trouble {
+        Order order = Order::kRun;  // what the next worker is to do
+        int unrecorded = 0;         // runs in a row whose outcome could not be written
     };
 
-    void CollectReport(int index, TimestampTz now);
-    void CollectDead(int index, TimestampTz now);
-    void CollectStart(int index, TimestampTz now);
-    void CheckDeadline(int index, TimestampTz now);
+    void CollectDead(WorkerSlotShared *slot, SlotWord word, TimestampTz now);
+    void CollectStart(int index, SlotWord word, TimestampTz now);
+    void ForgetEndedStarts();
+    void CheckDeadline(WorkerSlotShared *slot, TimestampTz now);
     void Apply(const WorkerSlotShared &slot, TimestampTz now);
-    void ReleaseOrReuse(int index);
-    bool Assign(core::RoleId role, TimestampTz now);
+    void Release(WorkerSlotShared *slot, SlotWord word);
+
+    // What Deal knows of the others while it deals.
+    struct Competition {
+        int waiting = 0;  // roles, here and in other databases, that have starved for too long
+        int served = 0;   // roles here that have workers
+    };
+    Competition LookAround(TimestampTz now) const;
+    bool MustYield(const WorkerSlotShared &slot, int own, const Competition &others,
+                   TimestampTz now) const;
+    std::size_t AssignIdle(const core::Scheduler::RoleDemand &demand, const Competition &others,
+                           TimestampTz now);
+    bool Assign(WorkerSlotShared *slot, SlotWord word, core::RoleId role, TimestampTz now);
     bool StartFor(core::RoleId role, TimestampTz now);
-    bool MakeRoom(core::RoleId role, TimestampTz now);
-    bool MustYield(core::RoleId role, TimestampTz now) const;
     int CountSlots(core::RoleId role, bool starting_only) const;
-    void NoteTime(TimestampTz time);
+    bool IsOwn(const WorkerSlotShared *slot, SlotState state) const {
+        return state != SlotState::kFree && slot->database == database_->database;
+    }
+    void NoteTime(TimestampTz time) {
+        if (time < next_time_) next_time_ = time;
+    }
 
     DatabaseShared *database_;
     Oid extension_ = InvalidOid;
     core::Scheduler *scheduler_;
     Results *results_;
     std::unordered_map<int, Start> starts_;  // by slot
-    std::map<core::RoleId, RoleStarts> roles_;
-    // What the next worker of a task is to record instead of running it.
-    std::map<std::pair<core::SubscriptionId, core::MessageId>, Order> orders_;
+    std::map<core::RoleId, RoleState> roles_;
+    std::map<TaskKey, Trouble> troubles_;
     TimestampTz next_time_ = DT_NOEND;
     bool reload_requested_ = false;
+    bool stale_ = false;
 };
 
 }  // namespace herald

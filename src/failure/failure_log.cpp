@@ -7,6 +7,7 @@
 #include "pg/saved_plan.hpp"
 
 extern "C" {
+#include "catalog/pg_type.h"
 #include "mb/pg_wchar.h"
 #include "utils/numeric.h"
 }
@@ -79,7 +80,8 @@ void RecordFailure(const FailureRecord &record) {
     pg::SpiRunSaved(
         insert_failure,
         std::array{pg::Int4(record.subscription_id), pg::Text(record.subscription),
-                   pg::Text(record.channel), pg::Text(record.run_as), pg::Int8(record.message_id),
+                   pg::Text(record.channel), pg::Text(record.run_as),
+                   pg::Param{INT8OID, Int64GetDatum(record.message_id), record.message_id == 0},
                    pg::Text(record.task_id), pg::Int4(record.attempt),
                    pg::Text(unpack_sql_state(record.sqlstate)), pg::Text(message),
                    pg::Text(record.detail), pg::Text(record.hint),

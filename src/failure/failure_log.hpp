@@ -19,7 +19,7 @@ struct FailureRecord {
     const char *channel;
     const char *run_as;
     const char *handler;
-    int64 message_id;
+    int64 message_id;     // 0: a fault of the subscription as a whole
     const char *task_id;  // see TaskIdOf
     int32 attempt;        // 1 is the first
     int sqlstate;         // as ErrorData has it

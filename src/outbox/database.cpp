@@ -66,6 +66,7 @@ DatabaseShared *FindOrCreateDatabase(Oid database) {
             entry->queues[0] = entry->queues[1] = QueueShared{};
             pg_atomic_write_u32(&entry->flags, 0);
             pg_atomic_write_u32(&entry->presence, static_cast<uint32>(Presence::kUnknown));
+            pg_atomic_write_u32(&entry->leave_requests, 0);
             pg_atomic_write_u32(&entry->starved, 0);
             pg_atomic_write_u32(&entry->start_problem, 0);
             pg_atomic_write_u32(&entry->inert, 0);
@@ -100,6 +101,14 @@ int ListDatabases(Oid *databases, int capacity) {
             databases[count++] = registry->databases[i].database;
     LWLockRelease(Lock(kRegistryLock));
     return count;
+}
+
+void NoteAbsence(DatabaseShared *database, uint32 seen) {
+    pg_atomic_write_u32(&database->presence, static_cast<uint32>(Presence::kAbsent));
+    pg_memory_barrier();
+    if (pg_atomic_read_u32(&database->extension_changes) == seen) return;
+    pg_atomic_write_u32(&database->presence, static_cast<uint32>(Presence::kUnknown));
+    WakeLauncher();
 }
 
 void RaiseFlag(DatabaseShared *database, uint32 flag) {
@@ -150,6 +159,8 @@ void InitDatabaseMemory() {
     for (DatabaseShared &entry : registry->databases) {
         pg_atomic_init_u32(&entry.flags, 0);
         pg_atomic_init_u32(&entry.presence, 0);
+        pg_atomic_init_u32(&entry.extension_changes, 0);
+        for (pg_atomic_uint32 &word : entry.subscribed) pg_atomic_init_u32(&word, 0);
         pg_atomic_init_u32(&entry.leave_requests, 0);
         pg_atomic_init_u32(&entry.starved, 0);
         pg_atomic_init_u32(&entry.start_problem, 0);

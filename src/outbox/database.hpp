@@ -15,6 +15,7 @@ extern "C" {
 namespace herald {
 
 inline constexpr int kMaxDatabases = 512;
+inline constexpr uint32 kSubscribedBits = 1024;
 
 // What the dispatcher (or announcer) is asked to do at its next turn.
 enum DatabaseFlag : uint32 {
@@ -56,11 +57,18 @@ struct DatabaseShared {
     pg_atomic_uint32 consumer_pids[kConsumers];
     // Atomic, a Presence. Written by the dispatcher (present, absent) and by CREATE EXTENSION.
     pg_atomic_uint32 presence;
+    // Atomic. Counts commits that may have created or dropped the extension: who looked before one of
+    // them must not conclude that it is absent.
+    pg_atomic_uint32 extension_changes;
     // Atomic. Number of commands that need the database without our processes (DROP, RENAME,
     // CREATE ... TEMPLATE); while not 0, consumers and idle workers leave and nothing is started.
     pg_atomic_uint32 leave_requests;
     // Atomic. Number of ready tasks that found no worker slot; written by the dispatcher.
     pg_atomic_uint32 starved;
+    // Atomic. One bit per channel id modulo kSubscribedBits that has subscriptions; written by the
+    // dispatcher before the scan that finds what was published by then. Without its bit a publisher
+    // need not wake the dispatcher.
+    pg_atomic_uint32 subscribed[kSubscribedBits / 32];
     // Atomic. Why the dispatcher can't start workers (a StartProblem), for herald.status().
     pg_atomic_uint32 start_problem;
     // Atomic. 1 where the subscriptions belong to another cluster or database and must be activated.
@@ -72,6 +80,15 @@ struct DatabaseShared {
     pg_atomic_uint64 turns_begun;
     pg_atomic_uint64 turns_ended;
 };
+
+inline bool HasSubscribers(DatabaseShared *database, int32 channel_id) {
+    uint32 bit = static_cast<uint32>(channel_id) % kSubscribedBits;
+    return (pg_atomic_read_u32(&database->subscribed[bit / 32]) >> (bit % 32) & 1) != 0;
+}
+
+// Notes that the extension is absent, unless it may have been created since `extension_changes` was
+// `seen`.
+void NoteAbsence(DatabaseShared *database, uint32 seen);
 
 enum class StartProblem : uint32 { kNone = 0, kNoWorkerProcess = 1, kNoSlot = 2, kFailed = 3 };
 

@@ -18,6 +18,7 @@ struct OutboxEntry {
     int64 message_id;
     TimestampTz published_at;
     TransactionId xid;
+    Oid extension;  // whose ids these are: created anew, the extension counts from 1 again
     int32 channel_id;
     uint32 block;
     uint16 offset;
@@ -28,8 +29,9 @@ struct OutboxEntry {
 };
 
 // Collects a publication of the current (sub)transaction. `announce` is false where the channel's
-// announcements are off or were sent otherwise.
-void CollectPublication(const OutboxEntry &entry, bool announce);
+// announcements are off or were sent otherwise. False where there are too many in this transaction: the
+// dispatcher will scan the log, and the caller has to announce by itself.
+bool CollectPublication(const OutboxEntry &entry, bool announce);
 
 // Sets flags for the consumers of this database when (and only if) the transaction commits.
 void RaiseFlagAtCommit(uint32 flags);

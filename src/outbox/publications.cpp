@@ -20,6 +20,8 @@ namespace {
 // outbox.
 constexpr uint32 kMaxCollected = 4096;
 constexpr uint32 kKeptCapacity = 64;
+// Entries of channels without subscribers that wait until the dispatcher is woken to drop them.
+constexpr uint32 kIdleQueue = 1024;
 
 struct Collected {
     OutboxEntry entry;
@@ -96,18 +98,30 @@ void Append(bool preparing) {
     appended = true;
 }
 
+// Without subscribers the dispatcher has nothing to do but to take the entries out, now and then.
+bool DispatcherMustKnow() {
+    if (committing_database->queues[static_cast<int>(Consumer::kDispatcher)].length > kIdleQueue)
+        return true;
+    for (uint32 i = 0; i < collected_count; i++)
+        if (HasSubscribers(committing_database, collected[i].entry.channel_id)) return true;
+    return false;
+}
+
 // In the commit callback: nothing here can fail.
 void WakeAfterCommit() {
     if (committing_database != nullptr) {
         uint32 flags = requested.flags;
         if (overflown) flags |= kFlagRescan;
         if (flags != 0) RaiseFlag(committing_database, flags);
-        if (flags != 0 || appended) WakeConsumer(committing_database, Consumer::kDispatcher);
+        if (flags != 0 || (appended && DispatcherMustKnow()))
+            WakeConsumer(committing_database, Consumer::kDispatcher);
         if (announces || (flags & kFlagReloadAnnouncer) != 0)
             WakeConsumer(committing_database, Consumer::kAnnouncer);
     }
     if (requested.launcher) {
-        // What is there is looked after by its own processes; only "absent" is in doubt.
+        // What is there is looked after by its own processes; only "absent" is in doubt. The count
+        // comes first, see NoteAbsence.
+        pg_atomic_fetch_add_u32(&committing_database->extension_changes, 1);
         uint32 absent = static_cast<uint32>(Presence::kAbsent);
         (void)pg_atomic_compare_exchange_u32(&committing_database->presence, &absent,
                                              static_cast<uint32>(Presence::kUnknown));
@@ -154,12 +168,10 @@ void OnSubtransactionEnd(SubXactEvent event, SubTransactionId own, SubTransactio
 
 }  // namespace
 
-void CollectPublication(const OutboxEntry &entry, bool announce) {
+bool CollectPublication(const OutboxEntry &entry, bool announce) {
     if (collected_count >= kMaxCollected) {
-        // Announcements of what is beyond the limit can't wait for the announcer's queue.
         overflown = true;
-        if (announce) announce_directly(entry);
-        return;
+        return false;
     }
     if (collected_count == collected_capacity) {
         uint32 capacity = collected_capacity == 0 ? kKeptCapacity : collected_capacity * 2;
@@ -170,6 +182,7 @@ void CollectPublication(const OutboxEntry &entry, bool announce) {
         collected_capacity = capacity;
     }
     collected[collected_count++] = {entry, GetCurrentSubTransactionId(), announce};
+    return true;
 }
 
 void RaiseFlagAtCommit(uint32 flags) { requested.flags |= flags; }

@@ -6,6 +6,7 @@
 extern "C" {
 #include "catalog/namespace.h"
 #include "commands/extension.h"
+#include "storage/lmgr.h"
 #include "utils/inval.h"
 #include "utils/lsyscache.h"
 #include "utils/syscache.h"
@@ -18,18 +19,20 @@ namespace {
 
 ExtensionTables tables;
 bool tables_valid = false;
+uint64 changes = 0;  // counts invalidations: oids read before one are not to be kept
 
 constexpr int kMaxListeners = 4;
 void (*listeners[kMaxListeners])();
 int listener_count = 0;
 
 void OnRelationChange(Datum, Oid relation) {
-    if (!tables_valid && relation != InvalidOid) return;
-    bool ours = relation == InvalidOid || relation == tables.channel_store;
+    // While the oids are unknown any relation may be one of ours.
+    bool ours = !tables_valid || relation == InvalidOid || relation == tables.channel_store;
     for (int i = 0; i < kSegments; i++)
         ours = ours || relation == tables.log[i] || relation == tables.settled[i];
     if (!ours) return;
     tables_valid = false;
+    changes++;
     for (int i = 0; i < listener_count; i++) listeners[i]();
 }
 
@@ -50,7 +53,10 @@ bool ExtensionExists() { return OidIsValid(get_extension_oid("pg_herald", true))
 const ExtensionTables &Tables() {
     if (tables_valid) return tables;
 
-    tables.schema = ExtensionExists() ? get_namespace_oid("herald", true) : InvalidOid;
+    const uint64 changes_before = changes;
+    tables.extension = get_extension_oid("pg_herald", true);
+    tables.schema =
+        OidIsValid(tables.extension) ? get_namespace_oid("herald", true) : InvalidOid;
     if (!OidIsValid(tables.schema))
         ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT),
                         errmsg("extension \"pg_herald\" does not exist in this database"),
@@ -66,8 +72,16 @@ const ExtensionTables &Tables() {
     tables.channel_store = Lookup("channel_store");
     tables.task_type = GetSysCacheOid2(TYPENAMENSP, Anum_pg_type_oid, CStringGetDatum("task"),
                                        ObjectIdGetDatum(tables.schema));
-    tables_valid = true;
+    tables_valid = changes == changes_before;
     return tables;
+}
+
+void RequireExtension(Oid extension) {
+    LockRelationOid(Tables().channel_store, AccessShareLock);
+    if (get_extension_oid("pg_herald", true) == extension) return;
+    ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT),
+                    errmsg("extension \"pg_herald\" was dropped while a task ran"),
+                    errdetail("The task's effects are rolled back.")));
 }
 
 void InitExtensionCache() {

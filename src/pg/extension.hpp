@@ -10,6 +10,7 @@ namespace herald::pg {
 inline constexpr int kSegments = 3;
 
 struct ExtensionTables {
+    Oid extension;
     Oid schema;
     Oid log[kSegments];
     Oid settled[kSegments];
@@ -20,6 +21,10 @@ struct ExtensionTables {
 
 // True where the extension exists in this database. Needs a transaction.
 bool ExtensionExists();
+
+// Raises an ERROR unless the extension is still the one of that oid, and keeps it from being dropped until
+// the transaction ends.
+void RequireExtension(Oid extension);
 
 // The oids; an ERROR 42704 with a hint where the extension is not there. Needs a transaction.
 const ExtensionTables &Tables();

@@ -58,6 +58,8 @@ void ConnectToDatabase(Oid database, Oid role) {
     SetConfigOption("client_encoding", GetDatabaseEncodingName(), PGC_USERSET, PGC_S_OVERRIDE);
     SetConfigOption("default_transaction_isolation", "read committed", PGC_USERSET, PGC_S_OVERRIDE);
     SetConfigOption("default_transaction_read_only", "off", PGC_USERSET, PGC_S_OVERRIDE);
+    // A role's own setting of "role" would make the session somebody else.
+    SetConfigOption("role", "none", PGC_USERSET, PGC_S_OVERRIDE);
     SetConfigOption("default_transaction_deferrable", "off", PGC_USERSET, PGC_S_OVERRIDE);
 }
 

@@ -3,6 +3,7 @@
 #include "publish/publish.hpp"
 
 #include "log/key_hash.hpp"
+#include "pg/extension.hpp"
 #include "settings.hpp"
 #include "stats/channel_counters.hpp"
 
@@ -60,9 +61,21 @@ void PublishEphemeral(const Channel &channel, Datum payload, uint32 bytes) {
     CountAtCommit(counters, ChannelCounter::kPublishedBytes, bytes);
 }
 
+// Announces a stored message by a NOTIFY of this transaction. Where NOTIFYs are taken as tasks only a
+// pointer will do: it is known not to be one.
+void AnnounceHere(const Channel &channel, int64 message_id, const NewMessage &message) {
+    AnnounceMode mode = channel.accept_notify ? AnnounceMode::kPointer : channel.announce;
+    Async_Notify(channel.name,
+                 AnnouncementText(mode, message_id, PayloadBytes(message.payload), message.payload));
+    CountAtCommit(CountersOf(channel), ChannelCounter::kAnnounced, 1);
+}
+
 void Collect(const Channel &channel, const MessageAddress &address, TimestampTz published_at,
              const NewMessage &message, bool announce) {
+    // Without an announcer nobody else would.
+    const bool announcer = announce && ConsumerRuns(ThisDatabase(), Consumer::kAnnouncer);
     OutboxEntry entry{};
+    entry.extension = pg::Tables().extension;
     entry.message_id = address.id;
     entry.published_at = published_at;
     entry.channel_id = channel.id;
@@ -73,7 +86,8 @@ void Collect(const Channel &channel, const MessageAddress &address, TimestampTz 
     if (message.key != 0)
         entry.key_hash = HashOfKey(reinterpret_cast<const text *>(DatumGetPointer(message.key)));
     entry.payload_bytes = PayloadBytes(message.payload);
-    CollectPublication(entry, announce);
+    const bool collected = CollectPublication(entry, announcer);
+    if (announce && !(collected && announcer)) AnnounceHere(channel, address.id, message);
 }
 
 void CountStored(const Channel &channel, uint64 messages, uint64 bytes) {

@@ -135,7 +135,7 @@ void PutWorkers(FunctionCallInfo fcinfo) {
     const bool all = MaySeeEverything();
     const Subscription *subscriptions = LoadSubscriptions(CurrentMemoryContext, &count);
 
-    for (int i = 0; i < kMaxWorkerSlots; i++) {
+    for (int i = 0; i < WorkerSlotLimit(); i++) {
         const WorkerSlotShared *slot = WorkerSlot(i);
         const SlotState state = StateOf(slot);
         if (state == SlotState::kFree) continue;

@@ -26,6 +26,7 @@ namespace herald {
 namespace {
 
 constexpr long kStep = 20;                      // milliseconds between two looks at shared memory
+constexpr int64 kAnswerTime = USECS_PER_SEC / 5;
 constexpr long kLongestSleep = 1000;            // milliseconds
 constexpr int64 kSlowestCheck = USECS_PER_SEC;  // of the tables
 constexpr int kMaxRequests = 64;
@@ -167,7 +168,7 @@ OpenTasks CountOpenTasks(const Subscription &subscription) {
 
 int CountRunning(int32 subscription_id) {
     int running = 0;
-    for (int i = 0; i < kMaxWorkerSlots; i++) {
+    for (int i = 0; i < WorkerSlotLimit(); i++) {
         const WorkerSlotShared *slot = WorkerSlot(i);
         const SlotState state = StateOf(slot);
         if ((state == SlotState::kAssigned || state == SlotState::kRunning) &&
@@ -225,8 +226,9 @@ bool WaitIdle(const char *name, int64 timeout) {
     Subscription *subscription = FindOwnedSubscription(name);
     DatabaseShared *database = ThisDatabase();
     const TimestampTz started = GetCurrentTimestamp();
+    // The dispatcher gets the time to answer once, however short the timeout is.
     const TimestampTz until =
-        timeout > PG_INT64_MAX - started ? PG_INT64_MAX : started + timeout;
+        timeout > PG_INT64_MAX - started ? PG_INT64_MAX : started + Max(timeout, kAnswerTime);
     int64 pause = kStep * 1000;
 
     for (;;) {
@@ -239,7 +241,7 @@ bool WaitIdle(const char *name, int64 timeout) {
         } else {
             pause = kStep * 1000;
         }
-        if (GetCurrentTimestamp() >= until) return false;
+        if (Remaining(started, timeout) <= 0) return false;
         Sleep(Min(Remaining(started, timeout), pause));
     }
 }

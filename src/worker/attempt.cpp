@@ -15,6 +15,7 @@
 #include "worker/handler_call.hpp"
 
 extern "C" {
+#include "access/transam.h"
 #include "access/xact.h"
 #include "common/pg_prng.h"
 #include "pgstat.h"
@@ -49,9 +50,10 @@ Subscription *SubscriptionOf(int32 id) {
     for (const Known &entry : known)
         if (entry.subscription != nullptr && entry.id == id) return entry.subscription;
 
-    MemoryContext context = AllocSetContextCreate(TopMemoryContext, "pg_herald subscription",
+    MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "pg_herald subscription",
                                                   ALLOCSET_SMALL_SIZES);
     Subscription *subscription = LoadSubscription(id, context);
+    MemoryContextSetParent(context, TopMemoryContext);
     // The look-up itself may have heard of a change: then the copy serves this task only.
     Known *place = &known[next_known];
     next_known = (next_known + 1) % kMaxKnown;
@@ -74,17 +76,28 @@ void Settle(const core::Task &task) {
         WriteSettled(task.message.segment, task.subscription, &task.message.id, 1);
 }
 
-bool ReadTask(const core::Task &task, StoredMessage *message) {
-    if (task.message.segment == core::kParkedSegment)
-        return ReadParked(task.subscription, task.message.id, message, nullptr, nullptr);
+// kNone: it was read. Else why not.
+Outcome ReadTask(const core::Task &task, StoredMessage *message) {
+    if (task.message.segment == core::kParkedSegment) {
+        bool parked = ReadParked(task.subscription, task.message.id, message, nullptr, nullptr);
+        return parked ? Outcome::kNone : Outcome::kMissing;
+    }
     ItemPointerData tid;
     ItemPointerSet(&tid, task.message.block, task.message.offset);
-    return ReadMessage(task.message.segment, tid, task.message.id, message);
+    if (ReadMessage(task.message.segment, tid, task.message.id, message)) return Outcome::kNone;
+    // Not there: gone, or moved by a command that rewrites the table.
+    return FindMessage(task.message.id, message) ? Outcome::kMoved : Outcome::kMissing;
+}
+
+void NoteNothing(WorkerSlotShared *slot, Outcome outcome) {
+    slot->outcome = outcome;
+    pg_atomic_write_u32(&slot->xid, InvalidTransactionId);
 }
 
 // Records a failed attempt: a row of the failure log, and the task parked or buried.
 void SettleFailure(WorkerSlotShared *slot, const Subscription &subscription,
                    const StoredMessage &message, const ErrorData *error, int32 attempt) {
+    pg::RequireExtension(slot->extension);
     TimestampTz failed_at = GetCurrentTimestamp();
     bool again = attempt < subscription.max_attempts;
     TimestampTz next =
@@ -124,6 +137,7 @@ void SettleFailure(WorkerSlotShared *slot, const Subscription &subscription,
 // A fault of definition holds the subscription: one row in the failure log, nobody charged.
 void SettleFault(WorkerSlotShared *slot, const Subscription &subscription,
                  const StoredMessage &message, const DefinitionFault &fault) {
+    pg::RequireExtension(slot->extension);
     FailureRecord record = {};
     record.subscription_id = subscription.id;
     record.subscription = subscription.name;
@@ -172,10 +186,17 @@ void PrepareOutcome(WorkerSlotShared *slot, ErrorData *failure) {
     const core::Task &task = slot->task;
     StoredMessage message;
 
+    // Checked again, under a lock, before anything is settled: until then DROP EXTENSION need not wait
+    // for the handler.
+    if (pg::Tables().extension != slot->extension) {
+        NoteNothing(slot, Outcome::kMissing);
+        return;
+    }
     Subscription *subscription = SubscriptionOf(task.subscription);
-    if (subscription == nullptr || !ReadTask(task, &message)) {
-        slot->outcome = Outcome::kMissing;
-        pg_atomic_write_u32(&slot->xid, InvalidTransactionId);
+    Outcome unreadable =
+        subscription == nullptr ? Outcome::kMissing : ReadTask(task, &message);
+    if (unreadable != Outcome::kNone) {
+        NoteNothing(slot, unreadable);
         return;
     }
     int32 attempt = task.attempts + 1;
@@ -199,6 +220,7 @@ void PrepareOutcome(WorkerSlotShared *slot, ErrorData *failure) {
         failure = CallHandler(*subscription, function, message, attempt);
     }
     if (failure == nullptr) {
+        pg::RequireExtension(slot->extension);
         Settle(task);
         NoteOutcome(slot, Outcome::kDone);
     } else {
@@ -225,6 +247,9 @@ ErrorData *TryTransaction(WorkerSlotShared *slot, ErrorData *failure, MemoryCont
         error = CopyErrorData();
         FlushErrorState();
         AbortCurrentTransaction();
+        // An ERROR after the commit changes nothing about it.
+        TransactionId xid = pg_atomic_read_u32(&slot->xid);
+        if (TransactionIdIsValid(xid) && TransactionIdDidCommit(xid)) error = nullptr;
     }
     PG_END_TRY();
     MemoryContextSwitchTo(context);
@@ -236,21 +261,16 @@ ErrorData *TryTransaction(WorkerSlotShared *slot, ErrorData *failure, MemoryCont
 void RunAttempt(WorkerSlotShared *slot) {
     MemoryContext context =
         AllocSetContextCreate(TopMemoryContext, "pg_herald attempt", ALLOCSET_DEFAULT_SIZES);
-    slot->outcome = Outcome::kNone;
-    slot->deadline = DT_NOEND;
     slot->started_at = GetCurrentTimestamp();
-    pg_atomic_write_u32(&slot->xid, InvalidTransactionId);
 
     ErrorData *error = TryTransaction(slot, nullptr, context);
     if (error != nullptr) {
         // The handler is out of it: its own errors end in its subtransaction. What is left is the commit
         // (a deferred trigger) or our own writing; the attempt is recorded if that is possible now.
-        pg_atomic_write_u32(&slot->xid, InvalidTransactionId);
-        slot->outcome = Outcome::kNone;
+        NoteNothing(slot, Outcome::kNone);
         ErrorData *second = TryTransaction(slot, error, context);
         if (second != nullptr) {
-            pg_atomic_write_u32(&slot->xid, InvalidTransactionId);
-            slot->outcome = Outcome::kNone;
+            NoteNothing(slot, Outcome::kNone);
             ereport(LOG, (errcode(second->sqlerrcode),
                           errmsg("could not record the outcome of a task: %s", second->message),
                           errdetail("Subscription %d, message " INT64_FORMAT

@@ -3,6 +3,7 @@
 #include "worker/commands.hpp"
 
 #include "outbox/outbox.hpp"
+#include "pg/extension.hpp"
 #include "pg/pg.hpp"
 #include "worker/slots.hpp"
 
@@ -78,12 +79,17 @@ bool TouchesExtension(Node *statement) {
     }
 }
 
+void NoteExtensionChange() {
+    RaiseFlagAtCommit(kFlagReload | kFlagReloadAnnouncer);
+    LookForExtensionAtCommit();
+}
+
 void WaitUntilLeft(DatabaseShared *database) {
     for (int waited = 0; waited < kLeavePatience; waited += 10) {
         bool left = true;
         for (int i = 0; i < kConsumers; i++)
             left = left && !ConsumerRuns(database, static_cast<Consumer>(i));
-        for (int i = 0; i < kMaxWorkerSlots; i++) {
+        for (int i = 0; i < WorkerSlotLimit(); i++) {
             WorkerSlotShared *slot = WorkerSlot(i);
             SlotState state = StateOf(slot);
             // A busy worker may finish its task; the command waits for it, or ends it, on its own.
@@ -118,28 +124,26 @@ void Execute(const Command &command) {
          command.environment, command.receiver, command.completion);
 }
 
-void AllowBack(DatabaseShared *database) {
-    pg_atomic_fetch_sub_u32(&database->leave_requests, 1);
+// The database this transaction wants for itself, until it ends: only then is it clear whether the database
+// still exists. The end comes in any case, also when the process is terminated.
+DatabaseShared *claimed_database = nullptr;
+
+void AllowBack(XactEvent event, void *) {
+    if (claimed_database == nullptr) return;
+    if (event != XACT_EVENT_COMMIT && event != XACT_EVENT_ABORT) return;
+    pg_atomic_fetch_sub_u32(&claimed_database->leave_requests, 1);
+    claimed_database = nullptr;
     WakeLauncher();
 }
 
-// Executes a command while none of our processes is in the database, nor is started there.
-pg_noinline void ExecuteAlone(const Command &command, DatabaseShared *database) {
+// Has none of our processes in the database, nor any started there, until the transaction ends.
+void ClaimDatabase(DatabaseShared *database) {
+    if (claimed_database != nullptr) return;
+    claimed_database = database;
     pg_atomic_fetch_add_u32(&database->leave_requests, 1);
-    PG_TRY();
-    {
-        for (int i = 0; i < kConsumers; i++) WakeConsumer(database, static_cast<Consumer>(i));
-        EvictIdleWorkers(database->database);
-        WaitUntilLeft(database);
-        Execute(command);
-    }
-    PG_CATCH();
-    {
-        AllowBack(database);
-        PG_RE_THROW();
-    }
-    PG_END_TRY();
-    AllowBack(database);
+    for (int i = 0; i < kConsumers; i++) WakeConsumer(database, static_cast<Consumer>(i));
+    EvictIdleWorkers(database->database);
+    WaitUntilLeft(database);
 }
 
 void OnCommand(PlannedStmt *statement, const char *query, bool read_only_tree,
@@ -151,20 +155,14 @@ void OnCommand(PlannedStmt *statement, const char *query, bool read_only_tree,
 
     Oid wanted = DatabaseToLeave(node);
     DatabaseShared *database = OidIsValid(wanted) ? FindDatabase(wanted) : nullptr;
-    if (database != nullptr) {
-        ExecuteAlone(command, database);
-        return;
-    }
-    bool creates = nodeTag(node) == T_CreateExtensionStmt &&
-                   std::strcmp(castNode(CreateExtensionStmt, node)->extname, "pg_herald") == 0;
-    if (creates || (TouchesExtension(node) && FindDatabase(MyDatabaseId) != nullptr)) {
-        RaiseFlagAtCommit(kFlagReload | kFlagReloadAnnouncer);
-        LookForExtensionAtCommit();
-    }
+    if (database != nullptr) ClaimDatabase(database);
+    if (TouchesExtension(node) && FindDatabase(MyDatabaseId) != nullptr) NoteExtensionChange();
     bool two_phase = nodeTag(node) == T_TransactionStmt &&
                      (castNode(TransactionStmt, node)->kind == TRANS_STMT_COMMIT_PREPARED ||
                       castNode(TransactionStmt, node)->kind == TRANS_STMT_ROLLBACK_PREPARED);
     Execute(command);
+    // By name or by CASCADE.
+    if (nodeTag(node) == T_CreateExtensionStmt && pg::ExtensionExists()) NoteExtensionChange();
     // No callback knows what a prepared transaction published or changed; its entries may even have been
     // lost in a restart. So both consumers look at everything.
     DatabaseShared *own = two_phase ? FindDatabase(MyDatabaseId) : nullptr;
@@ -177,6 +175,7 @@ void OnCommand(PlannedStmt *statement, const char *query, bool read_only_tree,
 }  // namespace
 
 void InitCommandHook() {
+    RegisterXactCallback(AllowBack, nullptr);
     previous_hook = ProcessUtility_hook;
     ProcessUtility_hook = OnCommand;
 }

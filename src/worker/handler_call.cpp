@@ -4,7 +4,7 @@
 
 #include "pg/extension.hpp"
 #include "pg/spi.hpp"
-#include "settings.hpp"
+#include "worker/role_check.hpp"
 
 extern "C" {
 #include "access/xact.h"
@@ -21,6 +21,7 @@ extern "C" {
 #include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/lsyscache.h"
+#include "utils/portal.h"
 #include "utils/resowner.h"
 #include "utils/snapmgr.h"
 #include "utils/syscache.h"
@@ -38,19 +39,21 @@ struct HandlerPlan {
     Oid function;
     HandlerKind kind;
     SPIPlanPtr plan;
+    char sql[3 * NAMEDATALEN * 2];  // the plan goes by name: another function may have it now
 };
 constexpr int kMaxPlans = 32;
 HandlerPlan plans[kMaxPlans];
 int next_plan = 0;
 
 SPIPlanPtr PlanFor(Oid function, HandlerKind kind) {
+    const char *sql = psprintf("SELECT %s($1)", quote_qualified_identifier(
+                                                    get_namespace_name(get_func_namespace(function)),
+                                                    get_func_name(function)));
     for (const HandlerPlan &known : plans)
-        if (known.plan != nullptr && known.function == function && known.kind == kind)
+        if (known.plan != nullptr && known.function == function && known.kind == kind &&
+            std::strcmp(known.sql, sql) == 0)
             return known.plan;
 
-    char *sql = psprintf("SELECT %s($1)", quote_qualified_identifier(
-                                              get_namespace_name(get_func_namespace(function)),
-                                              get_func_name(function)));
     Oid type = kind == HandlerKind::kTask ? pg::Tables().task_type : JSONBOID;
     SPIPlanPtr plan = SPI_prepare(sql, 1, &type);
     if (plan == nullptr)
@@ -59,7 +62,10 @@ SPIPlanPtr PlanFor(Oid function, HandlerKind kind) {
     HandlerPlan *place = &plans[next_plan];
     next_plan = (next_plan + 1) % kMaxPlans;
     if (place->plan != nullptr) SPI_freeplan(place->plan);
-    *place = {function, kind, plan};
+    place->function = function;
+    place->kind = kind;
+    place->plan = plan;
+    pg::CopyString(place->sql, sql, sizeof(place->sql));
     return plan;
 }
 
@@ -130,20 +136,12 @@ void HoldCancel() {
 
 Oid CheckDefinition(const Subscription &subscription, DefinitionFault *fault) {
     fault->sqlstate = 0;
-    HeapTuple role = SearchSysCache1(AUTHOID, ObjectIdGetDatum(GetUserId()));
-    bool role_exists = HeapTupleIsValid(role);
-    if (role_exists) ReleaseSysCache(role);
-    if (!role_exists || subscription.role != GetUserId()) {
-        fault->sqlstate = ERRCODE_UNDEFINED_OBJECT;
-        snprintf(fault->message, sizeof(fault->message), "role \"%s\" does not exist",
-                 subscription.run_as);
-        return InvalidOid;
-    }
-    if (!settings::superuser_handlers && superuser_arg(GetUserId())) {
-        fault->sqlstate = ERRCODE_INSUFFICIENT_PRIVILEGE;
-        snprintf(fault->message, sizeof(fault->message),
-                 "role \"%s\" is a superuser, and herald.superuser_handlers is off",
-                 subscription.run_as);
+    const char *problem = RoleProblem(subscription.role, subscription.run_as, &fault->sqlstate);
+    if (problem == nullptr)
+        problem = OwnerProblem(subscription.owner, subscription.role, subscription.run_as,
+                               &fault->sqlstate);
+    if (problem != nullptr) {
+        pg::CopyString(fault->message, problem, sizeof(fault->message));
         return InvalidOid;
     }
     HandlerKind kind;
@@ -201,6 +199,7 @@ ErrorData *CallHandler(const Subscription &subscription, Oid function, const Sto
 }
 
 void CleanSessionInTransaction() {
+    PortalHashTableDeleteAll();
     ResetTempTableNamespace();
     DropAllPreparedStatements();
     ResetSequenceCaches();

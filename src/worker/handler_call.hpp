@@ -22,7 +22,7 @@ Oid CheckDefinition(const Subscription &subscription, DefinitionFault *fault);
 ErrorData *CallHandler(const Subscription &subscription, Oid function, const StoredMessage &message,
                        int32 attempt);
 
-// Throws away what a handler may leave in the session: temporary tables, prepared statements,
+// Throws away what a handler may leave in the session: cursors, temporary tables, prepared statements,
 // sequence values. In a transaction.
 void CleanSessionInTransaction();
 // Session-level advisory locks. After the commit, so that the effects are visible first.

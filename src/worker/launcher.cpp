@@ -195,19 +195,19 @@ void Launcher::Tend(Oid oid, Served *served, TimestampTz now) {
 
 // Slots whose worker has died and whose database has no dispatcher to take note (any more).
 void Launcher::FreeLostSlots() {
-    for (int i = 0; i < kMaxWorkerSlots; i++) {
+    for (int i = 0; i < WorkerSlotLimit(); i++) {
         WorkerSlotShared *slot = WorkerSlot(i);
-        SlotState state = StateOf(slot);
-        if (state == SlotState::kFree) continue;
+        SlotWord word = WordOf(slot);
+        if (word.state == SlotState::kFree) continue;
         DatabaseShared *database = FindDatabase(slot->database);
         if (database != nullptr &&
             pg_atomic_read_u32(&database->presence) == static_cast<uint32>(Presence::kPresent))
             continue;
-        if (state == SlotState::kGone) FreeWorkerSlot(i);
-        if (state == SlotState::kReported && pg_atomic_read_u32(&slot->pid) == 0) FreeWorkerSlot(i);
-        if (state == SlotState::kStarting && pg_atomic_read_u32(&slot->pid) == 0 &&
-            GetCurrentTimestamp() - slot->started_at > kHealthy)
-            FreeWorkerSlot(i);
+        bool no_process = pg_atomic_read_u32(&slot->pid) == 0;
+        bool late = GetCurrentTimestamp() - slot->ready_at > kHealthy;
+        if (word.state == SlotState::kGone || (word.state == SlotState::kReported && no_process) ||
+            (word.state == SlotState::kStarting && no_process && late))
+            (void)ChangeState(slot, word, SlotState::kFree);
     }
 }
 

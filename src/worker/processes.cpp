@@ -50,7 +50,7 @@ BackgroundWorkerHandle *StartAnnouncer(Oid database) {
     return Start(&process);
 }
 
-BackgroundWorkerHandle *StartWorker(int slot, uint32 generation) {
+BackgroundWorkerHandle *StartWorker(int slot, uint64 generation) {
     BackgroundWorker process = Describe("worker", "herald_worker_main", Int32GetDatum(slot));
     std::memcpy(process.bgw_extra, &generation, sizeof(generation));
     return Start(&process);

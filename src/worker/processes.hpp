@@ -22,6 +22,6 @@ void RegisterLauncher();
 // told by SIGUSR1 about their start and end. NULL where max_worker_processes are in use.
 BackgroundWorkerHandle *StartDispatcher(Oid database);
 BackgroundWorkerHandle *StartAnnouncer(Oid database);
-BackgroundWorkerHandle *StartWorker(int slot, uint32 generation);
+BackgroundWorkerHandle *StartWorker(int slot, uint64 generation);
 
 }  // namespace herald

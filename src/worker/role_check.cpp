@@ -2,6 +2,7 @@
 
 #include "worker/role_check.hpp"
 
+#include "pg/roles.hpp"
 #include "settings.hpp"
 
 extern "C" {
@@ -38,6 +39,14 @@ const char *RoleProblem(Oid role, const char *role_name, int *sqlstate) {
                         role_name);
     }
     return nullptr;
+}
+
+const char *OwnerProblem(const char *owner, Oid role, const char *role_name, int *sqlstate) {
+    Oid owner_role = pg::RoleByName(owner);
+    if (!OidIsValid(owner_role) || pg::CanBecome(owner_role, role)) return nullptr;
+    *sqlstate = ERRCODE_INSUFFICIENT_PRIVILEGE;
+    return psprintf("the subscription's owner \"%s\" is no longer a member of role \"%s\"", owner,
+                    role_name);
 }
 
 }  // namespace herald

@@ -43,17 +43,21 @@ bool ExtensionServed() {
 Oid ServedExtension() { return served_extension; }
 
 DatabaseShared *EnterDatabase(Consumer consumer) {
+    DatabaseShared *database = FindDatabase(MyDatabaseId);
+    uint32 changes =
+        database == nullptr ? 0 : pg_atomic_read_u32(&database->extension_changes);
     pg::BeginTransaction();
     served_extension = get_extension_oid("pg_herald", true);
     bool served = OidIsValid(served_extension);
     pg::CopyString(own_database_name, get_database_name(MyDatabaseId), sizeof(own_database_name));
     pg::CommitTransaction();
 
-    DatabaseShared *database =
-        served ? FindOrCreateDatabase(MyDatabaseId) : FindDatabase(MyDatabaseId);
+    database = served ? FindOrCreateDatabase(MyDatabaseId) : FindDatabase(MyDatabaseId);
     if (database == nullptr) proc_exit(0);
-    pg_atomic_write_u32(&database->presence,
-                        static_cast<uint32>(served ? Presence::kPresent : Presence::kAbsent));
+    if (served)
+        pg_atomic_write_u32(&database->presence, static_cast<uint32>(Presence::kPresent));
+    else
+        NoteAbsence(database, changes);
     if (!served || !DatabaseServed(database) || !BecomeConsumer(database, consumer)) proc_exit(0);
     WakeLauncher();  // which starts the other one
     return database;

@@ -13,23 +13,37 @@ extern "C" {
 namespace herald {
 
 namespace {
+
+struct SlotsShared {
+    // Atomic; written under the pool lock. One more than the highest slot ever claimed.
+    pg_atomic_uint32 limit;
+    WorkerSlotShared slots[kMaxWorkerSlots];
+};
+
+SlotsShared *shared = nullptr;
 WorkerSlotShared *slots = nullptr;
+
+uint64 Pack(uint64 generation, SlotState state) {
+    return generation << 8 | static_cast<uint64>(state);
 }
+
+}  // namespace
 
 WorkerSlotShared *WorkerSlot(int index) { return &slots[index]; }
 
-SlotState StateOf(const WorkerSlotShared *slot) {
-    // The barrier pairs with the one before the writer's change of state: what the state announces
-    // is visible after it.
-    auto state = static_cast<SlotState>(
-        pg_atomic_read_u32(const_cast<pg_atomic_uint32 *>(&slot->state)));
+int WorkerSlotLimit() { return static_cast<int>(pg_atomic_read_u32(&shared->limit)); }
+
+SlotWord WordOf(const WorkerSlotShared *slot) {
+    uint64 word = pg_atomic_read_u64(const_cast<pg_atomic_uint64 *>(&slot->word));
+    // Pairs with the barrier in the writer's change of state: what the state announces is visible
+    // from here on.
     pg_read_barrier();
-    return state;
+    return {word >> 8, static_cast<SlotState>(word & 0xff)};
 }
 
-bool ChangeState(WorkerSlotShared *slot, SlotState from, SlotState to) {
-    uint32 expected = static_cast<uint32>(from);
-    return pg_atomic_compare_exchange_u32(&slot->state, &expected, static_cast<uint32>(to));
+bool ChangeState(WorkerSlotShared *slot, SlotWord from, SlotState to) {
+    uint64 expected = Pack(from.generation, from.state);
+    return pg_atomic_compare_exchange_u64(&slot->word, &expected, Pack(from.generation, to));
 }
 
 void WakeWorker(WorkerSlotShared *slot) {
@@ -53,33 +67,31 @@ int ClaimWorkerSlot(Oid database, Oid role) {
         WorkerSlotShared *slot = &slots[claimed];
         slot->database = database;
         slot->role = role;
-        slot->generation++;
-        slot->started_at = GetCurrentTimestamp();
+        slot->tasks_dealt = 0;
+        slot->ready_at = GetCurrentTimestamp();
         slot->outcome = Outcome::kNone;
         pg_atomic_write_u32(&slot->pid, 0);
         pg_atomic_write_u32(&slot->proc, 0);
         pg_atomic_write_u32(&slot->evict, 0);
         pg_atomic_write_u32(&slot->xid, InvalidTransactionId);
-        ChangeState(slot, SlotState::kFree, SlotState::kStarting);
+        pg_write_barrier();
+        pg_atomic_write_u64(&slot->word, Pack(WordOf(slot).generation + 1, SlotState::kStarting));
+        if (claimed >= WorkerSlotLimit())
+            pg_atomic_write_u32(&shared->limit, static_cast<uint32>(claimed) + 1);
     }
     LWLockRelease(Lock(kPoolLock));
     return claimed;
 }
 
-void FreeWorkerSlot(int index) {
-    pg_write_barrier();
-    pg_atomic_write_u32(&slots[index].state, static_cast<uint32>(SlotState::kFree));
-}
-
 int WorkerSlotsInUse() {
     int used = 0;
-    for (int i = 0; i < kMaxWorkerSlots; i++)
+    for (int i = 0; i < WorkerSlotLimit(); i++)
         if (StateOf(&slots[i]) != SlotState::kFree) used++;
     return used;
 }
 
 void EvictIdleWorkers(Oid database) {
-    for (int i = 0; i < kMaxWorkerSlots; i++) {
+    for (int i = 0; i < WorkerSlotLimit(); i++) {
         WorkerSlotShared *slot = &slots[i];
         if (StateOf(slot) == SlotState::kFree || slot->database != database) continue;
         pg_atomic_write_u32(&slot->evict, 1);
@@ -88,10 +100,13 @@ void EvictIdleWorkers(Oid database) {
 }
 
 bool EvictOneIdleWorker(Oid for_database, Oid for_role) {
-    for (int i = 0; i < kMaxWorkerSlots; i++) {
+    TimestampTz now = GetCurrentTimestamp();
+    for (int i = 0; i < WorkerSlotLimit(); i++) {
         WorkerSlotShared *slot = &slots[i];
         if (StateOf(slot) != SlotState::kIdle) continue;
         if (slot->database == for_database && slot->role == for_role) continue;
+        // One that was started for a task gets the time to be given it.
+        if (slot->tasks_dealt == 0 && now - slot->ready_at < USECS_PER_SEC) continue;
         pg_atomic_write_u32(&slot->evict, 1);
         WakeWorker(slot);
         return true;
@@ -99,16 +114,18 @@ bool EvictOneIdleWorker(Oid for_database, Oid for_role) {
     return false;
 }
 
-Size WorkerSlotMemory() { return MAXALIGN(sizeof(WorkerSlotShared) * kMaxWorkerSlots); }
+Size WorkerSlotMemory() { return MAXALIGN(sizeof(SlotsShared)); }
 
 void InitWorkerSlots() {
     bool found;
-    slots = static_cast<WorkerSlotShared *>(
+    shared = static_cast<SlotsShared *>(
         ShmemInitStruct("pg_herald worker slots", WorkerSlotMemory(), &found));
+    slots = shared->slots;
     if (found) return;
-    std::memset(static_cast<void *>(slots), 0, WorkerSlotMemory());
+    std::memset(static_cast<void *>(shared), 0, WorkerSlotMemory());
+    pg_atomic_init_u32(&shared->limit, 0);
     for (int i = 0; i < kMaxWorkerSlots; i++) {
-        pg_atomic_init_u32(&slots[i].state, static_cast<uint32>(SlotState::kFree));
+        pg_atomic_init_u64(&slots[i].word, Pack(0, SlotState::kFree));
         pg_atomic_init_u32(&slots[i].pid, 0);
         pg_atomic_init_u32(&slots[i].proc, 0);
         pg_atomic_init_u32(&slots[i].evict, 0);

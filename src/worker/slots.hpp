@@ -8,8 +8,12 @@
 //   kAssigned  the worker           -> kRunning | kGone
 //   kRunning   the worker           -> kReported | kGone
 //   kReported  the dispatcher       -> kIdle (worker alive) | kFree (worker has exited since)
+//              (a worker that is to leave, with no dispatcher to read its report, just exits)
 //   kGone      the dispatcher       -> kFree: the worker died holding a task
 //   kLeaving   the worker           -> kFree (by its exit callback)
+//
+// The state stands in one word with the generation of the slot, so that a step meant for one use of the slot
+// never hits the next one.
 //
 // The fence (exactly once): what a worker holds stands in its slot until its transaction has left the
 // ProcArray and the dispatcher has taken note. A dispatcher that starts reads the slots first and takes
@@ -53,23 +57,27 @@ enum class Outcome : uint8 {
     kDone,
     kRetry,    // failed; parked until next_attempt_at
     kDead,     // failed for the last time
-    kMissing,  // the message is gone (purged, cancelled): nothing to do
+    kMissing,  // the message or its subscription is gone: nothing to do
+    kMoved,    // the message is not where it was (VACUUM FULL): all addresses must be read again
     kHeld,     // a fault of definition: the subscription is held, the task not charged
 };
 
 struct WorkerSlotShared {
-    pg_atomic_uint32 state;  // a SlotState, see above
+    // The generation, counted up at each claim, and a SlotState in the lowest byte: see SlotWord.
+    pg_atomic_uint64 word;
 
     // Written by the dispatcher when it claims the slot, under the pool lock; then immutable.
     Oid database;
     Oid role;
-    uint32 generation;  // a worker that starts too late for its slot sees another one
 
     // Written by the worker itself at start and exit.
     pg_atomic_uint32 pid;   // 0: no process
     pg_atomic_uint32 proc;  // proc number + 1
     // Set by anyone who needs the slot or the database, cleared when the slot is claimed.
     pg_atomic_uint32 evict;
+
+    // Written by the dispatcher.
+    uint32 tasks_dealt;  // to this worker
 
     // Written by the dispatcher before kAssigned.
     Oid extension;  // whose ids these are: a new CREATE EXTENSION starts counting anew
@@ -79,8 +87,10 @@ struct WorkerSlotShared {
     // Written by the dispatcher while kRunning: when it lost patience and ended the worker.
     TimestampTz ended_at;
 
-    // Written by the worker while kRunning.
-    TimestampTz started_at;      // of the process at kIdle, of the attempt from kRunning on
+    // Written by the worker: when the process was ready.
+    TimestampTz ready_at;
+    // Written by the worker while kRunning. 0 where it has not begun yet (set by the dispatcher).
+    TimestampTz started_at;      // of the attempt
     TimestampTz deadline;        // of the attempt; DT_NOEND: none
     pg_atomic_uint32 xid;        // of the transaction that settles the task
     // Written by the worker before its commit; read when `state` is kReported, or kGone and
@@ -93,22 +103,29 @@ struct WorkerSlotShared {
 
 static_assert(std::is_standard_layout_v<WorkerSlotShared>);
 
+// A slot's generation and state, read at one moment.
+struct SlotWord {
+    uint64 generation;
+    SlotState state;
+};
+
 WorkerSlotShared *WorkerSlot(int index);
+// One more than the highest slot ever used: no loop needs to look further.
+int WorkerSlotLimit();
 
 // Claims a free slot for a worker of (database, role); -1 where herald.max_workers are in use.
 int ClaimWorkerSlot(Oid database, Oid role);
-// Frees a slot whose worker is not (or no longer) there.
-void FreeWorkerSlot(int index);
 int WorkerSlotsInUse();
 // Asks idle workers of a database to leave (DROP DATABASE and the like).
 void EvictIdleWorkers(Oid database);
 // Asks one idle worker, preferably of another (database, role), to make room. False: none is idle.
 bool EvictOneIdleWorker(Oid for_database, Oid for_role);
 
-SlotState StateOf(const WorkerSlotShared *slot);
-// One legal step of the state; false where the state was not `from`. A full barrier: what was written to
-// the slot before is seen by whoever sees the new state.
-bool ChangeState(WorkerSlotShared *slot, SlotState from, SlotState to);
+SlotWord WordOf(const WorkerSlotShared *slot);
+inline SlotState StateOf(const WorkerSlotShared *slot) { return WordOf(slot).state; }
+// One legal step of the state; false where the slot was no longer as `from` says. A full barrier: what was
+// written to the slot before is seen by whoever sees the new state.
+bool ChangeState(WorkerSlotShared *slot, SlotWord from, SlotState to);
 void WakeWorker(WorkerSlotShared *slot);
 
 Size WorkerSlotMemory();

@@ -20,6 +20,9 @@ namespace herald {
 namespace {
 
 WorkerSlotShared *own_slot = nullptr;
+uint64 own_generation = 0;
+
+bool Step(SlotState from, SlotState to) { return ChangeState(own_slot, {own_generation, from}, to); }
 
 void WakeOwnDispatcher() {
     DatabaseShared *database = FindDatabase(own_slot->database);
@@ -29,17 +32,17 @@ void WakeOwnDispatcher() {
 // Runs when the process ends, after its transaction was aborted or committed and before another
 // process can see it gone: leaves the slot in a state that says what became of the task.
 void LeaveSlot(int, Datum) {
+    // A slot that was given up and claimed again is no longer ours.
+    if (WordOf(own_slot).generation != own_generation) return;
     pg_atomic_write_u32(&own_slot->pid, 0);
     pg_atomic_write_u32(&own_slot->proc, 0);
     pg_memory_barrier();
     // Starting: the dispatcher sees by its handle that the process is gone. Reported: it frees the
-    // slot when it has read the report.
-    if (ChangeState(own_slot, SlotState::kIdle, SlotState::kFree) ||
-        ChangeState(own_slot, SlotState::kLeaving, SlotState::kFree) ||
-        ChangeState(own_slot, SlotState::kAssigned, SlotState::kGone) ||
-        ChangeState(own_slot, SlotState::kRunning, SlotState::kGone)) {
-        // One of them was it; the order covers a dispatcher that assigns at this moment.
-    }
+    // slot when it has read the report. The order covers a dispatcher that assigns at this moment.
+    (void)(Step(SlotState::kIdle, SlotState::kFree) ||
+           Step(SlotState::kLeaving, SlotState::kFree) ||
+           Step(SlotState::kAssigned, SlotState::kGone) ||
+           Step(SlotState::kRunning, SlotState::kGone));
     WakeOwnDispatcher();
 }
 
@@ -53,34 +56,38 @@ bool SleepIdle() {
     return timeout > first && pg::SleepOnLatch(timeout - first);
 }
 
-void RunWorker(int index, uint32 generation) {
+void RunWorker(int index, uint64 generation) {
     own_slot = WorkerSlot(index);
-    if (StateOf(own_slot) != SlotState::kStarting || own_slot->generation != generation)
+    own_generation = generation;
+    SlotWord word = WordOf(own_slot);
+    if (word.state != SlotState::kStarting || word.generation != generation)
         proc_exit(0);  // started too late: the dispatcher has given up on this start
     on_shmem_exit(LeaveSlot, static_cast<Datum>(0));
     pg::InitProcess(pg::CancelSignal::kCancelsStatement);
     pg::ConnectToDatabase(own_slot->database, own_slot->role);
     HOLD_CANCEL_INTERRUPTS();  // let go only while a handler runs
 
-    own_slot->started_at = GetCurrentTimestamp();
+    own_slot->ready_at = GetCurrentTimestamp();
     pg_atomic_write_u32(&own_slot->proc, static_cast<uint32>(pg::OwnProcNumber()) + 1);
     pg_atomic_write_u32(&own_slot->pid, static_cast<uint32>(MyProcPid));
     pgstat_report_activity(STATE_IDLE, nullptr);
-    if (!ChangeState(own_slot, SlotState::kStarting, SlotState::kIdle)) proc_exit(0);
+    if (!Step(SlotState::kStarting, SlotState::kIdle)) proc_exit(0);
     WakeOwnDispatcher();
 
     for (;;) {
-        if (ChangeState(own_slot, SlotState::kAssigned, SlotState::kRunning)) {
+        if (Step(SlotState::kAssigned, SlotState::kRunning)) {
             RunAttempt(own_slot);
-            ChangeState(own_slot, SlotState::kRunning, SlotState::kReported);
+            (void)Step(SlotState::kRunning, SlotState::kReported);
             WakeOwnDispatcher();
         }
         if (StateOf(own_slot) == SlotState::kAssigned) continue;
         bool woken = true;
         if (pg_atomic_read_u32(&own_slot->evict) == 0) woken = SleepIdle();
         bool leave = !woken || pg_atomic_read_u32(&own_slot->evict) != 0;
-        if (leave && ChangeState(own_slot, SlotState::kIdle, SlotState::kLeaving)) proc_exit(0);
-        if (leave && StateOf(own_slot) != SlotState::kAssigned) (void)pg::SleepOnLatch(10);
+        if (!leave) continue;
+        if (Step(SlotState::kIdle, SlotState::kLeaving)) proc_exit(0);
+        // The report stays for whoever reads it; nobody may, so don't wait for that.
+        if (StateOf(own_slot) == SlotState::kReported) proc_exit(0);
     }
 }
 
@@ -90,7 +97,7 @@ void RunWorker(int index, uint32 generation) {
 
 void herald_worker_main(Datum argument) {
     herald::pg::Guard([&] {
-        uint32 generation;
+        uint64 generation;
         std::memcpy(&generation, MyBgworkerEntry->bgw_extra, sizeof(generation));
         herald::RunWorker(DatumGetInt32(argument), generation);
     });

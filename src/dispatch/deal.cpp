@@ -1,0 +1,196 @@
+// Pool, second half: which worker gets which task, and which role gets a worker. See pool.hpp.
+//
+// Fairness: while somebody waits for his first worker, a role gives up workers beyond its share, and where
+// there are fewer workers than roles, the roles take turns of a time slice. A worker is never sent
+// away before it has run a task.
+
+#include "dispatch/pool.hpp"
+#include "pg/process.hpp"
+#include "settings.hpp"
+#include "worker/processes.hpp"
+#include "worker/role_check.hpp"
+
+namespace herald {
+
+namespace {
+
+// A role that waits longer than this for its first worker is starved.
+constexpr TimestampTz kPatience = USECS_PER_SEC / 5;
+// What a worker may work for its role before it has to make room for a starved one.
+constexpr TimestampTz kTimeSlice = USECS_PER_SEC / 2;
+
+// Whether the role can run workers; the reason is the announcer's business.
+bool MayRunWorkers(core::RoleId role) {
+    int sqlstate;
+    pg::BeginTransaction();
+    bool may = RoleProblem(role, "", &sqlstate) == nullptr;
+    pg::CommitTransaction();
+    return may;
+}
+
+}  // namespace
+
+int Pool::CountSlots(core::RoleId role, bool starting_only) const {
+    int count = 0;
+    for (int i = 0; i < WorkerSlotLimit(); i++) {
+        const WorkerSlotShared *slot = WorkerSlot(i);
+        SlotState state = StateOf(slot);
+        if (!IsOwn(slot, state) || slot->role != role) continue;
+        if (!starting_only || state == SlotState::kStarting) count++;
+    }
+    return count;
+}
+
+Pool::Competition Pool::LookAround(TimestampTz now) const {
+    Competition others;
+    for (const auto &[role, state] : roles_) {
+        if (state.starved_since != DT_NOEND && now - state.starved_since > kPatience)
+            others.waiting++;
+        else if (CountSlots(role, false) > 0)
+            others.served++;
+    }
+    Oid databases[kMaxDatabases];
+    int count = ListDatabases(databases, kMaxDatabases);
+    for (int i = 0; i < count; i++) {
+        if (databases[i] == database_->database) continue;
+        DatabaseShared *other = FindDatabase(databases[i]);
+        if (other != nullptr) others.waiting += static_cast<int>(pg_atomic_read_u32(&other->starved));
+    }
+    return others;
+}
+
+// True where the idle worker has to make room for somebody who waits. `own`: workers of its role.
+bool Pool::MustYield(const WorkerSlotShared &slot, int own, const Competition &others,
+                     TimestampTz now) const {
+    if (others.waiting == 0 || slot.tasks_dealt == 0) return false;
+    int share = settings::max_workers / Max(1, others.served + others.waiting);
+    if (own > Max(share, 1)) return true;
+    return share == 0 && now - slot.ready_at > kTimeSlice;
+}
+
+bool Pool::Assign(WorkerSlotShared *slot, SlotWord word, core::RoleId role, TimestampTz now) {
+    std::optional<core::Task> task = scheduler_->Take(role, now);
+    if (!task.has_value()) return false;
+    auto trouble = troubles_.find({task->subscription, task->message.id});
+    slot->extension = extension_;
+    slot->task = *task;
+    slot->order = trouble == troubles_.end() ? Order::kRun : trouble->second.order;
+    slot->dealt_at = now;
+    slot->started_at = 0;
+    slot->deadline = DT_NOEND;
+    slot->ended_at = DT_NOEND;
+    slot->outcome = Outcome::kNone;
+    slot->tasks_dealt++;
+    pg_atomic_write_u32(&slot->xid, InvalidTransactionId);
+    if (!ChangeState(slot, word, SlotState::kAssigned)) {
+        // The worker is leaving at this moment.
+        scheduler_->Return(task->subscription, task->message.id, task->losses);
+        return true;
+    }
+    WakeWorker(slot);
+    return true;
+}
+
+// Deals the role's ready tasks to its idle workers; returns how many are left.
+std::size_t Pool::AssignIdle(const core::Scheduler::RoleDemand &demand, const Competition &others,
+                             TimestampTz now) {
+    std::size_t left = demand.tasks;
+    int own = others.waiting > 0 ? CountSlots(demand.role, false) : 0;
+    for (int i = 0; left > 0 && i < WorkerSlotLimit(); i++) {
+        WorkerSlotShared *slot = WorkerSlot(i);
+        SlotWord word = WordOf(slot);
+        if (word.state != SlotState::kIdle || !IsOwn(slot, word.state) ||
+            slot->role != demand.role || pg_atomic_read_u32(&slot->evict) != 0)
+            continue;
+        if (MustYield(*slot, own, others, now)) {
+            pg_atomic_write_u32(&slot->evict, 1);
+            WakeWorker(slot);
+            own--;
+            continue;
+        }
+        if (!Assign(slot, word, demand.role, now)) break;
+        left--;
+    }
+    return left;
+}
+
+bool Pool::StartFor(core::RoleId role, TimestampTz now) {
+    RoleState &state = roles_[role];
+    if (now < state.next_start) {
+        NoteTime(state.next_start);
+        return false;
+    }
+    if (!MayRunWorkers(role)) {
+        // The announcer puts the role's subscriptions on hold, with the reason.
+        state.next_start = now + USECS_PER_SEC;
+        NoteTime(state.next_start);
+        RaiseFlag(database_, kFlagReloadAnnouncer);
+        WakeConsumer(database_, Consumer::kAnnouncer);
+        return false;
+    }
+    int index = ClaimWorkerSlot(database_->database, role);
+    if (index < 0) {
+        pg_atomic_write_u32(&database_->start_problem, static_cast<uint32>(StartProblem::kNoSlot));
+        if (CountSlots(role, false) == 0) {
+            (void)EvictOneIdleWorker(database_->database, role);
+            NoteTime(now + kPatience);
+        }
+        return false;
+    }
+    WorkerSlotShared *slot = WorkerSlot(index);
+    SlotWord word = WordOf(slot);
+    BackgroundWorkerHandle *handle = StartWorker(index, word.generation);
+    if (handle == nullptr) {
+        (void)ChangeState(slot, word, SlotState::kFree);
+        pg_atomic_write_u32(&database_->start_problem,
+                            static_cast<uint32>(StartProblem::kNoWorkerProcess));
+        state.next_start = now + USECS_PER_SEC;
+        NoteTime(state.next_start);
+        return false;
+    }
+    starts_[index] = {handle, word.generation};
+    pg_atomic_write_u32(&database_->start_problem, static_cast<uint32>(StartProblem::kNone));
+    return true;
+}
+
+void Pool::Deal(TimestampTz now) {
+    std::vector<core::Scheduler::RoleDemand> demands = scheduler_->Demand(now);
+    Competition others = LookAround(now);
+    uint32 starved = 0;
+
+    // First what is there, then what is missing: a worker that just came up for one role must not
+    // look idle to another.
+    for (core::Scheduler::RoleDemand &demand : demands)
+        demand.tasks = AssignIdle(demand, others, now);
+    for (auto &[role, state] : roles_) {
+        bool ready = false;
+        for (const core::Scheduler::RoleDemand &demand : demands)
+            ready = ready || (demand.role == role && demand.tasks > 0);
+        if (!ready) state.starved_since = DT_NOEND;
+    }
+    for (const core::Scheduler::RoleDemand &demand : demands) {
+        std::size_t left = demand.tasks;
+        if (left == 0) continue;
+        int own = CountSlots(demand.role, false);
+        int share = settings::max_workers / Max(1, others.served + others.waiting);
+        std::size_t starting = static_cast<std::size_t>(CountSlots(demand.role, true));
+        left = left > starting ? left - starting : 0;
+        while (left > 0 && (others.waiting == 0 || own < Max(share, 1)) &&
+               StartFor(demand.role, now)) {
+            left--;
+            own++;
+        }
+        RoleState &state = roles_[demand.role];
+        if (own > 0)
+            state.starved_since = DT_NOEND;
+        else if (state.starved_since == DT_NOEND)
+            state.starved_since = now;
+        if (state.starved_since != DT_NOEND) {
+            NoteTime(state.starved_since + kPatience + 1);
+            if (now - state.starved_since > kPatience) starved++;
+        }
+    }
+    pg_atomic_write_u32(&database_->starved, starved);
+}
+
+}  // namespace herald
