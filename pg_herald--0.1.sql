@@ -293,7 +293,7 @@ COMMENT ON FUNCTION herald.has_channel_privilege(text, text, text) IS
     'is not declared can be published to by all.';
 
 CREATE VIEW herald.channels WITH (security_barrier) AS
-SELECT c.channel::pg_catalog.text COLLATE "default" AS name,
+SELECT c.channel::pg_catalog.text COLLATE "default" AS channel,
        c.owner, c.durable, c.announce, c.accept_notify, c.max_payload_bytes,
        ARRAY(SELECT g.grantee || '=' || pg_catalog.string_agg(g.privilege, ',' ORDER BY g.privilege)
                FROM herald.channel_grant_store AS g

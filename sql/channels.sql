@@ -21,8 +21,8 @@ EXCEPTION WHEN OTHERS THEN
                   nullif(E'\nHINT: ' || hint, E'\nHINT: '));
 END $$;
 CREATE VIEW mine AS
-SELECT name, replace(owner, session_user, 'session user') AS owner, durable, announce, accept_notify, max_payload_bytes, privileges, description
-  FROM herald.channels WHERE name LIKE 'regress%' ORDER BY name;
+SELECT channel, replace(owner, session_user, 'session user') AS owner, durable, announce, accept_notify, max_payload_bytes, privileges, description
+  FROM herald.channels WHERE channel LIKE 'regress%' ORDER BY channel;
 GRANT SELECT ON mine TO PUBLIC;
 
 -- Defaults, and every option.
@@ -49,7 +49,7 @@ SELECT try($$SELECT herald.create_channel('regress e', schema => '{}')$$);
 SELECT herald.alter_channel('regress c', description => 'orders');
 SELECT herald.alter_channel('regress c', announce => 'off', accept_notify => false, max_payload_bytes => 0);
 SELECT herald.alter_channel('regress b', durable => true);
-SELECT * FROM mine WHERE name IN ('regress b', 'regress c');
+SELECT * FROM mine WHERE channel IN ('regress b', 'regress c');
 SELECT try($$SELECT herald.alter_channel('regress a', durable => false)$$);
 SELECT try($$SELECT herald.alter_channel('regress b', durable => false, accept_notify => true)$$);
 SELECT try($$SELECT herald.alter_channel('regress nowhere')$$);
@@ -99,7 +99,7 @@ SELECT herald.grant_channel('regress a', 'regress_herald_guest', '{read,subscrib
 SELECT herald.grant_channel('regress a', 'regress_herald_guest', '{read}');
 SELECT herald.grant_channel('regress a', 'public', '{subscribe}');
 SELECT herald.grant_channel('regress b', 'regress_herald_team', '{publish}');
-SELECT name, privileges FROM mine WHERE name IN ('regress a', 'regress b');
+SELECT channel, privileges FROM mine WHERE channel IN ('regress a', 'regress b');
 SELECT try($$SELECT herald.grant_channel('regress a', 'regress_herald_nobody')$$);
 SELECT try($$SELECT herald.grant_channel('regress a', NULL)$$);
 SELECT try($$SELECT herald.grant_channel('regress a', 'public', '{shout}')$$);
@@ -118,19 +118,19 @@ SELECT herald.has_channel_privilege('regress_herald_guest', 'regress b', 'read, 
 SELECT try($$SELECT herald.has_channel_privilege('regress_herald_nobody', 'regress a', 'read')$$);
 SELECT try($$SELECT herald.has_channel_privilege('regress_herald_guest', 'regress a', 'shout')$$);
 SET ROLE regress_herald_guest;
-SELECT name FROM mine;
+SELECT channel FROM mine;
 RESET ROLE;
 
 SELECT herald.revoke_channel('regress a', 'regress_herald_guest', '{publish,read}');
 SELECT herald.revoke_channel('regress a', 'public', '{subscribe,read}');
-SELECT name, privileges FROM mine WHERE name = 'regress a';
+SELECT channel, privileges FROM mine WHERE channel = 'regress a';
 -- A grant to a role that was dropped can be taken back.
 CREATE ROLE regress_herald_gone;
 SELECT herald.grant_channel('regress a', 'regress_herald_gone');
 DROP ROLE regress_herald_gone;
-SELECT name, privileges FROM mine WHERE name = 'regress a';
+SELECT channel, privileges FROM mine WHERE channel = 'regress a';
 SELECT herald.revoke_channel('regress a', 'regress_herald_gone');
-SELECT name, privileges FROM mine WHERE name = 'regress a';
+SELECT channel, privileges FROM mine WHERE channel = 'regress a';
 
 -- A channel whose owner was dropped is left to superusers.
 CREATE ROLE regress_herald_gone;

@@ -98,7 +98,7 @@ SELECT max_concurrency, max_attempts, retry_delay, retry_backoff, max_retry_dela
   FROM herald.subscriptions WHERE subscription IN ('typed', 'payload') ORDER BY subscription;
 
 -- Channels: declared by subscribe with publish left open; ephemeral ones and those of others are refused.
-SELECT name, durable, owner FROM herald.channels ORDER BY 1;
+SELECT channel, durable, owner FROM herald.channels ORDER BY 1;
 SELECT herald.has_channel_privilege('regress_herald_other', 'orders', 'publish') AS publish,
        herald.has_channel_privilege('regress_herald_other', 'orders', 'subscribe') AS subscribe,
        herald.has_channel_privilege('regress_herald_other', 'orders', 'read') AS read;
@@ -194,7 +194,7 @@ REVOKE EXECUTE ON FUNCTION app.on_payload FROM PUBLIC;
 SELECT name, ok, value FROM herald.status() WHERE name IN ('handlers', 'roles');
 
 SELECT herald.unsubscribe(subscription) FROM herald.subscriptions;
-SELECT herald.drop_channel(name) FROM herald.channels;
+SELECT herald.drop_channel(channel) FROM herald.channels;
 SET client_min_messages = warning;
 REVOKE CREATE ON DATABASE :"database" FROM regress_herald_owner;
 DROP SCHEMA app CASCADE;

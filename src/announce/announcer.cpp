@@ -68,7 +68,8 @@ void HoldUnrunnable() {
         record.sqlstate = sqlstate;
         record.message = problem;
         record.hint = "The subscription is held. Mend what is wrong, then call herald.resume().";
-        record.started_at = record.failed_at = record.next_attempt_at = GetCurrentTimestamp();
+        record.started_at = record.failed_at = GetCurrentTimestamp();
+        record.next_attempt_at = DT_NOEND;  // when the subscription is resumed
         HoldSubscription(subscription.id, problem);
         RecordFailure(record);
     }

@@ -91,7 +91,7 @@ void Pool::Apply(const WorkerSlotShared &slot, TimestampTz now) {
     parked.segment = core::kParkedSegment;
 
     if (slot.outcome != Outcome::kNone) troubles_.erase(key);
-    results_->Count(task.subscription, slot.outcome, slot.latency);
+    results_->Count(task.subscription, slot.outcome, slot.attempts - task.attempts, slot.latency);
     switch (slot.outcome) {
         case Outcome::kDone:
         case Outcome::kDead:

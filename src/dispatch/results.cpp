@@ -19,7 +19,8 @@ void Results::Forget(core::SubscriptionId subscription) {
     RemoveSubscriptionShared(database_, subscription);
 }
 
-void Results::Count(core::SubscriptionId subscription, Outcome outcome, int64 latency) {
+void Results::Count(core::SubscriptionId subscription, Outcome outcome, int failures,
+                    int64 latency) {
     auto found = channels_.find(subscription);
     if (found == channels_.end()) return;
     Channel &channel = found->second;
@@ -35,10 +36,11 @@ void Results::Count(core::SubscriptionId subscription, Outcome outcome, int64 la
             CountSubscriptionLatency(shared, latency);
         }
     } else if (outcome == Outcome::kRetry || outcome == Outcome::kDead) {
-        CountNow(channel.slot, ChannelCounter::kFailed, 1);
-        CountNow(channel.slot,
-                 outcome == Outcome::kRetry ? ChannelCounter::kRetried : ChannelCounter::kDead, 1);
-        if (shared != nullptr) pg_atomic_fetch_add_u64(&shared->failed, 1);
+        CountNow(channel.slot, ChannelCounter::kFailed, static_cast<uint64>(failures));
+        if (outcome == Outcome::kDead) CountNow(channel.slot, ChannelCounter::kDead, 1);
+        int retried = outcome == Outcome::kRetry ? failures : failures - 1;
+        CountNow(channel.slot, ChannelCounter::kRetried, static_cast<uint64>(retried));
+        if (shared != nullptr) pg_atomic_fetch_add_u64(&shared->failed, failures);
     }
 }
 

@@ -20,8 +20,8 @@ public:
     // The subscription is gone.
     void Forget(core::SubscriptionId subscription);
 
-    // Counts what became of an attempt.
-    void Count(core::SubscriptionId subscription, Outcome outcome, int64 latency);
+    // Counts what became of a task's run; `failures`: attempts that were recorded as failed.
+    void Count(core::SubscriptionId subscription, Outcome outcome, int failures, int64 latency);
 
     // Shows how much work waits and runs, for every subscription.
     void ShowGauges(const core::Scheduler &scheduler) const;

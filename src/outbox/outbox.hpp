@@ -25,7 +25,7 @@ struct OutboxEntry {
     uint8 segment;
     uint8 announce;      // an AnnounceMode, for the announcer
     uint32 key_hash;     // 0: no key
-    uint32 payload_bytes;  // of the payload as text, for a pointer announcement
+    uint32 payload_bytes;  // of the payload as jsonb, for a pointer announcement
 };
 
 // Collects a publication of the current (sub)transaction. `announce` is false where the channel's

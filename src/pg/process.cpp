@@ -31,6 +31,8 @@ bool SleepOnLatch(long milliseconds) {
     int events = WL_LATCH_SET | WL_EXIT_ON_PM_DEATH | (milliseconds >= 0 ? WL_TIMEOUT : 0);
     int happened = WaitLatch(MyLatch, events, milliseconds, PG_WAIT_EXTENSION);
     ResetLatch(MyLatch);
+    // Idle, there is nothing to interrupt and nothing worth a FATAL in the log.
+    if (ProcDiePending) proc_exit(1);
     CHECK_FOR_INTERRUPTS();
     if (ConfigReloadPending) {
         ConfigReloadPending = false;

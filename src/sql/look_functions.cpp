@@ -165,7 +165,8 @@ void PutWorkers(FunctionCallInfo fcinfo) {
             Add(&row, Int64GetDatum(message_id));
         else
             AddNull(&row);
-        AddTime(&row, slot->started_at);
+        AddTime(&row, state == SlotState::kRunning && slot->started_at != 0 ? slot->started_at
+                                                                            : slot->ready_at);
         Put(fcinfo, &row);
     }
 }

@@ -4,6 +4,7 @@
 #include "pg/guard.hpp"
 #include "publish/payload.hpp"
 #include "publish/publish.hpp"
+#include "stats/channel_counters.hpp"
 
 extern "C" {
 #include "catalog/pg_type.h"
@@ -19,9 +20,10 @@ using namespace herald;
 
 namespace {
 
-void RefuseNullPayload(const char *channel) {
+void RefuseNullPayload(const Channel &channel) {
+    CountNow(CountersOf(channel), ChannelCounter::kRejected, 1);
     ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-                    errmsg("payload for channel \"%s\" is null", channel),
+                    errmsg("payload for channel \"%s\" is null", channel.name),
                     errhint("The JSON value null is written 'null'.")));
 }
 
@@ -72,14 +74,14 @@ Datum *OptionalElements(FunctionCallInfo fcinfo, int argument, const char *name,
 // herald.publish(channel text, payload jsonb, key text, headers jsonb) -> bigint
 HERALD_FUNCTION(publish) {
     const Channel &channel = ChannelForPublish(fcinfo, "herald.publish()");
-    if (PG_ARGISNULL(1)) RefuseNullPayload(channel.name);
+    if (PG_ARGISNULL(1)) RefuseNullPayload(channel);
     return PublishWith(fcinfo, channel, JsonbPGetDatum(PG_GETARG_JSONB_P(1)));
 }
 
 // The same for json and text, which are stored alike.
 HERALD_FUNCTION(publish_text) {
     const Channel &channel = ChannelForPublish(fcinfo, "herald.publish()");
-    if (PG_ARGISNULL(1)) RefuseNullPayload(channel.name);
+    if (PG_ARGISNULL(1)) RefuseNullPayload(channel);
     return PublishWith(fcinfo, channel, ParsePayload(channel, PG_GETARG_TEXT_PP(1)));
 }
 
@@ -107,10 +109,12 @@ HERALD_FUNCTION(publish_batch) {
     int64 *ids = static_cast<int64 *>(
         MemoryContextAllocHuge(CurrentMemoryContext, sizeof(int64) * Max(static_cast<Size>(count), 1)));
     for (int i = 0; i < count; i++) {
-        if (payload_nulls[i])
+        if (payload_nulls[i]) {
+            CountNow(CountersOf(channel), ChannelCounter::kRejected, 1);
             ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
                             errmsg("payload %d for channel \"%s\" is null", i + 1, channel.name),
                             errhint("The JSON value null is written 'null'.")));
+        }
         messages[i].payload = JsonbPGetDatum(DatumGetJsonbP(payloads[i]));
         messages[i].key = keys == nullptr || key_nulls[i]
                               ? static_cast<Datum>(0)

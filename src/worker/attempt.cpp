@@ -94,16 +94,8 @@ void NoteNothing(WorkerSlotShared *slot, Outcome outcome) {
     pg_atomic_write_u32(&slot->xid, InvalidTransactionId);
 }
 
-// Records a failed attempt: a row of the failure log, and the task parked or buried.
-void SettleFailure(WorkerSlotShared *slot, const Subscription &subscription,
-                   const StoredMessage &message, const ErrorData *error, int32 attempt) {
-    pg::RequireExtension(slot->extension);
-    TimestampTz failed_at = GetCurrentTimestamp();
-    bool again = attempt < subscription.max_attempts;
-    TimestampTz next =
-        again ? failed_at + core::DelayAfter(subscription.backoff, attempt,
-                                             pg_prng_double(&pg_global_prng_state))
-              : DT_NOBEGIN;
+FailureRecord StartRecord(const WorkerSlotShared *slot, const Subscription &subscription,
+                          const StoredMessage &message) {
     FailureRecord record = {};
     record.subscription_id = subscription.id;
     record.subscription = subscription.name;
@@ -112,23 +104,40 @@ void SettleFailure(WorkerSlotShared *slot, const Subscription &subscription,
     record.handler = subscription.handler;
     record.message_id = message.id;
     record.task_id = TaskIdOf(message);
-    record.attempt = attempt;
+    record.started_at = slot->started_at;
+    record.failed_at = GetCurrentTimestamp();
+    return record;
+}
+
+// Records failed attempts up to number `attempt`: a row of the failure log for each (more than one where
+// workers died of the task), and the task parked or buried.
+void SettleFailure(WorkerSlotShared *slot, const Subscription &subscription,
+                   const StoredMessage &message, const ErrorData *error, int32 attempt) {
+    pg::RequireExtension(slot->extension);
+    FailureRecord record = StartRecord(slot, subscription, message);
+    bool again = attempt < subscription.max_attempts;
+    TimestampTz next =
+        again ? record.failed_at + core::DelayAfter(subscription.backoff, attempt,
+                                                    pg_prng_double(&pg_global_prng_state))
+              : DT_NOBEGIN;
     record.sqlstate = error->sqlerrcode;
     record.message = error->message;
     record.detail = error->detail;
     record.hint = error->hint;
     record.context = error->context;
-    record.started_at = slot->started_at;
-    record.failed_at = failed_at;
-    record.next_attempt_at = next;
-    RecordFailure(record);
+    for (record.attempt = slot->task.attempts + 1; record.attempt <= attempt; record.attempt++) {
+        // A lost run was followed by the next one at once.
+        record.next_attempt_at = record.attempt < attempt ? record.failed_at : next;
+        RecordFailure(record);
+    }
 
     // The log entry needs no more work; the parked row or the dead letter has the payload from here on.
     if (slot->task.message.segment != core::kParkedSegment) Settle(slot->task);
     if (again)
         ParkTask(subscription.id, message, attempt, next);
     else
-        BuryTask(subscription.id, message, attempt, error->sqlerrcode, error->message, failed_at);
+        BuryTask(subscription.id, message, attempt, error->sqlerrcode, error->message,
+                 record.failed_at);
     slot->attempts = attempt;
     slot->next_attempt_at = next;
     NoteOutcome(slot, again ? Outcome::kRetry : Outcome::kDead);
@@ -138,21 +147,12 @@ void SettleFailure(WorkerSlotShared *slot, const Subscription &subscription,
 void SettleFault(WorkerSlotShared *slot, const Subscription &subscription,
                  const StoredMessage &message, const DefinitionFault &fault) {
     pg::RequireExtension(slot->extension);
-    FailureRecord record = {};
-    record.subscription_id = subscription.id;
-    record.subscription = subscription.name;
-    record.channel = subscription.channel;
-    record.run_as = subscription.run_as;
-    record.handler = subscription.handler;
-    record.message_id = message.id;
-    record.task_id = TaskIdOf(message);
+    FailureRecord record = StartRecord(slot, subscription, message);
     record.attempt = slot->task.attempts + 1;
     record.sqlstate = fault.sqlstate;
     record.message = fault.message;
     record.hint = "The subscription is held. Mend what is wrong, then call herald.resume().";
-    record.started_at = slot->started_at;
-    record.failed_at = GetCurrentTimestamp();
-    record.next_attempt_at = record.failed_at;
+    record.next_attempt_at = DT_NOEND;  // when the subscription is resumed
     HoldSubscription(subscription.id, fault.message);
     RecordFailure(record);
     NoteOutcome(slot, Outcome::kHeld);

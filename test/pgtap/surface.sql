@@ -94,7 +94,7 @@ SELECT set_eq(
        GROUP BY c.relname$$,
     ARRAY[
     'channel_stats: channel published published_bytes announced rejected delivered failed retried dead p50_ms p95_ms p99_ms last_published_at last_delivered_at stats_reset',
-    'channels: name owner durable announce accept_notify max_payload_bytes privileges description created_at',
+    'channels: channel owner durable announce accept_notify max_payload_bytes privileges description created_at',
     'dead_letters: id subscription channel message_id task_id payload key headers attempts error_code message died_at',
     'failure_log: subscription channel message_id task_id attempt error_code message detail hint context handler started_at failed_at next_attempt_at',
     'subscription_stats: subscription channel state reason pending running done failed retrying dead oldest_pending_age p50_ms p95_ms p99_ms',
