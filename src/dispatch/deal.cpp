@@ -49,13 +49,7 @@ Pool::Competition Pool::LookAround(TimestampTz now) const {
         else if (CountSlots(role, false) > 0)
             others.served++;
     }
-    Oid databases[kMaxDatabases];
-    int count = ListDatabases(databases, kMaxDatabases);
-    for (int i = 0; i < count; i++) {
-        if (databases[i] == database_->database) continue;
-        DatabaseShared *other = FindDatabase(databases[i]);
-        if (other != nullptr) others.waiting += static_cast<int>(pg_atomic_read_u32(&other->starved));
-    }
+    others.waiting += StarvedElsewhere(database_);
     return others;
 }
 
@@ -190,7 +184,7 @@ void Pool::Deal(TimestampTz now) {
             if (now - state.starved_since > kPatience) starved++;
         }
     }
-    pg_atomic_write_u32(&database_->starved, starved);
+    SetStarved(database_, starved);
 }
 
 }  // namespace herald

@@ -3,7 +3,6 @@
 #include "dispatch/results.hpp"
 
 #include "stats/channel_counters.hpp"
-#include "stats/subscription_counters.hpp"
 
 namespace herald {
 
@@ -11,7 +10,16 @@ void Results::SetChannel(core::SubscriptionId subscription, const char *channel)
     Channel &entry = channels_[subscription];
     pg::CopyString(entry.name, channel, sizeof(entry.name));
     entry.slot = ChannelCounterSlot(database_, channel, true);
-    (void)FindSubscriptionShared(database_, subscription, true);
+    entry.shared = FindSubscriptionShared(database_, subscription, true);
+}
+
+// The entry may have been taken away since it was looked up.
+SubscriptionShared *Results::SharedOf(core::SubscriptionId subscription,
+                                      const Channel &channel) const {
+    if (channel.shared == nullptr || channel.shared->database != database_ ||
+        channel.shared->subscription != subscription)
+        return nullptr;
+    return channel.shared;
 }
 
 void Results::Forget(core::SubscriptionId subscription) {
@@ -26,7 +34,7 @@ void Results::Count(core::SubscriptionId subscription, Outcome outcome, int fail
     Channel &channel = found->second;
     if (!ChannelCounterSlotValid(channel.slot))
         channel.slot = ChannelCounterSlot(database_, channel.name, true);
-    SubscriptionShared *shared = FindSubscriptionShared(database_, subscription, true);
+    SubscriptionShared *shared = SharedOf(subscription, channel);
 
     if (outcome == Outcome::kDone) {
         CountNow(channel.slot, ChannelCounter::kDelivered, 1);
@@ -47,7 +55,7 @@ void Results::Count(core::SubscriptionId subscription, Outcome outcome, int fail
 void Results::ShowGauges(const core::Scheduler &scheduler) const {
     for (const auto &[subscription, channel] : channels_) {
         std::optional<core::SubscriptionGauges> gauges = scheduler.Gauges(subscription);
-        SubscriptionShared *shared = FindSubscriptionShared(database_, subscription, false);
+        SubscriptionShared *shared = SharedOf(subscription, channel);
         if (!gauges.has_value() || shared == nullptr) continue;
         pg_atomic_write_u32(&shared->pending, static_cast<uint32>(gauges->pending));
         pg_atomic_write_u32(&shared->running, static_cast<uint32>(gauges->running));
@@ -58,7 +66,9 @@ void Results::ShowGauges(const core::Scheduler &scheduler) const {
 }
 
 bool Results::PauseRequested(core::SubscriptionId subscription) const {
-    SubscriptionShared *shared = FindSubscriptionShared(database_, subscription, false);
+    auto found = channels_.find(subscription);
+    if (found == channels_.end()) return false;
+    SubscriptionShared *shared = SharedOf(subscription, found->second);
     return shared != nullptr && pg_atomic_read_u32(&shared->pause_requests) > 0;
 }
 

@@ -7,6 +7,7 @@
 #include <unordered_map>
 
 #include "core/scheduler.hpp"
+#include "stats/subscription_counters.hpp"
 #include "worker/slots.hpp"
 
 namespace herald {
@@ -32,8 +33,11 @@ public:
 private:
     struct Channel {
         char name[NAMEDATALEN];
-        int slot;
+        int slot;                    // of channel_counters.hpp
+        SubscriptionShared *shared;  // NULL: the table was full
     };
+
+    SubscriptionShared *SharedOf(core::SubscriptionId subscription, const Channel &channel) const;
 
     Oid database_;
     std::unordered_map<core::SubscriptionId, Channel> channels_;

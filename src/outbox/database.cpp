@@ -19,6 +19,8 @@ struct RegistryShared {
     // Atomic; written by the launcher at start and exit: its proc number + 1, and its pid.
     pg_atomic_uint32 launcher;
     pg_atomic_uint32 launcher_pid;
+    // Atomic. Sum of `starved` of all databases.
+    pg_atomic_uint32 starved;
     // Each entry's `database` is guarded by the registry lock, see DatabaseShared.
     DatabaseShared databases[kMaxDatabases];
 };
@@ -40,6 +42,7 @@ DatabaseShared *Search(Oid database) {
 
 void LeaveConsumer(int, Datum) {
     if (own_database == nullptr || own_consumer < 0) return;
+    if (own_consumer == static_cast<int>(Consumer::kDispatcher)) SetStarved(own_database, 0);
     pg_atomic_write_u32(&own_database->consumer_pids[own_consumer], 0);
     pg_atomic_write_u32(&own_database->consumers[own_consumer], 0);
     WakeLauncher();
@@ -67,7 +70,7 @@ DatabaseShared *FindOrCreateDatabase(Oid database) {
             pg_atomic_write_u32(&entry->flags, 0);
             pg_atomic_write_u32(&entry->presence, static_cast<uint32>(Presence::kUnknown));
             pg_atomic_write_u32(&entry->leave_requests, 0);
-            pg_atomic_write_u32(&entry->starved, 0);
+            SetStarved(entry, 0);
             pg_atomic_write_u32(&entry->start_problem, 0);
             pg_atomic_write_u32(&entry->inert, 0);
             for (int i = 0; i < kConsumers; i++) {
@@ -101,6 +104,18 @@ int ListDatabases(Oid *databases, int capacity) {
             databases[count++] = registry->databases[i].database;
     LWLockRelease(Lock(kRegistryLock));
     return count;
+}
+
+void SetStarved(DatabaseShared *database, uint32 roles) {
+    uint32 before = pg_atomic_exchange_u32(&database->starved, roles);
+    if (before != roles)
+        pg_atomic_fetch_add_u32(&registry->starved,
+                                static_cast<int32>(roles) - static_cast<int32>(before));
+}
+
+int StarvedElsewhere(DatabaseShared *database) {
+    return static_cast<int>(pg_atomic_read_u32(&registry->starved)) -
+           static_cast<int>(pg_atomic_read_u32(&database->starved));
 }
 
 void NoteAbsence(DatabaseShared *database, uint32 seen) {
@@ -156,6 +171,7 @@ void InitDatabaseMemory() {
     std::memset(static_cast<void *>(registry), 0, sizeof(RegistryShared));
     pg_atomic_init_u32(&registry->launcher, 0);
     pg_atomic_init_u32(&registry->launcher_pid, 0);
+    pg_atomic_init_u32(&registry->starved, 0);
     for (DatabaseShared &entry : registry->databases) {
         pg_atomic_init_u32(&entry.flags, 0);
         pg_atomic_init_u32(&entry.presence, 0);

@@ -63,7 +63,7 @@ struct DatabaseShared {
     // Atomic. Number of commands that need the database without our processes (DROP, RENAME,
     // CREATE ... TEMPLATE); while not 0, consumers and idle workers leave and nothing is started.
     pg_atomic_uint32 leave_requests;
-    // Atomic. Number of ready tasks that found no worker slot; written by the dispatcher.
+    // Atomic. Number of roles that have waited too long for their first worker; see SetStarved.
     pg_atomic_uint32 starved;
     // Atomic. One bit per channel id modulo kSubscribedBits that has subscriptions; written by the
     // dispatcher before the scan that finds what was published by then. Without its bit a publisher
@@ -104,6 +104,11 @@ DatabaseShared *ThisDatabase();
 void ForgetDatabase(Oid database);
 // Calls `visit` for a copy of each oid in the registry.
 int ListDatabases(Oid *databases, int capacity);
+
+// How many roles of the database starve; by its dispatcher.
+void SetStarved(DatabaseShared *database, uint32 roles);
+// How many roles of other databases starve.
+int StarvedElsewhere(DatabaseShared *database);
 
 // Safe in a commit callback.
 void RaiseFlag(DatabaseShared *database, uint32 flag);
