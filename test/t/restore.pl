@@ -35,7 +35,7 @@ my %before = map { $_ => $node->safe_psql('postgres', $_) } (
 	'SELECT subscription, state, count(*) FROM herald.tasks GROUP BY 1, 2 ORDER BY 1, 2',
 	'SELECT count(*), max(id) FROM stored', 'SELECT subscription, message_id, attempt, error_code, next_attempt_at FROM herald.failure_log ORDER BY 1, 2',
 	'SELECT id, subscription, message_id, payload, attempts, died_at FROM herald.dead_letters ORDER BY 1',
-	'SELECT name, owner, durable, announce, privileges, description FROM herald.channels ORDER BY 1');
+	'SELECT channel, owner, durable, announce, privileges, description FROM herald.channels ORDER BY 1');
 
 my $dump = "${PostgreSQL::Test::Utils::tmp_check}/dump";
 my $other = start_node('other');

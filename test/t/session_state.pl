@@ -88,6 +88,7 @@ my %allowed = (
 	'PREPARE' => 'PREPARE mine AS SELECT 1',
 	'DEALLOCATE' => 'DEALLOCATE ALL',
 	'a cursor' => 'DECLARE mine CURSOR FOR SELECT 1',
+	'a held cursor' => 'DECLARE mine CURSOR WITH HOLD FOR SELECT generate_series(1, 10)',
 	'a sequence' => "SELECT nextval('app.numbers')",
 	'DISCARD PLANS' => 'DISCARD PLANS',
 	'DISCARD TEMP' => 'DISCARD TEMP',

@@ -66,6 +66,27 @@ wait_until($node, "SELECT running = 1 AND pending = 0 FROM herald.subscription_s
 signal_process('TERM', $worker);
 ran_once($id, 'worker terminated after the dispatcher');
 
+# The worker dies while there is no dispatcher: the launcher is held still meanwhile.
+($id, $worker) = publish_and_block();
+my $launcher = pid_of($node, 'launcher');
+my $dispatcher = pid_of($node, 'dispatcher');
+signal_process('STOP', $launcher);
+signal_process('TERM', $dispatcher);
+wait_until($node, "SELECT count(*) = 0 FROM pg_stat_activity WHERE pid = $dispatcher", 'no dispatcher');
+signal_process('TERM', $worker);
+wait_until($node, "SELECT count(*) = 0 FROM pg_stat_activity WHERE pid = $worker", 'no worker');
+signal_process('CONT', $launcher);
+ran_once($id, 'worker terminated without a dispatcher');
+
+# A server that shuts down doesn't wait for the standby either.
+publish_and_block();
+my $began = time;
+$node->stop('fast', timeout => 30);
+cmp_ok(time - $began, '<=', 5, 'the server stops while a worker waits in its commit');
+$node->start;
+wait_idle($node, 'work');
+is($node->safe_psql('postgres', 'SELECT last_value FROM app.runs'), $runs, 'and the task does not run again');
+
 # A failed attempt is an outcome like any other: it counts once.
 ($id, $worker) = publish_and_block('{"failures": 1}');
 signal_process('TERM', $worker);

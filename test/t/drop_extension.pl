@@ -1,0 +1,74 @@
+# DROP EXTENSION, or of its schema, while tasks run, and CREATE EXTENSION again: the processes leave without
+# a loop of errors, and what comes after has nothing to do with what was before.
+
+use strict;
+use warnings;
+use FindBin;
+use lib "$FindBin::RealBin/../lib";
+use HeraldTest;
+use Test::More;
+
+use Time::HiRes qw(time);
+
+my $node = start_herald('drop');
+my $log = -s $node->logfile;
+
+sub subscribe_and_work
+{
+	my ($what) = @_;
+	$node->safe_psql('postgres', 'TRUNCATE app.effects');
+	$node->safe_psql('postgres', "SELECT herald.subscribe('work', 'jobs', 'app.work', run_as => 'app')");
+	my @ids = publish_many($node, 'jobs', 20);
+	wait_for_effects($node, 'work', 20, name => "$what: tasks run");
+	wait_idle($node, 'work');
+	handled_once($node, 'work', \@ids);
+	return;
+}
+
+# Handlers and what else names the extension's types go with it.
+sub create_again
+{
+	$node->safe_psql('postgres', 'DROP SCHEMA app CASCADE');
+	$node->safe_psql('postgres', 'DROP VIEW IF EXISTS stored');
+	install_herald($node);
+	return;
+}
+
+subscribe_and_work('at first');
+for my $statement ('DROP EXTENSION pg_herald CASCADE', 'DROP SCHEMA herald CASCADE', 'BEGIN; DROP EXTENSION pg_herald CASCADE; CREATE EXTENSION pg_herald; COMMIT')
+{
+	publish_many($node, 'jobs', 300, payload => '{"seconds": 0.01}');
+	wait_until($node, "SELECT count(*) > 0 FROM herald.workers WHERE state = 'running'", 'tasks run');
+	my $began = time;
+	my ($out, $err) = ('', '');
+	my $status = $node->psql('postgres', $statement, stdout => \$out, stderr => \$err, on_error_stop => 1);
+	my $took = time - $began;
+	# CREATE SCHEMA herald is ours: dropping it takes the extension along.
+	ok($status == 0 && $took < 5, sprintf('%s while tasks run (%.1f s)', $statement, $took)) or diag($err);
+	if ($statement !~ /CREATE/)
+	{
+		wait_until($node, "SELECT count(*) = 0 FROM pg_stat_activity WHERE backend_type IN ('pg_herald dispatcher', 'pg_herald announcer', 'pg_herald worker')",
+			'the processes leave');
+		$node->safe_psql('postgres', 'CREATE TABLE IF NOT EXISTS public.nothing ()');
+		$node->safe_psql('postgres', 'DROP SCHEMA IF EXISTS herald CASCADE');
+		create_again();
+	}
+	else
+	{
+		$node->safe_psql('postgres', 'DROP EXTENSION pg_herald CASCADE');
+		create_again();
+	}
+	subscribe_and_work($statement);
+	is($node->safe_psql('postgres', 'SELECT count(*) FROM herald.failure_log'), '0', 'no failures of the time before');
+}
+
+# Rolled back, nothing has happened.
+publish_many($node, 'jobs', 100, payload => '{"seconds": 0.01}');
+$node->safe_psql('postgres', 'BEGIN; DROP EXTENSION pg_herald CASCADE; ROLLBACK');
+wait_for_effects($node, 'work', 120, name => 'a DROP that is rolled back changes nothing');
+wait_idle($node, 'work');
+is($node->safe_psql('postgres', 'SELECT count(*) FROM app.effects'), '120', 'nothing twice');
+cmp_ok(scalar(log_lines($node, qr/(FATAL|ERROR|PANIC):/, $log)), '<', 30, 'no loop of errors in the log');
+clean_log($node);
+
+done_testing();
