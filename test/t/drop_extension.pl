@@ -38,7 +38,7 @@ subscribe_and_work('at first');
 for my $statement ('DROP EXTENSION pg_herald CASCADE', 'DROP SCHEMA herald CASCADE', 'BEGIN; DROP EXTENSION pg_herald CASCADE; CREATE EXTENSION pg_herald; COMMIT')
 {
 	publish_many($node, 'jobs', 300, payload => '{"seconds": 0.01}');
-	wait_until($node, "SELECT count(*) > 0 FROM herald.workers WHERE state = 'running'", 'tasks run');
+	wait_until($node, "SELECT count(*) > 0 FROM herald.workers WHERE kind = 'worker' AND state = 'running'", 'tasks run');
 	my $began = time;
 	my ($out, $err) = ('', '');
 	my $status = $node->psql('postgres', $statement, stdout => \$out, stderr => \$err, on_error_stop => 1);
