@@ -27,7 +27,7 @@ constexpr int kBatch = 256;
 
 struct Sent {
     uint64 hash;
-    TransactionId publisher;
+    uint64 publisher;
 };
 
 // One transaction of announcements; static, because it is large and outlives an ERROR.
@@ -51,7 +51,7 @@ enum class Turn {
 };
 
 // True where another publisher's equal message is in this transaction already.
-bool WouldFold(const char *channel, const char *text, TransactionId publisher, uint64 *hash) {
+bool WouldFold(const char *channel, const char *text, uint64 publisher, uint64 *hash) {
     *hash = hash_bytes_extended(reinterpret_cast<const unsigned char *>(text),
                                 static_cast<int>(std::strlen(text)),
                                 hash_bytes_extended(reinterpret_cast<const unsigned char *>(channel),
@@ -61,6 +61,29 @@ bool WouldFold(const char *channel, const char *text, TransactionId publisher, u
     return false;
 }
 
+// What is to be sent for an entry; false where nothing is, or nothing any more.
+bool ReadAnnouncement(const OutboxEntry &entry, uint32 number, const char **name, const char **text) {
+    if (entry.text_bytes > 0) {
+        *name = ReadOutboxText(number, text);
+        return true;
+    }
+    if (entry.extension != ServedExtension()) return false;
+    const Channel *channel = LookUpChannelById(entry.channel_id);
+    AnnounceMode mode = static_cast<AnnounceMode>(entry.announce);
+    if (channel == nullptr || mode == AnnounceMode::kOff) return false;
+    *name = pstrdup(channel->name);
+    StoredMessage message = {};
+    ItemPointerData tid;
+    ItemPointerSet(&tid, entry.block, entry.offset);
+    // Moved or gone: a pointer still says that there was one.
+    if (mode == AnnounceMode::kPayload &&
+        !ReadMessage(entry.segment, tid, entry.message_id, &message))
+        mode = AnnounceMode::kPointer;
+    *text = AnnouncementText(mode, entry.message_id, entry.payload_bytes,
+                             PointerGetDatum(message.payload));
+    return true;
+}
+
 // The NOTIFYs of one transaction, up to one that would fold.
 void NotifyBatch(DatabaseShared *database) {
     Snapshot snapshot = GetActiveSnapshot();
@@ -68,31 +91,20 @@ void NotifyBatch(DatabaseShared *database) {
                               batch.numbers, kBatch);
     for (int i = 0; i < batch.peeked; i++) {
         const OutboxEntry &entry = batch.entries[i];
-        if (XidInMVCCSnapshot(entry.xid, snapshot)) {
+        const bool prepared = TransactionIdIsValid(entry.xid);
+        if (prepared && XidInMVCCSnapshot(entry.xid, snapshot)) {
             batch.skip++;
             continue;
         }
-        const Channel *channel =
-            entry.extension == ServedExtension() && TransactionIdDidCommit(entry.xid) ? LookUpChannelById(entry.channel_id) : nullptr;
-        AnnounceMode mode = static_cast<AnnounceMode>(entry.announce);
-        if (channel != nullptr && mode != AnnounceMode::kOff) {
-            StoredMessage message = {};
-            ItemPointerData tid;
-            ItemPointerSet(&tid, entry.block, entry.offset);
-            bool found = mode == AnnounceMode::kPointer ||
-                         ReadMessage(entry.segment, tid, entry.message_id, &message);
-            if (found) {
-                char name[NAMEDATALEN];
-                pg::CopyString(name, channel->name, sizeof(name));
-                int counters = CountersOf(*channel);
-                uint64 hash;
-                char *text = AnnouncementText(mode, entry.message_id, entry.payload_bytes,
-                                              PointerGetDatum(message.payload));
-                if (WouldFold(name, text, entry.xid, &hash)) return;
-                Async_Notify(name, text);
-                batch.counters[batch.sent_count] = counters;
-                batch.sent[batch.sent_count++] = {hash, entry.xid};
-            }
+        const char *name;
+        const char *text;
+        if (!(prepared && !TransactionIdDidCommit(entry.xid)) &&
+            ReadAnnouncement(entry, batch.numbers[i], &name, &text)) {
+            uint64 hash;
+            if (WouldFold(name, text, entry.publisher, &hash)) return;
+            Async_Notify(name, text);
+            batch.counters[batch.sent_count] = entry.counters;
+            batch.sent[batch.sent_count++] = {hash, entry.publisher};
         }
         batch.finished[batch.finished_count++] = batch.numbers[i];
     }

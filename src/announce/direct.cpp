@@ -12,12 +12,16 @@ extern "C" {
 
 namespace herald {
 
-void AnnounceDirectly(const OutboxEntry &entry) {
-    const Channel *channel = LookUpChannelById(entry.channel_id);
-    if (channel == nullptr) return;
-    Async_Notify(channel->name, AnnouncementText(AnnounceMode::kPointer, entry.message_id,
-                                                 entry.payload_bytes, static_cast<Datum>(0)));
-    CountAtCommit(CountersOf(*channel), ChannelCounter::kAnnounced, 1);
+void AnnounceDirectly(const OutboxEntry &entry, const char *channel, const char *payload) {
+    if (channel == nullptr) {
+        const Channel *stored_in = LookUpChannelById(entry.channel_id);
+        if (stored_in == nullptr) return;
+        channel = stored_in->name;
+        payload = AnnouncementText(AnnounceMode::kPointer, entry.message_id, entry.payload_bytes,
+                                   static_cast<Datum>(0));
+    }
+    Async_Notify(channel, payload);
+    CountAtCommit(entry.counters, ChannelCounter::kAnnounced, 1);
 }
 
 }  // namespace herald

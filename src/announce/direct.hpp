@@ -7,8 +7,8 @@
 
 namespace herald {
 
-// Sends a pointer to the message; the payload may be a table read away. In a transaction, also in its
-// pre-commit callback.
-void AnnounceDirectly(const OutboxEntry &entry);
+// Sends the text, or for a stored message (no channel) a pointer to it; its payload may be a table read
+// away. In a transaction, also in its pre-commit callback.
+void AnnounceDirectly(const OutboxEntry &entry, const char *channel, const char *payload);
 
 }  // namespace herald

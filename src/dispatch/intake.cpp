@@ -110,12 +110,14 @@ void TakeFromOutbox(DatabaseShared *database, Oid extension, core::Scheduler *sc
         int decided_count = 0;
         for (int i = 0; i < count; i++) {
             const OutboxEntry &entry = peeked[i];
-            if (XidInMVCCSnapshot(entry.xid, snapshot)) {
+            const bool prepared = TransactionIdIsValid(entry.xid);
+            if (prepared && XidInMVCCSnapshot(entry.xid, snapshot)) {
                 skip++;
                 continue;
             }
             decided[decided_count++] = peeked_numbers[i];
-            if (entry.extension != extension || !TransactionIdDidCommit(entry.xid)) continue;
+            if (entry.extension != extension) continue;
+            if (prepared && !TransactionIdDidCommit(entry.xid)) continue;
             scheduler->AddMessage(entry.channel_id,
                                   {entry.message_id, entry.published_at, entry.block, entry.offset,
                                    entry.segment, entry.key_hash});

@@ -8,8 +8,8 @@
 
 namespace herald {
 
-// Takes the committed entries of the outbox. In a transaction with an active snapshot; entries whose
-// transaction that snapshot does not know as ended stay where they are.
+// Takes the committed entries of the outbox. In a transaction with an active snapshot; entries of a prepared
+// transaction that has not ended for that snapshot stay where they are.
 // Entries of an earlier incarnation of the extension are dropped.
 void TakeFromOutbox(DatabaseShared *database, Oid extension, core::Scheduler *scheduler);
 

@@ -1,10 +1,12 @@
 // The outbox: how publications reach the dispatcher and the announcer without a table scan.
 //
-// A transaction collects its publications in its own memory. Before it commits or prepares (where an
-// ERROR still aborts cleanly) it appends one entry per publication and consumer, tagged with its top
-// transaction id; at commit it only sets latches. The consumer decides with a snapshot of its own which
-// entries are committed. An entry stays in shared memory until its consumer removes it, so that the
-// death of a consumer loses nothing. Entries that find no room turn into a request to scan the log.
+// A transaction collects its publications in its own memory. Before it commits (where an ERROR still aborts
+// cleanly) it takes cells of shared memory and fills them; in the commit callback, when other snapshots
+// see its rows already, it links them to the consumers' queues and sets their latches: nothing there can
+// fail. A prepared transaction's entries are linked at PREPARE, tagged with its transaction id, and
+// judged by the consumers' snapshots. An entry stays in shared memory until its consumer removes it, so
+// that the death of a consumer loses nothing. Publications that find no room turn into a request to
+// scan the log, announcements into NOTIFYs of the publishing transaction.
 
 #pragma once
 
@@ -13,25 +15,33 @@
 
 namespace herald {
 
-// Where a message lies and whom it belongs to. Written once by the publisher.
+// Where a message lies and whom it belongs to, or an announcement that is all there is. Written once by
+// the publisher.
 struct OutboxEntry {
-    int64 message_id;
+    int64 message_id;  // 0: not stored, only the announcement's text
     TimestampTz published_at;
-    TransactionId xid;
-    Oid extension;  // whose ids these are: created anew, the extension counts from 1 again
+    uint64 publisher;     // one number per transaction: equal announcements of one of them fold
+    TransactionId xid;    // of a prepared transaction; invalid: committed
+    Oid extension;        // whose ids these are: created anew, the extension counts from 1 again
     int32 channel_id;
+    int32 counters;       // of the channel, see stats/channel_counters.hpp
     uint32 block;
     uint16 offset;
     uint8 segment;
-    uint8 announce;      // an AnnounceMode, for the announcer
-    uint32 key_hash;     // 0: no key
-    uint32 payload_bytes;  // of the payload as jsonb, for a pointer announcement
+    uint8 announce;       // an AnnounceMode, for the announcer
+    uint32 key_hash;      // 0: no key
+    uint32 payload_bytes; // of the payload as jsonb, for a pointer announcement
+    uint32 text_bytes;    // of the text in the following cells: channel, 0, payload, 0; 0: none
 };
 
 // Collects a publication of the current (sub)transaction. `announce` is false where the channel's
 // announcements are off or were sent otherwise. False where there are too many in this transaction: the
 // dispatcher will scan the log, and the caller has to announce by itself.
 bool CollectPublication(const OutboxEntry &entry, bool announce);
+
+// Collects an announcement of the current (sub)transaction that is stored nowhere. An equal one of the
+// same transaction is there already: then false, as NOTIFY folds them. `payload` has at most 7999 bytes.
+bool CollectAnnouncement(const char *channel, const char *payload, int32 counters);
 
 // Sets flags for the consumers of this database when (and only if) the transaction commits.
 void RaiseFlagAtCommit(uint32 flags);
@@ -42,7 +52,9 @@ void LookForExtensionAtCommit();
 // out the first `skip`. They stay in the queue.
 int PeekOutbox(DatabaseShared *database, Consumer consumer, int skip, OutboxEntry *entries,
                uint32 *numbers, int capacity);
-// Removes entries by the numbers PeekOutbox gave.
+// The text of an entry that Peek gave, in the current memory context. `payload` points into it.
+const char *ReadOutboxText(uint32 number, const char **payload);
+// Removes entries by the numbers PeekOutbox gave, in that order.
 void RemoveFromOutbox(DatabaseShared *database, Consumer consumer, const uint32 *numbers,
                       int count);
 uint32 OutboxLength(DatabaseShared *database, Consumer consumer);
@@ -52,7 +64,8 @@ double OutboxUsage();
 Size OutboxMemory();
 void InitOutboxMemory();
 // Registers the transaction callbacks; from _PG_init. `notify` announces an entry by a NOTIFY of the current
-// transaction: the way out where the announcer's queue has no room.
-void InitOutbox(void (*notify)(const OutboxEntry &));
+// transaction: the way out where the announcer's queue has no room. `text` is NULL for stored messages.
+using DirectAnnouncer = void (*)(const OutboxEntry &entry, const char *channel, const char *payload);
+void InitOutbox(DirectAnnouncer notify);
 
 }  // namespace herald

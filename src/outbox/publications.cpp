@@ -2,57 +2,58 @@
 // happens to it at the ends of savepoints, commits and prepares.
 //
 // The list lives in TopMemoryContext and is kept from one transaction to the next, so that the usual
-// transaction with one publication allocates nothing.
+// transaction with one publication allocates nothing; texts lie in the transaction's own memory.
 
+#include "outbox/folding.hpp"
 #include "outbox/outbox.hpp"
 #include "outbox/queue.hpp"
 
 extern "C" {
 #include "access/xact.h"
-#include "commands/async.h"
 }
 
 namespace herald {
 
 namespace {
 
-// A transaction with more publications than this asks for a scan of the log instead of filling the
+// A transaction that stores more messages than this asks for a scan of the log instead of filling the
 // outbox.
-constexpr uint32 kMaxCollected = 4096;
+constexpr uint32 kMaxStored = 4096;
 constexpr uint32 kKeptCapacity = 64;
 // Entries of channels without subscribers that wait until the dispatcher is woken to drop them.
 constexpr uint32 kIdleQueue = 1024;
 
 struct Collected {
     OutboxEntry entry;
+    const char *text;  // channel, 0, payload, 0; NULL for stored messages
     SubTransactionId subtransaction;
     bool announce;
-};
-
-struct FlagRequest {
-    uint32 flags;
-    bool launcher;
 };
 
 Collected *collected = nullptr;
 uint32 collected_count = 0;
 uint32 collected_capacity = 0;
-bool overflown = false;     // more than kMaxCollected, or no room: scan at commit
-bool appended = false;      // entries of this transaction stand in the outbox
-bool announces = false;     // some of them for the announcer
+uint32 stored_count = 0;    // of them
+bool overflown = false;     // too many, or no room: scan at commit
+// Filled before the commit, linked in the commit callback; guarded by nobody until then.
+OutboxChain chains[kConsumers];
 // Not subtransaction-aware on purpose: a flag too many costs one look at tables.
-FlagRequest requested = {0, false};
-void (*announce_directly)(const OutboxEntry &) = nullptr;
+uint32 requested_flags = 0;
+bool launcher_requested = false;
+DirectAnnouncer announce_directly = nullptr;
 // Fixed before the commit, where looking it up may still fail.
 DatabaseShared *committing_database = nullptr;
 
+const char *TextAt(uint32 index) { return collected[index].text; }
+
 void Forget() {
-    collected_count = 0;
+    for (OutboxChain &chain : chains) FreeChain(&chain);
+    collected_count = stored_count = 0;
     overflown = false;
-    appended = false;
-    announces = false;
-    requested = {0, false};
+    requested_flags = 0;
+    launcher_requested = false;
     committing_database = nullptr;
+    ForgetFolding();
     if (collected_capacity > kKeptCapacity) {
         pfree(collected);
         collected = nullptr;
@@ -62,40 +63,60 @@ void Forget() {
 
 // Sends the announcements as NOTIFYs of this transaction: nobody else would.
 void AnnounceDirectly() {
-    for (uint32 i = 0; i < collected_count; i++)
-        if (collected[i].announce) announce_directly(collected[i].entry);
+    for (uint32 i = 0; i < collected_count; i++) {
+        if (!collected[i].announce) continue;
+        const char *text = collected[i].text;
+        announce_directly(collected[i].entry, text,
+                          text == nullptr ? nullptr : text + std::strlen(text) + 1);
+    }
 }
 
-void Append(bool preparing) {
-    TransactionId xid = GetTopTransactionIdIfAny();
-    OutboxEntry *entries =
-        static_cast<OutboxEntry *>(palloc(sizeof(OutboxEntry) * Max(collected_count, 1u)));
-    uint32 announced = 0;
-
-    for (uint32 i = 0; i < collected_count; i++) collected[i].entry.xid = xid;
+// The dispatcher's part: an entry for each stored message.
+void FillTasks(bool preparing) {
+    uint32 cells;
+    if (stored_count == 0) return;
     // Without a dispatcher nobody takes entries out; the one that starts later scans the log anyway,
     // but its scan may come before this commit.
-    overflown = overflown || !(preparing || ConsumerRuns(committing_database, Consumer::kDispatcher));
-    if (!overflown) {
-        for (uint32 i = 0; i < collected_count; i++) entries[i] = collected[i].entry;
-        overflown = !AppendToOutbox(committing_database, Consumer::kDispatcher, entries,
-                                    collected_count);
-    }
+    overflown = overflown || !(preparing || ConsumerRuns(committing_database, Consumer::kDispatcher)) ||
+                !TakeCells(stored_count, &cells);
+    if (overflown) return;
     for (uint32 i = 0; i < collected_count; i++)
-        if (collected[i].announce) entries[announced++] = collected[i].entry;
-    if (announced > 0 &&
-        (!(preparing || ConsumerRuns(committing_database, Consumer::kAnnouncer)) ||
-         !AppendToOutbox(committing_database, Consumer::kAnnouncer, entries, announced))) {
-        if (preparing)
-            ereport(ERROR, (errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
-                            errmsg("the outbox has no room for the announcements of a prepared transaction"),
-                            errhint("Raise herald.outbox_size, or look at herald.status() for what fills it.")));
-        AnnounceDirectly();
-        announced = 0;
+        if (collected[i].text == nullptr)
+            AddToChain(&chains[static_cast<int>(Consumer::kDispatcher)], &cells, collected[i].entry,
+                       nullptr);
+}
+
+// The announcer's part: false where it is not there or there is no room.
+bool FillAnnouncements(bool preparing) {
+    uint32 needed = 0;
+    uint32 cells;
+    for (uint32 i = 0; i < collected_count; i++)
+        if (collected[i].announce) needed += CellsFor(collected[i].entry.text_bytes);
+    if (needed == 0) return true;
+    if (!(preparing || ConsumerRuns(committing_database, Consumer::kAnnouncer))) return false;
+    if (!TakeCells(needed, &cells)) return false;
+    for (uint32 i = 0; i < collected_count; i++)
+        if (collected[i].announce)
+            AddToChain(&chains[static_cast<int>(Consumer::kAnnouncer)], &cells, collected[i].entry,
+                       collected[i].text);
+    return true;
+}
+
+void Fill(bool preparing) {
+    // Only a prepared transaction's entries can be seen before they are decided.
+    TransactionId xid = preparing ? GetTopTransactionId() : InvalidTransactionId;
+    uint64 publisher = NextPublisher();
+    for (uint32 i = 0; i < collected_count; i++) {
+        collected[i].entry.xid = xid;
+        collected[i].entry.publisher = publisher;
     }
-    announces = announced > 0;
-    pfree(entries);
-    appended = true;
+    FillTasks(preparing);
+    if (FillAnnouncements(preparing)) return;
+    if (preparing)
+        ereport(ERROR, (errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
+                        errmsg("the outbox has no room for the announcements of a prepared transaction"),
+                        errhint("Raise herald.outbox_size, or look at herald.status() for what fills it.")));
+    AnnounceDirectly();
 }
 
 // Without subscribers the dispatcher has nothing to do but to take the entries out, now and then.
@@ -103,51 +124,57 @@ bool DispatcherMustKnow() {
     if (committing_database->queues[static_cast<int>(Consumer::kDispatcher)].length > kIdleQueue)
         return true;
     for (uint32 i = 0; i < collected_count; i++)
-        if (HasSubscribers(committing_database, collected[i].entry.channel_id)) return true;
+        if (collected[i].text == nullptr &&
+            HasSubscribers(committing_database, collected[i].entry.channel_id))
+            return true;
     return false;
 }
 
-// In the commit callback: nothing here can fail.
-void WakeAfterCommit() {
-    if (committing_database != nullptr) {
-        uint32 flags = requested.flags;
-        if (overflown) flags |= kFlagRescan;
-        if (flags != 0) RaiseFlag(committing_database, flags);
-        if (flags != 0 || (appended && DispatcherMustKnow()))
-            WakeConsumer(committing_database, Consumer::kDispatcher);
-        if (announces || (flags & kFlagReloadAnnouncer) != 0)
-            WakeConsumer(committing_database, Consumer::kAnnouncer);
-    }
-    if (requested.launcher) {
-        // What is there is looked after by its own processes; only "absent" is in doubt. The count
-        // comes first, see NoteAbsence.
-        pg_atomic_fetch_add_u32(&committing_database->extension_changes, 1);
-        uint32 absent = static_cast<uint32>(Presence::kAbsent);
-        (void)pg_atomic_compare_exchange_u32(&committing_database->presence, &absent,
-                                             static_cast<uint32>(Presence::kUnknown));
-        WakeLauncher();
-    }
+// In the commit callback: nothing here can fail. Other snapshots see the transaction's rows already, so a
+// consumer that finds its entries finds them, too.
+void LinkAndWake() {
+    if (committing_database == nullptr) return;
+    bool announces = chains[static_cast<int>(Consumer::kAnnouncer)].entries > 0;
+    bool tasks = chains[static_cast<int>(Consumer::kDispatcher)].entries > 0;
+    uint32 flags = requested_flags | (overflown ? static_cast<uint32>(kFlagRescan) : 0);
+
+    if (flags != 0) RaiseFlag(committing_database, flags);
+    for (int i = 0; i < kConsumers; i++)
+        LinkChain(committing_database, static_cast<Consumer>(i), &chains[i]);
+    if (flags != 0 || (tasks && DispatcherMustKnow()))
+        WakeConsumer(committing_database, Consumer::kDispatcher);
+    if (announces || (flags & kFlagReloadAnnouncer) != 0)
+        WakeConsumer(committing_database, Consumer::kAnnouncer);
+    if (!launcher_requested) return;
+    // What is there is looked after by its own processes; only "absent" is in doubt. The count comes
+    // first, see NoteAbsence.
+    pg_atomic_fetch_add_u32(&committing_database->extension_changes, 1);
+    uint32 absent = static_cast<uint32>(Presence::kAbsent);
+    (void)pg_atomic_compare_exchange_u32(&committing_database->presence, &absent,
+                                         static_cast<uint32>(Presence::kUnknown));
+    WakeLauncher();
 }
 
 void OnTransactionEnd(XactEvent event, void *) {
     switch (event) {
         case XACT_EVENT_PRE_COMMIT:
         case XACT_EVENT_PRE_PREPARE:
-            if (collected_count > 0 || overflown || requested.flags != 0 || requested.launcher) {
-                committing_database = ThisDatabase();
-                if (collected_count > 0) Append(event == XACT_EVENT_PRE_PREPARE);
-            }
+            if (collected_count == 0 && !overflown && requested_flags == 0 && !launcher_requested)
+                break;
+            committing_database = ThisDatabase();
+            if (collected_count > 0) Fill(event == XACT_EVENT_PRE_PREPARE);
             break;
         case XACT_EVENT_COMMIT:
+            LinkAndWake();
+            Forget();
+            break;
         case XACT_EVENT_PREPARE:
-            // A prepared transaction's flags are raised by its COMMIT PREPARED, which asks for all.
-            if (event == XACT_EVENT_COMMIT) WakeAfterCommit();
+            // Its flags are raised by COMMIT PREPARED, which asks for all.
+            for (int i = 0; i < kConsumers && committing_database != nullptr; i++)
+                LinkChain(committing_database, static_cast<Consumer>(i), &chains[i]);
             Forget();
             break;
         case XACT_EVENT_ABORT:
-            // What was appended is dropped by the consumers: its transaction id did not commit.
-            if (appended && committing_database != nullptr)
-                WakeConsumer(committing_database, Consumer::kDispatcher);
             Forget();
             break;
         default:
@@ -161,35 +188,63 @@ void OnSubtransactionEnd(SubXactEvent event, SubTransactionId own, SubTransactio
             collected[i - 1].subtransaction = parent;
     } else if (event == SUBXACT_EVENT_ABORT_SUB) {
         // Subtransactions nest, and their numbers grow: all that came with it or after goes.
-        while (collected_count > 0 && collected[collected_count - 1].subtransaction >= own)
-            collected_count--;
+        while (collected_count > 0 && collected[collected_count - 1].subtransaction >= own) {
+            const Collected &gone = collected[--collected_count];
+            if (gone.text == nullptr)
+                stored_count--;
+            else
+                ForgetForFolding(gone.text, gone.entry.text_bytes, collected_count);
+        }
     }
 }
 
-}  // namespace
-
-bool CollectPublication(const OutboxEntry &entry, bool announce) {
-    if (collected_count >= kMaxCollected) {
-        overflown = true;
-        return false;
-    }
+void Add(const OutboxEntry &entry, const char *text, bool announce) {
     if (collected_count == collected_capacity) {
         uint32 capacity = collected_capacity == 0 ? kKeptCapacity : collected_capacity * 2;
         Size size = sizeof(Collected) * capacity;
         collected = static_cast<Collected *>(
             collected == nullptr ? MemoryContextAlloc(TopMemoryContext, size)
-                                 : repalloc(collected, size));
+                                 : repalloc_huge(collected, size));
         collected_capacity = capacity;
     }
-    collected[collected_count++] = {entry, GetCurrentSubTransactionId(), announce};
+    collected[collected_count++] = {entry, text, GetCurrentSubTransactionId(), announce};
+}
+
+}  // namespace
+
+bool CollectPublication(const OutboxEntry &entry, bool announce) {
+    if (stored_count >= kMaxStored) {
+        overflown = true;
+        return false;
+    }
+    Add(entry, nullptr, announce);
+    stored_count++;
     return true;
 }
 
-void RaiseFlagAtCommit(uint32 flags) { requested.flags |= flags; }
+bool CollectAnnouncement(const char *channel, const char *payload, int32 counters) {
+    Size channel_bytes = std::strlen(channel) + 1;
+    Size payload_bytes = std::strlen(payload) + 1;
+    char *text = static_cast<char *>(
+        MemoryContextAlloc(TopTransactionContext, channel_bytes + payload_bytes));
+    std::memcpy(text, channel, channel_bytes);
+    std::memcpy(text + channel_bytes, payload, payload_bytes);
+    OutboxEntry entry = {};
+    entry.text_bytes = static_cast<uint32>(channel_bytes + payload_bytes);
+    entry.counters = counters;
+    if (!NoteForFolding(text, entry.text_bytes, collected_count, TextAt)) {
+        pfree(text);
+        return false;
+    }
+    Add(entry, text, true);
+    return true;
+}
 
-void LookForExtensionAtCommit() { requested.launcher = true; }
+void RaiseFlagAtCommit(uint32 flags) { requested_flags |= flags; }
 
-void InitOutbox(void (*notify)(const OutboxEntry &)) {
+void LookForExtensionAtCommit() { launcher_requested = true; }
+
+void InitOutbox(DirectAnnouncer notify) {
     announce_directly = notify;
     RegisterXactCallback(OnTransactionEnd, nullptr);
     RegisterSubXactCallback(OnSubtransactionEnd, nullptr);

@@ -36,6 +36,19 @@ void CheckPayloadSize(const Channel &channel, uint32 bytes) {
                  : errhint("The limit is the setting herald.max_payload.")));
 }
 
+bool AnnouncerRuns() { return ConsumerRuns(ThisDatabase(), Consumer::kAnnouncer); }
+
+// Announces a text that is stored nowhere: by the announcer, or where there is none by a NOTIFY of this
+// transaction.
+void AnnounceText(const Channel &channel, const char *text) {
+    if (AnnouncerRuns()) {
+        (void)CollectAnnouncement(channel.name, text, CountersOf(channel));
+        return;
+    }
+    Async_Notify(channel.name, text);
+    CountAtCommit(CountersOf(channel), ChannelCounter::kAnnounced, 1);
+}
+
 // Publishes to a channel that stores nothing.
 void PublishEphemeral(const Channel &channel, Datum payload, uint32 bytes) {
     int counters = CountersOf(channel);
@@ -53,9 +66,8 @@ void PublishEphemeral(const Channel &channel, Datum payload, uint32 bytes) {
                      errhint("Make the channel durable: its messages are stored, and announced by a "
                              "pointer.")));
         }
-        Async_Notify(channel.name, text);
+        AnnounceText(channel, text);
         pfree(text);
-        CountAtCommit(counters, ChannelCounter::kAnnounced, 1);
     }
     CountAtCommit(counters, ChannelCounter::kPublished, 1);
     CountAtCommit(counters, ChannelCounter::kPublishedBytes, bytes);
@@ -73,8 +85,9 @@ void AnnounceHere(const Channel &channel, int64 message_id, const NewMessage &me
 void Collect(const Channel &channel, const MessageAddress &address, TimestampTz published_at,
              const NewMessage &message, bool announce) {
     // Without an announcer nobody else would.
-    const bool announcer = announce && ConsumerRuns(ThisDatabase(), Consumer::kAnnouncer);
+    const bool announcer = announce && AnnouncerRuns();
     OutboxEntry entry{};
+    entry.counters = CountersOf(channel);
     entry.extension = pg::Tables().extension;
     entry.message_id = address.id;
     entry.published_at = published_at;
@@ -183,9 +196,15 @@ void PublishBatch(const Channel &channel, const NewMessage *messages, int64 *ids
 
 void NotifyPlain(const Channel &channel, const char *payload) {
     int counters = CountersOf(channel);
-    Async_Notify(channel.name, payload);
-    CountAtCommit(counters, ChannelCounter::kAnnounced, 1);
-    if (channel.accept_notify) return;
+    if (channel.accept_notify) {
+        // To be heard as anybody's NOTIFY, and stored.
+        Async_Notify(channel.name, payload);
+        CountAtCommit(counters, ChannelCounter::kAnnounced, 1);
+        return;
+    }
+    if (std::strlen(payload) > kLongestNotify)  // word for word what pg_notify says
+        ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("payload string too long")));
+    AnnounceText(channel, payload);
     CountAtCommit(counters, ChannelCounter::kPublished, 1);
     CountAtCommit(counters, ChannelCounter::kPublishedBytes, std::strlen(payload));
 }
