@@ -31,13 +31,16 @@ struct OutboxEntry {
     uint8 announce;       // an AnnounceMode, for the announcer
     uint32 key_hash;      // 0: no key
     uint32 payload_bytes; // of the payload as jsonb, for a pointer announcement
-    uint32 text_bytes;    // of the text in the following cells: channel, 0, payload, 0; 0: none
+    uint32 text_bytes;    // of the text to announce, in further cells: channel, 0, payload, 0; 0: none
 };
 
 // Collects a publication of the current (sub)transaction. `announce` is false where the channel's
-// announcements are off or were sent otherwise. False where there are too many in this transaction: the
-// dispatcher will scan the log, and the caller has to announce by itself.
-bool CollectPublication(const OutboxEntry &entry, bool announce);
+// announcements are off. `channel` and `payload` are what to announce literally, or NULL: then the
+// announcer reads the message, or whoever has to stand in for it sends a pointer. False where there are
+// too many in this transaction: the dispatcher will scan the log, and the caller has to announce by
+// itself.
+bool CollectPublication(const OutboxEntry &entry, bool announce, const char *channel,
+                        const char *payload);
 
 // Collects an announcement of the current (sub)transaction that is stored nowhere. An equal one of the
 // same transaction is there already: then false, as NOTIFY folds them. `payload` has at most 7999 bytes.

@@ -25,7 +25,7 @@ constexpr uint32 kIdleQueue = 1024;
 
 struct Collected {
     OutboxEntry entry;
-    const char *text;  // channel, 0, payload, 0; NULL for stored messages
+    const char *text;  // channel, 0, payload, 0; NULL: the announcer reads the message
     SubTransactionId subtransaction;
     bool announce;
 };
@@ -80,10 +80,12 @@ void FillTasks(bool preparing) {
     overflown = overflown || !(preparing || ConsumerRuns(committing_database, Consumer::kDispatcher)) ||
                 !TakeCells(stored_count, &cells);
     if (overflown) return;
-    for (uint32 i = 0; i < collected_count; i++)
-        if (collected[i].text == nullptr)
-            AddToChain(&chains[static_cast<int>(Consumer::kDispatcher)], &cells, collected[i].entry,
-                       nullptr);
+    for (uint32 i = 0; i < collected_count; i++) {
+        OutboxEntry entry = collected[i].entry;
+        if (entry.message_id == 0) continue;
+        entry.text_bytes = 0;  // nothing to the dispatcher
+        AddToChain(&chains[static_cast<int>(Consumer::kDispatcher)], &cells, entry, nullptr);
+    }
 }
 
 // The announcer's part: false where it is not there or there is no room.
@@ -124,7 +126,7 @@ bool DispatcherMustKnow() {
     if (committing_database->queues[static_cast<int>(Consumer::kDispatcher)].length > kIdleQueue)
         return true;
     for (uint32 i = 0; i < collected_count; i++)
-        if (collected[i].text == nullptr &&
+        if (collected[i].entry.message_id != 0 &&
             HasSubscribers(committing_database, collected[i].entry.channel_id))
             return true;
     return false;
@@ -190,12 +192,24 @@ void OnSubtransactionEnd(SubXactEvent event, SubTransactionId own, SubTransactio
         // Subtransactions nest, and their numbers grow: all that came with it or after goes.
         while (collected_count > 0 && collected[collected_count - 1].subtransaction >= own) {
             const Collected &gone = collected[--collected_count];
-            if (gone.text == nullptr)
+            if (gone.entry.message_id != 0)
                 stored_count--;
             else
                 ForgetForFolding(gone.text, gone.entry.text_bytes, collected_count);
         }
     }
+}
+
+// Channel and payload, each with its zero byte, in memory of the transaction.
+char *CopyText(const char *channel, const char *payload, uint32 *bytes) {
+    Size channel_bytes = std::strlen(channel) + 1;
+    Size payload_bytes = std::strlen(payload) + 1;
+    char *text = static_cast<char *>(
+        MemoryContextAlloc(TopTransactionContext, channel_bytes + payload_bytes));
+    std::memcpy(text, channel, channel_bytes);
+    std::memcpy(text + channel_bytes, payload, payload_bytes);
+    *bytes = static_cast<uint32>(channel_bytes + payload_bytes);
+    return text;
 }
 
 void Add(const OutboxEntry &entry, const char *text, bool announce) {
@@ -212,25 +226,23 @@ void Add(const OutboxEntry &entry, const char *text, bool announce) {
 
 }  // namespace
 
-bool CollectPublication(const OutboxEntry &entry, bool announce) {
+bool CollectPublication(const OutboxEntry &entry, bool announce, const char *channel,
+                        const char *payload) {
     if (stored_count >= kMaxStored) {
         overflown = true;
         return false;
     }
-    Add(entry, nullptr, announce);
+    OutboxEntry kept = entry;
+    const char *text = nullptr;
+    if (channel != nullptr) text = CopyText(channel, payload, &kept.text_bytes);
+    Add(kept, text, announce);
     stored_count++;
     return true;
 }
 
 bool CollectAnnouncement(const char *channel, const char *payload, int32 counters) {
-    Size channel_bytes = std::strlen(channel) + 1;
-    Size payload_bytes = std::strlen(payload) + 1;
-    char *text = static_cast<char *>(
-        MemoryContextAlloc(TopTransactionContext, channel_bytes + payload_bytes));
-    std::memcpy(text, channel, channel_bytes);
-    std::memcpy(text + channel_bytes, payload, payload_bytes);
     OutboxEntry entry = {};
-    entry.text_bytes = static_cast<uint32>(channel_bytes + payload_bytes);
+    char *text = CopyText(channel, payload, &entry.text_bytes);
     entry.counters = counters;
     if (!NoteForFolding(text, entry.text_bytes, collected_count, TextAt)) {
         pfree(text);

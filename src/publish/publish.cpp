@@ -73,7 +73,7 @@ void PublishEphemeral(const Channel &channel, Datum payload, uint32 bytes) {
     CountAtCommit(counters, ChannelCounter::kPublishedBytes, bytes);
 }
 
-// Announces a stored message by a NOTIFY of this transaction. Where NOTIFYs are taken as tasks only a
+// Announces a message that the outbox does not take by a NOTIFY of this transaction. Where NOTIFYs are taken as tasks only a
 // pointer will do: it is known not to be one.
 void AnnounceHere(const Channel &channel, int64 message_id, const NewMessage &message) {
     AnnounceMode mode = channel.accept_notify ? AnnounceMode::kPointer : channel.announce;
@@ -84,8 +84,6 @@ void AnnounceHere(const Channel &channel, int64 message_id, const NewMessage &me
 
 void Collect(const Channel &channel, const MessageAddress &address, TimestampTz published_at,
              const NewMessage &message, bool announce) {
-    // Without an announcer nobody else would.
-    const bool announcer = announce && AnnouncerRuns();
     OutboxEntry entry{};
     entry.counters = CountersOf(channel);
     entry.extension = pg::Tables().extension;
@@ -99,8 +97,14 @@ void Collect(const Channel &channel, const MessageAddress &address, TimestampTz 
     if (message.key != 0)
         entry.key_hash = HashOfKey(reinterpret_cast<const text *>(DatumGetPointer(message.key)));
     entry.payload_bytes = PayloadBytes(message.payload);
-    const bool collected = CollectPublication(entry, announcer);
-    if (announce && !(collected && announcer)) AnnounceHere(channel, address.id, message);
+    // Where no announcer will read the message, its text is kept for the NOTIFY of this transaction.
+    const char *text = nullptr;
+    if (announce && channel.announce == AnnounceMode::kPayload && !channel.accept_notify &&
+        !AnnouncerRuns())
+        text = AnnouncementText(channel.announce, address.id, entry.payload_bytes, message.payload);
+    const bool collected =
+        CollectPublication(entry, announce, text == nullptr ? nullptr : channel.name, text);
+    if (announce && !collected) AnnounceHere(channel, address.id, message);
 }
 
 void CountStored(const Channel &channel, uint64 messages, uint64 bytes) {
