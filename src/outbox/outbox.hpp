@@ -67,7 +67,8 @@ double OutboxUsage();
 Size OutboxMemory();
 void InitOutboxMemory();
 // Registers the transaction callbacks; from _PG_init. `notify` announces an entry by a NOTIFY of the current
-// transaction: the way out where the announcer's queue has no room. `text` is NULL for stored messages.
+// transaction: the way out where the announcer's queue has no room. `channel` is NULL where there is no
+// text to send literally.
 using DirectAnnouncer = void (*)(const OutboxEntry &entry, const char *channel, const char *payload);
 void InitOutbox(DirectAnnouncer notify);
 
