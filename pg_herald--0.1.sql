@@ -4,6 +4,9 @@
 -- end, and those functions check the caller's rights themselves. The tables are written by the library
 -- only: nobody else gets INSERT, UPDATE, DELETE or TRIGGER on them.
 
+-- There are no foreign keys: a parallel restore loads the tables in any order. The library keeps the
+-- references, under a lock on the channel's row.
+
 -- Channels ------------------------------------------------------------------------------------------
 
 CREATE SEQUENCE herald.channel_id_seq AS integer;
@@ -21,7 +24,7 @@ CREATE TABLE herald.channel_store (
 COMMENT ON TABLE herald.channel_store IS 'Declared channels. Internal: look at herald.channels.';
 
 CREATE TABLE herald.channel_grant_store (
-    channel_id integer NOT NULL REFERENCES herald.channel_store ON DELETE CASCADE,
+    channel_id integer NOT NULL,
     grantee    text COLLATE "C" NOT NULL,
     privilege  text COLLATE "C" NOT NULL CHECK (privilege IN ('publish', 'subscribe', 'read')),
     PRIMARY KEY (channel_id, grantee, privilege)
@@ -65,7 +68,7 @@ CREATE SEQUENCE herald.subscription_id_seq AS integer;
 CREATE TABLE herald.subscription_store (
     id                integer PRIMARY KEY DEFAULT pg_catalog.nextval('herald.subscription_id_seq'),
     subscription      text COLLATE "C" NOT NULL UNIQUE,
-    channel_id        integer NOT NULL REFERENCES herald.channel_store,
+    channel_id        integer NOT NULL,
     owner             text NOT NULL,
     handler           text NOT NULL,
     run_as            text NOT NULL,

@@ -17,6 +17,15 @@ SELECT channel, published, published_bytes, announced, rejected, last_published_
        stats_reset IS NOT NULL AS was_reset
   FROM herald.channel_stats WHERE channel LIKE 'regress stats%' ORDER BY channel COLLATE "C";
 GRANT SELECT ON mine TO PUBLIC;
+-- Announcements count when the announcer has sent them.
+CREATE PROCEDURE await_announced(wanted_channel text, wanted bigint) LANGUAGE plpgsql AS $$
+DECLARE
+    until timestamptz := clock_timestamp() + interval '20 s';
+BEGIN
+    WHILE (SELECT coalesce(sum(announced), 0) FROM herald.channel_stats WHERE channel = wanted_channel) < wanted LOOP
+        IF clock_timestamp() > until THEN RAISE 'not announced in time'; END IF;
+    END LOOP;
+END $$;
 
 SET ROLE regress_herald_owner;
 SELECT herald.create_channel('regress stats', announce => 'off');
@@ -29,6 +38,7 @@ SELECT herald.publish('regress stats', '{}') IS NOT NULL AS stored;
 SELECT count(*) FROM herald.publish_batch('regress stats', '{1,2,3}');
 SELECT herald.publish('regress stats heard', '{}');
 SELECT herald.notify('regress stats heard', 'five!');
+CALL await_announced('regress stats heard', 2);
 SELECT * FROM mine;
 
 -- Nothing counts twice, nothing of what was rolled back.

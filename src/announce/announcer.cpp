@@ -70,8 +70,7 @@ void HoldUnrunnable() {
         record.hint = "The subscription is held. Mend what is wrong, then call herald.resume().";
         record.started_at = record.failed_at = GetCurrentTimestamp();
         record.next_attempt_at = DT_NOEND;  // when the subscription is resumed
-        HoldSubscription(subscription.id, problem);
-        RecordFailure(record);
+        if (HoldSubscription(subscription.id, problem)) RecordFailure(record);
     }
     pg::CommitTransaction();
 }

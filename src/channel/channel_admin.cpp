@@ -246,6 +246,7 @@ void DropChannel(const char *name, bool if_exists, bool force) {
     pg::SpiRun("DELETE FROM herald.parked_store WHERE channel_id = $1", id);
     pg::SpiRun("DELETE FROM herald.dead_letter_store WHERE channel_id = $1", id);
     pg::SpiRun("DELETE FROM herald.subscription_store WHERE channel_id = $1", id);
+    pg::SpiRun("DELETE FROM herald.channel_grant_store WHERE channel_id = $1", id);
     pg::SpiRun("DELETE FROM herald.channel_store WHERE id = $1", id);
     pg::SpiEnd();
     pg::BecomeCaller(caller);

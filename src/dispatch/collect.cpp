@@ -17,6 +17,8 @@ namespace {
 constexpr TimestampTz kGrace = 2 * USECS_PER_SEC;
 // A start that has not come to anything by then is given up, where the handle is not ours.
 constexpr TimestampTz kStartPatience = 30 * USECS_PER_SEC;
+// When a task that was just dealt is looked at first: then its deadline is known.
+constexpr TimestampTz kFirstLook = USECS_PER_SEC / 2;
 constexpr TimestampTz kFirstStartDelay = USECS_PER_SEC / 2;
 constexpr TimestampTz kLongestDelay = 60 * USECS_PER_SEC;
 
@@ -30,6 +32,7 @@ bool Pool::TakeReloadRequest() {
 
 void Pool::AdoptSlots(Oid extension) {
     extension_ = extension;
+    began_ = GetCurrentTimestamp();
     for (int i = 0; i < WorkerSlotLimit(); i++) {
         WorkerSlotShared *slot = WorkerSlot(i);
         SlotState state = StateOf(slot);
@@ -57,6 +60,7 @@ void Pool::Collect(TimestampTz now) {
             case SlotState::kStarting:
                 CollectStart(i, word, now);
                 break;
+            case SlotState::kAssigned:
             case SlotState::kRunning:
                 CheckDeadline(slot, now);
                 break;
@@ -178,18 +182,18 @@ void Pool::CollectStart(int index, SlotWord word, TimestampTz now) {
     role.failures++;
     role.next_start = now + Min(kFirstStartDelay << Min(role.failures - 1, 10), kLongestDelay);
     NoteTime(role.next_start);
-    pg_atomic_write_u32(&database_->start_problem, static_cast<uint32>(StartProblem::kFailed));
+    ShowProblem(StartProblem::kFailed);
     pfree(start->second.handle);
     starts_.erase(start);
 }
 
 void Pool::CheckDeadline(WorkerSlotShared *slot, TimestampTz now) {
     TimestampTz deadline = slot->deadline;
-    if (slot->started_at == 0 || deadline == DT_NOEND) {
-        // A worker that has just begun has not written it yet: look again soon enough.
-        NoteTime(now + USECS_PER_SEC);
+    if (slot->started_at == 0) {
+        NoteTime(now + kFirstLook);
         return;
     }
+    if (deadline == DT_NOEND) return;
     if (now < deadline + kGrace) {
         NoteTime(deadline + kGrace);
         return;

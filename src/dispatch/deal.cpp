@@ -16,6 +16,8 @@ namespace {
 
 // A role that waits longer than this for its first worker is starved.
 constexpr TimestampTz kPatience = USECS_PER_SEC / 5;
+// How long a new dispatcher lets the announcer go first.
+constexpr TimestampTz kAnnouncerFirst = 2 * USECS_PER_SEC;
 // What a worker may work for its role before it has to make room for a starved one.
 constexpr TimestampTz kTimeSlice = USECS_PER_SEC / 2;
 
@@ -82,7 +84,22 @@ bool Pool::Assign(WorkerSlotShared *slot, SlotWord word, core::RoleId role, Time
         return true;
     }
     WakeWorker(slot);
+    // Nobody wakes us to watch over the deadline.
+    NoteTime(now + USECS_PER_SEC);
     return true;
+}
+
+// After herald.max_workers was lowered: workers without a task leave, others once they have none.
+void Pool::ShedSurplus() {
+    int surplus = WorkerSlotsInUse() - settings::max_workers;
+    for (int i = 0; surplus > 0 && i < WorkerSlotLimit(); i++) {
+        WorkerSlotShared *slot = WorkerSlot(i);
+        SlotState state = StateOf(slot);
+        if (!IsOwn(slot, state) || state != SlotState::kIdle) continue;
+        pg_atomic_write_u32(&slot->evict, 1);
+        WakeWorker(slot);
+        surplus--;
+    }
 }
 
 // Deals the role's ready tasks to its idle workers; returns how many are left.
@@ -110,6 +127,11 @@ std::size_t Pool::AssignIdle(const core::Scheduler::RoleDemand &demand, const Co
 
 bool Pool::StartFor(core::RoleId role, TimestampTz now) {
     RoleState &state = roles_[role];
+    // Where processes are scarce the announcer comes first: it needs only one.
+    if (!ConsumerRuns(database_, Consumer::kAnnouncer) && now - began_ < kAnnouncerFirst) {
+        NoteTime(now + kAnnouncerFirst / 100);
+        return false;
+    }
     if (now < state.next_start) {
         NoteTime(state.next_start);
         return false;
@@ -124,8 +146,8 @@ bool Pool::StartFor(core::RoleId role, TimestampTz now) {
     }
     int index = ClaimWorkerSlot(database_->database, role);
     if (index < 0) {
-        pg_atomic_write_u32(&database_->start_problem, static_cast<uint32>(StartProblem::kNoSlot));
         if (CountSlots(role, false) == 0) {
+            ShowProblem(StartProblem::kNoSlot);
             (void)EvictOneIdleWorker(database_->database, role);
             NoteTime(now + kPatience);
         }
@@ -136,21 +158,27 @@ bool Pool::StartFor(core::RoleId role, TimestampTz now) {
     BackgroundWorkerHandle *handle = StartWorker(index, word.generation);
     if (handle == nullptr) {
         (void)ChangeState(slot, word, SlotState::kFree);
-        pg_atomic_write_u32(&database_->start_problem,
-                            static_cast<uint32>(StartProblem::kNoWorkerProcess));
+        ShowProblem(StartProblem::kNoWorkerProcess);
         state.next_start = now + USECS_PER_SEC;
         NoteTime(state.next_start);
         return false;
     }
     starts_[index] = {handle, word.generation};
-    pg_atomic_write_u32(&database_->start_problem, static_cast<uint32>(StartProblem::kNone));
+    ShowProblem(StartProblem::kNone);
     return true;
+}
+
+void Pool::ShowProblem(StartProblem problem) {
+    pg_atomic_write_u32(&database_->start_problem, static_cast<uint32>(problem));
 }
 
 void Pool::Deal(TimestampTz now) {
     std::vector<core::Scheduler::RoleDemand> demands = scheduler_->Demand(now);
     Competition others = LookAround(now);
     uint32 starved = 0;
+    bool lacking = false;  // a ready task has no worker of its role
+
+    ShedSurplus();
 
     // First what is there, then what is missing: a worker that just came up for one role must not
     // look idle to another.
@@ -174,6 +202,7 @@ void Pool::Deal(TimestampTz now) {
             left--;
             own++;
         }
+        lacking = lacking || own == 0;
         RoleState &state = roles_[demand.role];
         if (own > 0)
             state.starved_since = DT_NOEND;
@@ -184,6 +213,7 @@ void Pool::Deal(TimestampTz now) {
             if (now - state.starved_since > kPatience) starved++;
         }
     }
+    if (!lacking) ShowProblem(StartProblem::kNone);
     SetStarved(database_, starved);
 }
 

@@ -88,6 +88,8 @@ private:
                            TimestampTz now);
     bool Assign(WorkerSlotShared *slot, SlotWord word, core::RoleId role, TimestampTz now);
     bool StartFor(core::RoleId role, TimestampTz now);
+    void ShedSurplus();
+    void ShowProblem(StartProblem problem);
     int CountSlots(core::RoleId role, bool starting_only) const;
     bool IsOwn(const WorkerSlotShared *slot, SlotState state) const {
         return state != SlotState::kFree && slot->database == database_->database;
@@ -104,6 +106,7 @@ private:
     std::map<core::RoleId, RoleState> roles_;
     std::map<TaskKey, Trouble> troubles_;
     TimestampTz next_time_ = DT_NOEND;
+    TimestampTz began_ = 0;  // when this dispatcher started
     bool reload_requested_ = false;
     bool stale_ = false;
 };

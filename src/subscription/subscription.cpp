@@ -120,14 +120,15 @@ Subscription *LoadSubscriptions(MemoryContext context, int *count) {
     return subscriptions;
 }
 
-void HoldSubscription(int32 id, const char *reason) {
+bool HoldSubscription(int32 id, const char *reason) {
     pg::Identity caller = pg::BecomeOwner();
     pg::SpiBegin();
-    pg::SpiRunSaved(update_held, std::array{pg::Int4(id), pg::Text(reason)});
+    bool held = pg::SpiRunSaved(update_held, std::array{pg::Int4(id), pg::Text(reason)}) > 0;
     pg::SpiEnd();
     pg::InvalidateCatalogCaches();
     pg::BecomeCaller(caller);
     RaiseFlagAtCommit(kFlagReload);
+    return held;
 }
 
 const char *NameOfState(SubscriptionState state) {

@@ -44,8 +44,8 @@ Subscription *LoadSubscriptionByName(const char *name, MemoryContext context);
 Subscription *LoadSubscriptions(MemoryContext context, int *count);
 
 // Puts a subscription on hold with a reason, in the current transaction; a paused one stays paused.
-// The dispatcher hears of it at commit.
-void HoldSubscription(int32 id, const char *reason);
+// The dispatcher hears of it at commit. False: it was not active (any more).
+bool HoldSubscription(int32 id, const char *reason);
 
 const char *NameOfState(SubscriptionState state);
 

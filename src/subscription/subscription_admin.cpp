@@ -98,6 +98,11 @@ void Subscribe(const char *name, const SubscriptionOptions &options, bool if_not
 
     pg::Identity caller = pg::BecomeOwner();
     pg::SpiBegin();
+    // The channel must not be dropped between the look at it and our commit.
+    if (pg::SpiRun("SELECT FROM herald.channel_store WHERE id = $1 FOR KEY SHARE",
+                   std::array{pg::Int4(channel_id)}) == 0)
+        ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT),
+                        errmsg("channel \"%s\" was dropped meanwhile", options.channel)));
     bool inserted =
         pg::SpiRun("INSERT INTO herald.subscription_store (subscription, channel_id, owner, handler, "
                    "run_as, max_concurrency, max_attempts, retry_delay, retry_backoff, "

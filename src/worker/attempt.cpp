@@ -153,8 +153,8 @@ void SettleFault(WorkerSlotShared *slot, const Subscription &subscription,
     record.message = fault.message;
     record.hint = "The subscription is held. Mend what is wrong, then call herald.resume().";
     record.next_attempt_at = DT_NOEND;  // when the subscription is resumed
-    HoldSubscription(subscription.id, fault.message);
-    RecordFailure(record);
+    // Somebody else may have found the fault first: one row says it.
+    if (HoldSubscription(subscription.id, fault.message)) RecordFailure(record);
     NoteOutcome(slot, Outcome::kHeld);
 }
 

@@ -79,6 +79,19 @@ bool TouchesExtension(Node *statement) {
     }
 }
 
+bool ChangesDatabases(Node *statement) {
+    switch (nodeTag(statement)) {
+        case T_CreatedbStmt:
+        case T_DropdbStmt:
+        case T_AlterDatabaseStmt:
+            return true;
+        case T_RenameStmt:
+            return castNode(RenameStmt, statement)->renameType == OBJECT_DATABASE;
+        default:
+            return false;
+    }
+}
+
 void NoteExtensionChange() {
     RaiseFlagAtCommit(kFlagReload | kFlagReloadAnnouncer);
     LookForExtensionAtCommit();
@@ -128,12 +141,15 @@ void Execute(const Command &command) {
 // still exists. The end comes in any case, also when the process is terminated.
 DatabaseShared *claimed_database = nullptr;
 
-void AllowBack(XactEvent event, void *) {
-    if (claimed_database == nullptr) return;
+// A command changed which databases there are, or who may connect.
+bool databases_changed = false;
+
+void OnTransactionEnd(XactEvent event, void *) {
     if (event != XACT_EVENT_COMMIT && event != XACT_EVENT_ABORT) return;
-    pg_atomic_fetch_sub_u32(&claimed_database->leave_requests, 1);
+    if (claimed_database != nullptr) pg_atomic_fetch_sub_u32(&claimed_database->leave_requests, 1);
+    if (claimed_database != nullptr || databases_changed) WakeLauncher();
     claimed_database = nullptr;
-    WakeLauncher();
+    databases_changed = false;
 }
 
 // Has none of our processes in the database, nor any started there, until the transaction ends.
@@ -156,6 +172,7 @@ void OnCommand(PlannedStmt *statement, const char *query, bool read_only_tree,
     Oid wanted = DatabaseToLeave(node);
     DatabaseShared *database = OidIsValid(wanted) ? FindDatabase(wanted) : nullptr;
     if (database != nullptr) ClaimDatabase(database);
+    databases_changed = databases_changed || ChangesDatabases(node);
     if (TouchesExtension(node) && FindDatabase(MyDatabaseId) != nullptr) NoteExtensionChange();
     bool two_phase = nodeTag(node) == T_TransactionStmt &&
                      (castNode(TransactionStmt, node)->kind == TRANS_STMT_COMMIT_PREPARED ||
@@ -175,7 +192,7 @@ void OnCommand(PlannedStmt *statement, const char *query, bool read_only_tree,
 }  // namespace
 
 void InitCommandHook() {
-    RegisterXactCallback(AllowBack, nullptr);
+    RegisterXactCallback(OnTransactionEnd, nullptr);
     previous_hook = ProcessUtility_hook;
     ProcessUtility_hook = OnCommand;
 }

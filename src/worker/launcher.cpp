@@ -18,13 +18,13 @@ extern "C" {
 #include "access/table.h"
 #include "access/tableam.h"
 #include "catalog/pg_database.h"
-#include "commands/dbcommands.h"
 #include "pgstat.h"
 #include "storage/ipc.h"
 #include "utils/snapmgr.h"
 }
 
 #include <map>
+#include <set>
 #include <vector>
 
 namespace herald {
@@ -62,6 +62,9 @@ private:
     void NoteTime(TimestampTz time);
 
     std::map<Oid, Served> databases_;
+    // All databases at the last look. Read from the table itself: whoever wakes us from a commit has not
+    // sent the invalidations of our caches yet.
+    std::set<Oid> existing_;
     int probing_ = 0;  // looks under way
     TimestampTz next_time_ = DT_NOEND;
 };
@@ -73,6 +76,7 @@ void Launcher::NoteTime(TimestampTz time) {
 // Reads pg_database. Templates are left alone: a process in one would block CREATE DATABASE.
 void Launcher::ListServed() {
     for (auto &[oid, served] : databases_) served.seen = false;
+    existing_.clear();
 
     pg::BeginTransaction();
     Relation relation = table_open(DatabaseRelationId, AccessShareLock);
@@ -80,6 +84,7 @@ void Launcher::ListServed() {
     HeapTuple tuple;
     while (HeapTupleIsValid(tuple = heap_getnext(scan, ForwardScanDirection))) {
         auto row = reinterpret_cast<Form_pg_database>(GETSTRUCT(tuple));
+        existing_.insert(row->oid);
         if (!row->datallowconn || row->datistemplate) continue;
         if (!DatabaseSelected(NameStr(row->datname))) continue;
         databases_[row->oid].seen = true;
@@ -103,13 +108,11 @@ void Launcher::ForgetGone() {
     // Entries in shared memory of databases that no longer exist at all.
     std::vector<Oid> known(kMaxDatabases);
     int count = ListDatabases(known.data(), kMaxDatabases);
-    pg::BeginTransaction();
     for (int i = 0; i < count; i++) {
-        if (get_database_name(known[i]) != nullptr) continue;
+        if (existing_.count(known[i]) > 0) continue;
         RemoveDatabaseStatistics(known[i]);
         ForgetDatabase(known[i]);
     }
-    pg::CommitTransaction();
 }
 
 // True where the process is not running. Notes when it may be started again.
@@ -140,6 +143,8 @@ void Launcher::TendProcess(Oid oid, Consumer consumer, Process *process, Timesta
     process->started = now;
     DatabaseShared *database = FindDatabase(oid);
     if (process->handle == nullptr) {
+        // A worker that idles has one.
+        (void)EvictOneIdleWorker(InvalidOid, InvalidOid);
         process->next_start = now + USECS_PER_SEC;
         NoteTime(process->next_start);
         if (database != nullptr)

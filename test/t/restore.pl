@@ -45,7 +45,7 @@ $other->safe_psql('postgres', 'CREATE ROLE app LOGIN; CREATE ROLE owner LOGIN');
 $node->command_ok([ 'pg_dump', '-Fc', '-f', "$dump.custom", '-d', $node->connstr('postgres') ], 'pg_dump');
 $node->command_ok([ 'pg_dump', '-f', "$dump.sql", '-d', $node->connstr('postgres') ], 'pg_dump as SQL');
 $_->safe_psql('postgres', 'CREATE DATABASE copy') for $node, $other;
-$node->command_ok([ 'pg_restore', '-d', $node->connstr('copy'), "$dump.custom" ], 'pg_restore');
+$node->command_ok([ 'pg_restore', '-j', '2', '-d', $node->connstr('copy'), "$dump.custom" ], 'pg_restore, in parallel');
 $other->command_ok([ 'psql', '-Xq', '-v', 'ON_ERROR_STOP=1', '-d', $other->connstr('copy'), '-f', "$dump.sql" ], 'restored as SQL');
 
 for my $copy ($node, $other)

@@ -10,6 +10,16 @@ use Test::More;
 
 my $node = start_herald('timeout');
 $node->safe_psql('postgres', <<'SQL');
+CREATE FUNCTION app.resist(task herald.task) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM nextval('app.runs');
+    LOOP
+        BEGIN
+            PERFORM pg_sleep(60);  -- a handler that ignores its timeout
+        EXCEPTION WHEN query_canceled THEN NULL;
+        END;
+    END LOOP;
+END $$;
 CREATE FUNCTION app.spin(task herald.task) RETURNS void LANGUAGE plpgsql AS $$ BEGIN LOOP NULL; END LOOP; END $$;
 CREATE FUNCTION app.leave(task herald.task) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
@@ -35,6 +45,8 @@ SELECT herald.subscribe('slow', 'slow', 'app.work', run_as => 'app', timeout => 
     retry_delay => '10 ms', max_concurrency => 1);
 SELECT herald.subscribe('spin', 'spin', 'app.spin', run_as => 'app', timeout => '300 ms', max_attempts => 1);
 SELECT herald.subscribe('late', 'late', 'app.late', run_as => 'app', timeout => '300 ms', max_attempts => 1);
+SELECT herald.subscribe('resist', 'resist', 'app.resist', run_as => 'app', timeout => '300 ms', max_attempts => 2,
+    retry_delay => '10 ms');
 SELECT herald.subscribe('cancelled', 'cancelled', 'app.work', run_as => 'app', max_attempts => 2, retry_delay => '10 ms');
 SELECT herald.subscribe('leave', 'leave', 'app.leave', run_as => 'app', max_attempts => 3, retry_delay => '10 ms');
 SELECT herald.subscribe('unlimited', 'unlimited', 'app.work', run_as => 'app', timeout => '0');
@@ -69,6 +81,11 @@ publish_many($node, 'spin', 1);
 dies('spin', 1, '57014');
 publish_many($node, 'late', 1);
 dies('late', 1, '57014');
+
+# A handler that swallows the cancel loses its worker.
+publish_many($node, 'resist', 1);
+dies('resist', 2, '57014');
+is($node->safe_psql('postgres', 'SELECT count(*) FROM pg_stat_activity WHERE wait_event = $$PgSleep$$'), '0', 'nobody sleeps on');
 
 # No timeout.
 my ($long) = publish_many($node, 'unlimited', 1, payload => '{"seconds": 1.5}');
