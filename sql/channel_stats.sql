@@ -71,6 +71,7 @@ BEGIN
         END;
     END LOOP;
 END $$;
+CALL await_announced('regress stats heard', 52);
 SELECT channel, published, announced FROM mine;
 
 -- Rejected publications count at once.
@@ -115,8 +116,10 @@ SELECT channel, published FROM mine;
 SELECT herald.drop_channel('regress stats');
 SELECT channel, published FROM mine;
 SELECT herald.publish('regress stats', '{}') IS NOT NULL AS stored;
+CALL await_announced('regress stats', 1);
 SELECT channel, published, announced FROM mine;
 
+DROP PROCEDURE await_announced;
 DROP VIEW mine;
 DROP FUNCTION try;
 REVOKE CREATE ON DATABASE :"database" FROM regress_herald_owner;
