@@ -406,13 +406,13 @@ COMMENT ON FUNCTION herald.wait_idle IS
 -- Dead letters --------------------------------------------------------------------------------------
 
 CREATE FUNCTION herald.replay(dead_letter_id bigint)
-RETURNS boolean LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE
+RETURNS boolean LANGUAGE c VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'herald_replay';
 COMMENT ON FUNCTION herald.replay IS
     'Makes a dead letter a task again, with all its attempts. False: there is no such dead letter.';
 
 CREATE FUNCTION herald.replay_all(subscription text)
-RETURNS bigint LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE
+RETURNS bigint LANGUAGE c VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'herald_replay_all';
 COMMENT ON FUNCTION herald.replay_all IS
     'Makes all dead letters of a subscription tasks again; returns how many.';

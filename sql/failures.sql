@@ -92,7 +92,7 @@ SELECT d.payload, CASE WHEN f.task_id <> f.message_id::text THEN f.task_id END A
 
 -- Replayed: a task again, with all its attempts.
 SELECT id AS dead FROM herald.dead_letters WHERE subscription = 'faults' AND task_id = 'raise' \gset
-SELECT herald.replay(:dead), herald.replay(-1) AS unknown, herald.replay(NULL) IS NULL AS null_id;
+SELECT herald.replay(:dead), herald.replay(-1) AS unknown;
 SELECT herald.wait_idle('faults', '60 s');
 SELECT task_id, attempt, next_attempt_at IS NULL AS given_up FROM herald.failure_log WHERE subscription = 'faults' AND task_id = 'raise' ORDER BY failed_at;
 SELECT count(*), max(id) > :dead AS another FROM herald.dead_letters WHERE subscription = 'faults' AND task_id = 'raise';
@@ -120,7 +120,7 @@ SELECT herald.discard_dead_letters('sql');
 SELECT count(*) FROM herald.tasks WHERE subscription = 'sql';
 -- The failure log keeps what it has.
 SELECT count(*) FROM herald.failure_log WHERE subscription = 'sql';
-SELECT try(command) FROM unnest(ARRAY[$$SELECT herald.discard_dead_letters('missing')$$, $$SELECT herald.replay_all('missing')$$]) AS command;
+SELECT try(command) FROM unnest(ARRAY[$$SELECT herald.discard_dead_letters('missing')$$, $$SELECT herald.replay_all('missing')$$, 'SELECT herald.replay(NULL)', 'SELECT herald.replay_all(NULL)', 'SELECT herald.discard_dead_letters(NULL)']) AS command;
 
 -- What a handler is told.
 TRUNCATE seen;

@@ -14,6 +14,7 @@ namespace herald {
 
 namespace {
 
+constexpr TimestampTz kShortWait = USECS_PER_SEC / 200;
 // A role that waits longer than this for its first worker is starved.
 constexpr TimestampTz kPatience = USECS_PER_SEC / 5;
 // How long a new dispatcher lets the announcer go first.
@@ -146,11 +147,13 @@ bool Pool::StartFor(core::RoleId role, TimestampTz now) {
     }
     int index = ClaimWorkerSlot(database_->database, role);
     if (index < 0) {
-        if (CountSlots(role, false) == 0) {
-            ShowProblem(StartProblem::kNoSlot);
-            (void)EvictOneIdleWorker(database_->database, role);
+        bool none = CountSlots(role, false) == 0;
+        if (none) ShowProblem(StartProblem::kNoSlot);
+        // The room is there as soon as the worker has left; it wakes only the dispatcher it had.
+        if (EvictOneIdleWorker(database_->database, role, !none))
+            NoteTime(now + kShortWait);
+        else if (none)
             NoteTime(now + kPatience);
-        }
         return false;
     }
     WorkerSlotShared *slot = WorkerSlot(index);
@@ -159,11 +162,14 @@ bool Pool::StartFor(core::RoleId role, TimestampTz now) {
     if (handle == nullptr) {
         (void)ChangeState(slot, word, SlotState::kFree);
         ShowProblem(StartProblem::kNoWorkerProcess);
-        state.next_start = now + USECS_PER_SEC;
+        // Often the postmaster has only not noticed yet that a worker has left.
+        state.next_start = now + Min(kShortWait << Min(state.refusals, 10), USECS_PER_SEC);
+        state.refusals++;
         NoteTime(state.next_start);
         return false;
     }
     starts_[index] = {handle, word.generation};
+    state.refusals = 0;
     ShowProblem(StartProblem::kNone);
     return true;
 }

@@ -32,12 +32,16 @@ OutboxEntry peeked[kPeekSize];
 uint32 peeked_numbers[kPeekSize];
 uint32 decided[kPeekSize];
 
-// Messages with a key that a scan of the log has found. On the heap: an ERROR ends the process.
-struct Keyed {
+// Messages that a scan of the log has found, to be added by id: the heap gives reused space to younger
+// ones. Those with a key are all kept to the end, as their order matters; the others are sorted in
+// portions, as memory matters. On the heap: an ERROR ends the process.
+struct Found {
     int32 channel;
     core::MessageRef message;
 };
-std::vector<Keyed> *keyed = nullptr;
+constexpr std::size_t kPortion = 64 * 1024;
+std::vector<Found> *keyed = nullptr;
+std::vector<Found> *others = nullptr;
 
 using RowVisitor = void (*)(core::Scheduler *, TupleTableSlot *, uint8 segment);
 
@@ -70,6 +74,13 @@ void VisitSettled(core::Scheduler *scheduler, TupleTableSlot *row, uint8) {
     for (int i = 0; i < count; i++) scheduler->MarkSettled(subscription, id[i]);
 }
 
+void AddInOrder(core::Scheduler *scheduler, std::vector<Found> *found) {
+    std::sort(found->begin(), found->end(),
+              [](const Found &a, const Found &b) { return a.message.id < b.message.id; });
+    for (const Found &each : *found) scheduler->AddMessage(each.channel, each.message);
+    found->clear();
+}
+
 void VisitLog(core::Scheduler *scheduler, TupleTableSlot *row, uint8 segment) {
     bool is_null;
     core::MessageRef message;
@@ -80,22 +91,9 @@ void VisitLog(core::Scheduler *scheduler, TupleTableSlot *row, uint8 segment) {
     message.offset = ItemPointerGetOffsetNumber(&row->tts_tid);
     message.segment = segment;
     Datum key = slot_getattr(row, 5, &is_null);
-    if (is_null) {
-        message.key_hash = 0;
-        scheduler->AddMessage(channel, message);
-        return;
-    }
-    message.key_hash = HashOfKey(DatumGetTextPP(key));
-    keyed->push_back({channel, message});
-}
-
-// Order matters to messages with a key, and the heap gives reused space to younger ones.
-void AddKeyedInOrder(core::Scheduler *scheduler) {
-    std::sort(keyed->begin(), keyed->end(),
-              [](const Keyed &a, const Keyed &b) { return a.message.id < b.message.id; });
-    for (const Keyed &found : *keyed) scheduler->AddMessage(found.channel, found.message);
-    keyed->clear();
-    keyed->shrink_to_fit();
+    message.key_hash = is_null ? 0 : HashOfKey(DatumGetTextPP(key));
+    (is_null ? others : keyed)->push_back({channel, message});
+    if (others->size() == kPortion) AddInOrder(scheduler, others);
 }
 
 }  // namespace
@@ -150,10 +148,14 @@ void ScanAll(core::Scheduler *scheduler) {
     const pg::ExtensionTables tables = pg::Tables();
     for (Oid settled : tables.settled) ScanTable(settled, scheduler, 0, VisitSettled);
     ScanParked(scheduler);
-    if (keyed == nullptr) keyed = new std::vector<Keyed>;
+    keyed = new std::vector<Found>;
+    others = new std::vector<Found>;
     for (int segment = 0; segment < pg::kSegments; segment++)
         ScanTable(tables.log[segment], scheduler, static_cast<uint8>(segment), VisitLog);
-    AddKeyedInOrder(scheduler);
+    AddInOrder(scheduler, others);
+    AddInOrder(scheduler, keyed);
+    delete keyed;
+    delete others;
 }
 
 }  // namespace herald

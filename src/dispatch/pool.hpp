@@ -61,6 +61,7 @@ private:
     struct RoleState {
         TimestampTz next_start = 0;            // not before
         int failures = 0;                      // starts that came to nothing, in a row
+        int refusals = 0;                      // starts for which there was no process, in a row
         TimestampTz starved_since = DT_NOEND;  // has ready tasks and no worker; DT_NOEND: not so
     };
     // A task whose next run is out of the ordinary.

@@ -21,7 +21,8 @@ uint32 PayloadBytes(Datum payload) {
     return static_cast<uint32>(VARSIZE_ANY_EXHDR(DatumGetPointer(payload)));
 }
 
-void CheckPayloadSize(const Channel &channel, uint32 bytes) {
+// `element`: its number in a batch, from 1; 0: there is only one.
+void CheckPayloadSize(const Channel &channel, uint32 bytes, int element) {
     uint32 limit = static_cast<uint32>(settings::max_payload);
     bool own = channel.max_payload_bytes > 0 && static_cast<uint32>(channel.max_payload_bytes) < limit;
     if (own) limit = static_cast<uint32>(channel.max_payload_bytes);
@@ -30,7 +31,8 @@ void CheckPayloadSize(const Channel &channel, uint32 bytes) {
     CountNow(CountersOf(channel), ChannelCounter::kRejected, 1);
     ereport(ERROR,
             (errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
-             errmsg("payload for channel \"%s\" is too large", channel.name),
+             element == 0 ? errmsg("payload for channel \"%s\" is too large", channel.name)
+                          : errmsg("payload %d for channel \"%s\" is too large", element, channel.name),
              errdetail("It has %u bytes as jsonb; at most %u are allowed.", bytes, limit),
              own ? errhint("The limit is the channel's max_payload_bytes, see herald.alter_channel().")
                  : errhint("The limit is the setting herald.max_payload.")));
@@ -157,7 +159,7 @@ const Channel &RequireNotifiable(const char *name, const char *function) {
 
 int64 Publish(const Channel &channel, const NewMessage &message) {
     uint32 bytes = PayloadBytes(message.payload);
-    CheckPayloadSize(channel, bytes);
+    CheckPayloadSize(channel, bytes, 0);
     if (!channel.durable) {
         PublishEphemeral(channel, message.payload, bytes);
         return 0;
@@ -174,7 +176,7 @@ void PublishBatch(const Channel &channel, const NewMessage *messages, int64 *ids
 
     // All checks first: what is refused should not have cost the writing of what came before.
     for (int i = 0; i < count; i++) {
-        CheckPayloadSize(channel, PayloadBytes(messages[i].payload));
+        CheckPayloadSize(channel, PayloadBytes(messages[i].payload), i + 1);
         bytes += PayloadBytes(messages[i].payload);
     }
     if (!channel.durable) {
@@ -216,7 +218,7 @@ void NotifyPlain(const Channel &channel, const char *payload) {
 int64 StoreNotified(const Channel &channel, Datum payload) {
     NewMessage message{payload, static_cast<Datum>(0), static_cast<Datum>(0)};
     uint32 bytes = PayloadBytes(payload);
-    CheckPayloadSize(channel, bytes);
+    CheckPayloadSize(channel, bytes, 0);
     // Who sent a NOTIFY is not known.
     TimestampTz now = GetCurrentTimestamp();
     MessageAddress address = WriteMessage(channel.id, now, InvalidOid, message);

@@ -28,13 +28,17 @@ void RefuseNullPayload(const Channel &channel) {
 }
 
 // A jsonb object, or 0 where the argument is NULL.
-Datum CheckHeaders(const Channel &channel, Datum value, bool is_null) {
+// `element`: its number in a batch, from 1; 0: there is only one.
+Datum CheckHeaders(const Channel &channel, Datum value, bool is_null, int element) {
     if (is_null) return 0;
     Jsonb *headers = DatumGetJsonbP(value);
     if (!JB_ROOT_IS_OBJECT(headers))
         ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-                        errmsg("headers of a message to channel \"%s\" are not a JSON object",
-                               channel.name)));
+                        element == 0
+                            ? errmsg("headers of a message to channel \"%s\" are not a JSON object",
+                                     channel.name)
+                            : errmsg("headers of message %d to channel \"%s\" are not a JSON object",
+                                     element, channel.name)));
     return JsonbPGetDatum(headers);
 }
 
@@ -43,7 +47,7 @@ Datum PublishWith(FunctionCallInfo fcinfo, const Channel &channel, Datum payload
     NewMessage message{};
     message.payload = payload;
     if (!PG_ARGISNULL(2)) message.key = PointerGetDatum(PG_GETARG_TEXT_PP(2));
-    message.headers = CheckHeaders(channel, PG_GETARG_DATUM(3), PG_ARGISNULL(3));
+    message.headers = CheckHeaders(channel, PG_GETARG_DATUM(3), PG_ARGISNULL(3), 0);
     int64 id = Publish(channel, message);
     if (id == 0) PG_RETURN_NULL();
     PG_RETURN_INT64(id);
@@ -121,7 +125,7 @@ HERALD_FUNCTION(publish_batch) {
                               : PointerGetDatum(DatumGetTextPP(keys[i]));
         messages[i].headers = headers == nullptr
                                   ? static_cast<Datum>(0)
-                                  : CheckHeaders(channel, headers[i], header_nulls[i]);
+                                  : CheckHeaders(channel, headers[i], header_nulls[i], i + 1);
     }
     PublishBatch(channel, messages, ids, count);
     for (int i = 0; i < count; i++) {

@@ -2,6 +2,7 @@
 
 #include "pg/pg.hpp"
 
+#include "pg/arguments.hpp"
 #include "pg/guard.hpp"
 #include "pg/interval.hpp"
 #include "subscription/progress.hpp"
@@ -11,19 +12,8 @@ using namespace herald;
 
 namespace {
 
-[[noreturn]] void ReportNull(const char *argument) {
-    ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-                    errmsg("%s must not be NULL", argument)));
-    pg_unreachable();
-}
-
 const char *TextArgument(FunctionCallInfo fcinfo, int argument) {
     return PG_ARGISNULL(argument) ? nullptr : text_to_cstring(PG_GETARG_TEXT_PP(argument));
-}
-
-const char *RequiredText(FunctionCallInfo fcinfo, int argument, const char *name) {
-    if (PG_ARGISNULL(argument)) ReportNull(name);
-    return TextArgument(fcinfo, argument);
 }
 
 const Interval *IntervalArgument(FunctionCallInfo fcinfo, int argument) {
@@ -84,7 +74,7 @@ HERALD_FUNCTION(subscribe) {
                         errmsg("subscriptions without a handler are not available in this version"),
                         errhint("Name a function that takes herald.task or jsonb by handler.")));
     for (int i = 0; i < static_cast<int>(lengthof(kNames)); i++)
-        if (PG_ARGISNULL(i) && i != kRunAs) ReportNull(kNames[i]);
+        if (PG_ARGISNULL(i) && i != kRunAs) pg::ReportNull(kNames[i]);
 
     SubscriptionOptions options = CommonOptions(fcinfo);
     options.start_at = TextArgument(fcinfo, 9);
@@ -98,30 +88,30 @@ HERALD_FUNCTION(alter_subscription) {
     SubscriptionOptions options = CommonOptions(fcinfo);
     options.run_as = TextArgument(fcinfo, 9);
     options.batch = BoolArgument(fcinfo, 10);
-    AlterSubscription(RequiredText(fcinfo, 0, "subscription"), options);
+    AlterSubscription(pg::RequiredText(fcinfo, 0, "subscription"), options);
     PG_RETURN_VOID();
 }
 
 HERALD_FUNCTION(unsubscribe) {
-    if (PG_ARGISNULL(1)) ReportNull("force");
-    Unsubscribe(RequiredText(fcinfo, 0, "subscription"), PG_GETARG_BOOL(1));
+    if (PG_ARGISNULL(1)) pg::ReportNull("force");
+    Unsubscribe(pg::RequiredText(fcinfo, 0, "subscription"), PG_GETARG_BOOL(1));
     PG_RETURN_VOID();
 }
 
 HERALD_FUNCTION(pause) {
-    const char *name = RequiredText(fcinfo, 0, "subscription");
+    const char *name = pg::RequiredText(fcinfo, 0, "subscription");
     const Interval *wait = IntervalArgument(fcinfo, 1);
     PG_RETURN_BOOL(PauseSubscription(name, wait == nullptr ? -1 : WaitArgument(wait, "wait")));
 }
 
 HERALD_FUNCTION(resume) {
-    ResumeSubscription(RequiredText(fcinfo, 0, "subscription"));
+    ResumeSubscription(pg::RequiredText(fcinfo, 0, "subscription"));
     PG_RETURN_VOID();
 }
 
 HERALD_FUNCTION(wait_idle) {
-    const char *name = RequiredText(fcinfo, 0, "subscription");
+    const char *name = pg::RequiredText(fcinfo, 0, "subscription");
     const Interval *timeout = IntervalArgument(fcinfo, 1);
-    if (timeout == nullptr) ReportNull("timeout");
+    if (timeout == nullptr) pg::ReportNull("timeout");
     PG_RETURN_BOOL(WaitIdle(name, WaitArgument(timeout, "timeout")));
 }

@@ -144,7 +144,7 @@ void Launcher::TendProcess(Oid oid, Consumer consumer, Process *process, Timesta
     DatabaseShared *database = FindDatabase(oid);
     if (process->handle == nullptr) {
         // A worker that idles has one.
-        (void)EvictOneIdleWorker(InvalidOid, InvalidOid);
+        (void)EvictOneIdleWorker(InvalidOid, InvalidOid, false);
         process->next_start = now + USECS_PER_SEC;
         NoteTime(process->next_start);
         if (database != nullptr)

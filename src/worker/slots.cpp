@@ -27,6 +27,16 @@ uint64 Pack(uint64 generation, SlotState state) {
     return generation << 8 | static_cast<uint64>(state);
 }
 
+// Workers of the same database and role that are not asked to leave.
+int WorkersLike(const WorkerSlotShared &slot) {
+    int count = 0;
+    for (int i = 0; i < WorkerSlotLimit(); i++)
+        if (StateOf(&slots[i]) != SlotState::kFree && slots[i].database == slot.database &&
+            slots[i].role == slot.role && pg_atomic_read_u32(&slots[i].evict) == 0)
+            count++;
+    return count;
+}
+
 }  // namespace
 
 WorkerSlotShared *WorkerSlot(int index) { return &slots[index]; }
@@ -99,7 +109,7 @@ void EvictIdleWorkers(Oid database) {
     }
 }
 
-bool EvictOneIdleWorker(Oid for_database, Oid for_role) {
+bool EvictOneIdleWorker(Oid for_database, Oid for_role, bool spare_last) {
     TimestampTz now = GetCurrentTimestamp();
     for (int i = 0; i < WorkerSlotLimit(); i++) {
         WorkerSlotShared *slot = &slots[i];
@@ -107,6 +117,8 @@ bool EvictOneIdleWorker(Oid for_database, Oid for_role) {
         if (slot->database == for_database && slot->role == for_role) continue;
         // One that was started for a task gets the time to be given it.
         if (slot->tasks_dealt == 0 && now - slot->ready_at < USECS_PER_SEC) continue;
+        if (pg_atomic_read_u32(&slot->evict) != 0) return true;  // on its way
+        if (spare_last && WorkersLike(*slot) <= 1) continue;
         pg_atomic_write_u32(&slot->evict, 1);
         WakeWorker(slot);
         return true;

@@ -118,8 +118,9 @@ int ClaimWorkerSlot(Oid database, Oid role);
 int WorkerSlotsInUse();
 // Asks idle workers of a database to leave (DROP DATABASE and the like).
 void EvictIdleWorkers(Oid database);
-// Asks one idle worker, preferably of another (database, role), to make room. False: none is idle.
-bool EvictOneIdleWorker(Oid for_database, Oid for_role);
+// Asks one idle worker of another (database, role) to make room. False: none is idle. `spare_last`: the only
+// worker of its role stays warm.
+bool EvictOneIdleWorker(Oid for_database, Oid for_role, bool spare_last);
 
 SlotWord WordOf(const WorkerSlotShared *slot);
 inline SlotState StateOf(const WorkerSlotShared *slot) { return WordOf(slot).state; }
