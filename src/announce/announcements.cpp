@@ -123,14 +123,8 @@ Turn AnnounceBatch(DatabaseShared *database) {
     }
     PG_CATCH();
     {
-        MemoryContextSwitchTo(caller);
-        ErrorData *error = CopyErrorData();
-        FlushErrorState();
-        AbortCurrentTransaction();
-        ereport(LOG, (errcode(error->sqlerrcode),
-                      errmsg("could not announce messages: %s", error->message),
-                      errhint("They stay in the outbox and are announced as soon as it is possible.")));
-        FreeErrorData(error);
+        pg::AbortAndLog(caller, "could not announce messages",
+                        "They stay in the outbox and are announced as soon as it is possible.");
         refused = true;
     }
     PG_END_TRY();

@@ -127,14 +127,8 @@ bool StoreHeard() {
         }
         PG_CATCH();
         {
-            MemoryContextSwitchTo(caller);
-            ErrorData *error = CopyErrorData();
-            FlushErrorState();
-            AbortCurrentTransaction();
-            ereport(LOG, (errcode(error->sqlerrcode),
-                          errmsg("could not store notifications: %s", error->message),
-                          errhint("They are kept in memory and tried again.")));
-            FreeErrorData(error);
+            pg::AbortAndLog(caller, "could not store notifications",
+                            "They are kept in memory and tried again.");
             failed = true;
         }
         PG_END_TRY();

@@ -54,6 +54,16 @@ void CommitTransaction() {
     pgstat_report_stat(false);
 }
 
+void AbortAndLog(MemoryContext caller, const char *what, const char *hint) {
+    MemoryContextSwitchTo(caller);
+    ErrorData *error = CopyErrorData();
+    FlushErrorState();
+    AbortCurrentTransaction();
+    ereport(LOG, (errcode(error->sqlerrcode), errmsg("%s: %s", what, error->message),
+                  errhint("%s", hint)));
+    FreeErrorData(error);
+}
+
 void ConnectToDatabase(Oid database, Oid role) {
     BackgroundWorkerInitializeConnectionByOid(database, role,
                                               OidIsValid(role) ? kWorkerConnectionFlags : 0);

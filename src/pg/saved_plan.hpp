@@ -18,12 +18,10 @@ struct SavedPlan {
 };
 
 // As SpiRun. The parameter types of the first call are kept: they must not vary.
-uint64 SpiRunSavedWith(SavedPlan &saved, const Param *params, int count, long limit);
-
 template <std::size_t N>
 uint64 SpiRunSaved(SavedPlan &saved, const std::array<Param, N> &params, long limit = 0) {
     static_assert(N <= kMaxParams);
-    return SpiRunSavedWith(saved, params.data(), static_cast<int>(N), limit);
+    return SpiRunWith(saved.sql, params.data(), static_cast<int>(N), limit, &saved.plan);
 }
 
 }  // namespace herald::pg

@@ -45,7 +45,7 @@ void SpiEnd() {
     if (SPI_finish() != SPI_OK_FINISH) elog(ERROR, "SPI_finish failed");
 }
 
-uint64 SpiRunWith(const char *sql, const Param *params, int count, long limit) {
+uint64 SpiRunWith(const char *sql, const Param *params, int count, long limit, SPIPlanPtr *plan) {
     Oid types[kMaxParams];
     Datum values[kMaxParams];
     char nulls[kMaxParams];
@@ -62,7 +62,16 @@ uint64 SpiRunWith(const char *sql, const Param *params, int count, long limit) {
         PushActiveSnapshot(GetTransactionSnapshot());
         pushed = true;
     }
-    int code = SPI_execute_with_args(sql, count, types, values, nulls, false, limit);
+    if (plan != nullptr && *plan == nullptr) {
+        SPIPlanPtr prepared = SPI_prepare(sql, count, types);
+        if (prepared == nullptr || SPI_keepplan(prepared) != 0)
+            elog(ERROR, "could not prepare an internal statement: %s",
+                 SPI_result_code_string(SPI_result));
+        *plan = prepared;
+    }
+    int code = plan != nullptr
+                   ? SPI_execute_plan(*plan, values, nulls, false, limit)
+                   : SPI_execute_with_args(sql, count, types, values, nulls, false, limit);
     if (pushed) PopActiveSnapshot();
     if (code < 0)
         ereport(ERROR, (errcode(ERRCODE_INTERNAL_ERROR),
@@ -72,7 +81,7 @@ uint64 SpiRunWith(const char *sql, const Param *params, int count, long limit) {
     return SPI_processed;
 }
 
-uint64 SpiRun(const char *sql, long limit) { return SpiRunWith(sql, nullptr, 0, limit); }
+uint64 SpiRun(const char *sql, long limit) { return SpiRunWith(sql, nullptr, 0, limit, nullptr); }
 
 Field SpiField(uint64 row, int column) {
     Field field;

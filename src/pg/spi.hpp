@@ -39,16 +39,17 @@ void SpiEnd();
 
 // Runs a statement; returns the number of rows processed. Raises an error where the statement could
 // not be run as a plain query (TESTING: a negative code without an error is not success).
-// `limit` 0: all rows. Always a fresh snapshot; results in SPI_tuptable.
+// `limit` 0: all rows. Always a fresh snapshot; results in SPI_tuptable. `plan`: where to keep the plan for
+// the next call, or NULL.
 template <std::size_t N>
 uint64 SpiRun(const char *sql, const std::array<Param, N> &params, long limit = 0);
 uint64 SpiRun(const char *sql, long limit = 0);
-uint64 SpiRunWith(const char *sql, const Param *params, int count, long limit);
+uint64 SpiRunWith(const char *sql, const Param *params, int count, long limit, SPIPlanPtr *plan);
 
 template <std::size_t N>
 uint64 SpiRun(const char *sql, const std::array<Param, N> &params, long limit) {
     static_assert(N <= kMaxParams);
-    return SpiRunWith(sql, params.data(), static_cast<int>(N), limit);
+    return SpiRunWith(sql, params.data(), static_cast<int>(N), limit, nullptr);
 }
 
 // A value of a result row (column counts from 1), with its NULL flag.
