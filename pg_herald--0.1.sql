@@ -322,7 +322,7 @@ COMMENT ON FUNCTION herald.list_channel_stats() IS 'Internal: look at herald.cha
 
 CREATE VIEW herald.channel_stats AS SELECT * FROM herald.list_channel_stats();
 COMMENT ON VIEW herald.channel_stats IS
-    'Counts per channel since the server started or stats_reset, of channels that counted anything: for '
+    'Counts per channel since stats_reset or the last crash, of channels that counted anything: for '
     'members of pg_monitor all, with "(other)" for channels beyond herald.max_channels in all databases '
     'together; for others those they own or have a privilege on. published counts committed messages, '
     'published_bytes their size as jsonb, rejected refused publications; the others count attempts of '

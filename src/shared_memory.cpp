@@ -6,6 +6,7 @@
 #include "outbox/outbox.hpp"
 #include "pg/pg.hpp"
 #include "stats/channel_counters.hpp"
+#include "stats/stats_file.hpp"
 #include "stats/subscription_counters.hpp"
 #include "worker/slots.hpp"
 
@@ -40,6 +41,7 @@ void Startup() {
     InitChannelCounters();
     InitSubscriptionCounters();
     LWLockRelease(AddinShmemInitLock);
+    KeepStatistics();
 }
 
 }  // namespace

@@ -256,6 +256,7 @@ bool ReadChannelCounters(int number, ChannelCounterSnapshot *snapshot) {
     snapshot->database = slot->key.database;
     bool exists = other || (OidIsValid(snapshot->database) && !IsDropped(slot));
     if (exists) {
+        snapshot->declared = slot->declared;
         pg::CopyString(snapshot->channel, other ? kOtherChannels : slot->key.channel,
                 sizeof(snapshot->channel));
         for (int i = 0; i < kChannelCounters; i++)
@@ -270,6 +271,23 @@ bool ReadChannelCounters(int number, ChannelCounterSnapshot *snapshot) {
     }
     LWLockRelease(Lock(kChannelCounterLock));
     return exists;
+}
+
+void AddChannelCounters(const ChannelCounterSnapshot &snapshot) {
+    const bool other = !OidIsValid(snapshot.database);
+    ChannelSlotShared *slot =
+        other ? &table->slots[table->capacity]
+              : SlotOf(ChannelCounterSlot(snapshot.database, snapshot.channel, snapshot.declared));
+
+    for (int i = 0; i < kChannelCounters; i++)
+        pg_atomic_fetch_add_u64(&slot->counters[i], static_cast<int64>(snapshot.counters[i]));
+    for (int i = 0; i < core::kHistogramBuckets; i++)
+        pg_atomic_fetch_add_u64(&slot->latency[i], static_cast<int64>(snapshot.latency[i]));
+    // "(other)" may get them of several channels.
+    if (!other && slot == &table->slots[table->capacity]) return;
+    pg_atomic_write_u64(&slot->last_published_at, static_cast<uint64>(snapshot.last_published_at));
+    pg_atomic_write_u64(&slot->last_delivered_at, static_cast<uint64>(snapshot.last_delivered_at));
+    pg_atomic_write_u64(&slot->stats_reset, static_cast<uint64>(snapshot.stats_reset));
 }
 
 bool ResetChannelCounters(Oid database, const char *channel) {

@@ -51,6 +51,7 @@ void RemoveDatabaseChannelCounters(Oid database);
 // A copy of one slot. Times are 0 where nothing happened yet.
 struct ChannelCounterSnapshot {
     Oid database;  // InvalidOid: "(other)"
+    bool declared;
     char channel[NAMEDATALEN];
     uint64 counters[kChannelCounters];
     uint64 latency[core::kHistogramBuckets];
@@ -62,6 +63,8 @@ struct ChannelCounterSnapshot {
 int ChannelCounterCapacity();
 // False where the slot is free.
 bool ReadChannelCounters(int number, ChannelCounterSnapshot *snapshot);
+// Adds what a snapshot says to the slot of its channel, or to "(other)" where there is no room.
+void AddChannelCounters(const ChannelCounterSnapshot &snapshot);
 // Sets a channel's counters to 0 and notes the time; false where the channel has none. NULL: all
 // channels of the database, and "(other)".
 bool ResetChannelCounters(Oid database, const char *channel);

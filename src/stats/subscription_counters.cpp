@@ -76,6 +76,30 @@ void CountSubscriptionLatency(SubscriptionShared *entry, int64 microseconds) {
     pg_atomic_fetch_add_u64(&entry->latency[core::BucketOf(microseconds)], 1);
 }
 
+bool ReadSubscriptionCounters(int number, SubscriptionCounterSnapshot *snapshot) {
+    SubscriptionShared *entry = &table->entries[number];
+
+    LWLockAcquire(Lock(kSubscriptionCounterLock), LW_SHARED);
+    snapshot->database = entry->database;
+    snapshot->subscription = entry->subscription;
+    snapshot->done = pg_atomic_read_u64(&entry->done);
+    snapshot->failed = pg_atomic_read_u64(&entry->failed);
+    for (int i = 0; i < core::kHistogramBuckets; i++)
+        snapshot->latency[i] = pg_atomic_read_u64(&entry->latency[i]);
+    LWLockRelease(Lock(kSubscriptionCounterLock));
+    return OidIsValid(snapshot->database);
+}
+
+void AddSubscriptionCounters(const SubscriptionCounterSnapshot &snapshot) {
+    SubscriptionShared *entry =
+        FindSubscriptionShared(snapshot.database, snapshot.subscription, true);
+    if (entry == nullptr) return;
+    pg_atomic_fetch_add_u64(&entry->done, static_cast<int64>(snapshot.done));
+    pg_atomic_fetch_add_u64(&entry->failed, static_cast<int64>(snapshot.failed));
+    for (int i = 0; i < core::kHistogramBuckets; i++)
+        pg_atomic_fetch_add_u64(&entry->latency[i], static_cast<int64>(snapshot.latency[i]));
+}
+
 void RemoveDatabaseStatistics(Oid database) {
     RemoveDatabaseChannelCounters(database);
     LWLockAcquire(Lock(kSubscriptionCounterLock), LW_EXCLUSIVE);

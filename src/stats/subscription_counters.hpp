@@ -45,6 +45,19 @@ void ResetSubscriptionShared(SubscriptionShared *entry);
 // Adds a latency, in microseconds, to the histogram.
 void CountSubscriptionLatency(SubscriptionShared *entry, int64 microseconds);
 
+// What is counted of a subscription, without the gauges: those the dispatcher writes anew.
+struct SubscriptionCounterSnapshot {
+    Oid database;
+    int32 subscription;
+    uint64 done;
+    uint64 failed;
+    uint64 latency[core::kHistogramBuckets];
+};
+// Entries are numbered from 0 to kMaxSubscriptionCounters - 1. False where the entry is free.
+bool ReadSubscriptionCounters(int number, SubscriptionCounterSnapshot *snapshot);
+// Adds what a snapshot says; nothing where the table is full.
+void AddSubscriptionCounters(const SubscriptionCounterSnapshot &snapshot);
+
 // Takes away what was counted for a database, channels as well as subscriptions: it was dropped.
 void RemoveDatabaseStatistics(Oid database);
 
