@@ -314,8 +314,9 @@ COMMENT ON VIEW herald.channels IS
 CREATE FUNCTION herald.list_channel_stats(
     OUT channel text, OUT published bigint, OUT published_bytes bigint, OUT announced bigint,
     OUT rejected bigint, OUT delivered bigint, OUT failed bigint, OUT retried bigint, OUT dead bigint,
-    OUT p50_ms double precision, OUT p95_ms double precision, OUT p99_ms double precision,
-    OUT last_published_at timestamptz, OUT last_delivered_at timestamptz, OUT stats_reset timestamptz)
+    OUT listeners bigint, OUT p50_ms double precision, OUT p95_ms double precision,
+    OUT p99_ms double precision, OUT last_published_at timestamptz, OUT last_delivered_at timestamptz,
+    OUT stats_reset timestamptz)
 RETURNS SETOF record LANGUAGE c VOLATILE STRICT PARALLEL RESTRICTED ROWS 100
 AS 'MODULE_PATHNAME', 'herald_list_channel_stats';
 COMMENT ON FUNCTION herald.list_channel_stats() IS 'Internal: look at herald.channel_stats.';
@@ -325,8 +326,26 @@ COMMENT ON VIEW herald.channel_stats IS
     'Counts per channel since stats_reset or the last crash, of channels that counted anything: for '
     'members of pg_monitor all, with "(other)" for channels beyond herald.max_channels in all databases '
     'together; for others those they own or have a privilege on. published counts committed messages, '
-    'published_bytes their size as jsonb, rejected refused publications; the others count attempts of '
-    'tasks. Percentiles are from publication to the start of the handler, in milliseconds.';
+    'published_bytes their size as jsonb, rejected refused publications; delivered, failed, retried '
+    'and dead count attempts of tasks; listeners are the sessions that LISTEN now, see herald.listeners. '
+    'Percentiles are from publication to the start of the handler, in milliseconds.';
+
+CREATE FUNCTION herald.list_listeners(
+    OUT pid integer, OUT database text, OUT role text, OUT channel text, OUT since timestamptz)
+RETURNS SETOF record LANGUAGE c VOLATILE PARALLEL RESTRICTED ROWS 100
+AS 'MODULE_PATHNAME', 'herald_list_listeners';
+COMMENT ON FUNCTION herald.list_listeners() IS 'Internal: look at herald.listeners.';
+
+-- A session that connected since the transaction first looked at pg_stat_activity is not in there yet.
+CREATE VIEW herald.listeners WITH (security_barrier) AS
+SELECT l.pid, l.database, l.role, a.application_name AS application, a.client_addr AS client_address,
+       l.channel, l.since
+  FROM herald.list_listeners() AS l
+  LEFT JOIN pg_catalog.pg_stat_activity AS a ON a.pid = l.pid;
+COMMENT ON VIEW herald.listeners IS
+    'The sessions of the server that LISTEN, one row per session and channel: for members of pg_monitor '
+    'all, for others those of roles whose rights they have. Not the LISTENs of the extension''s own '
+    'processes.';
 
 CREATE FUNCTION herald.reset_stats(channel text DEFAULT NULL)
 RETURNS void LANGUAGE c VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
@@ -341,9 +360,9 @@ REVOKE ALL ON FUNCTION
     herald.notify(text, text), herald.fetch(bigint),
     herald.create_channel, herald.alter_channel, herald.drop_channel,
     herald.grant_channel, herald.revoke_channel, herald.has_channel_privilege(text, text, text),
-    herald.list_channel_stats(), herald.reset_stats(text)
+    herald.list_channel_stats(), herald.list_listeners(), herald.reset_stats(text)
 FROM PUBLIC;
-REVOKE ALL ON herald.channels, herald.channel_stats FROM PUBLIC;
+REVOKE ALL ON herald.channels, herald.channel_stats, herald.listeners FROM PUBLIC;
 
 -- They check the caller's rights themselves and show only what the caller may see.
 GRANT EXECUTE ON FUNCTION
@@ -352,9 +371,9 @@ GRANT EXECUTE ON FUNCTION
     herald.notify(text, text), herald.fetch(bigint),
     herald.create_channel, herald.alter_channel, herald.drop_channel,
     herald.grant_channel, herald.revoke_channel, herald.has_channel_privilege(text, text, text),
-    herald.list_channel_stats(), herald.reset_stats(text)
+    herald.list_channel_stats(), herald.list_listeners(), herald.reset_stats(text)
 TO PUBLIC;
-GRANT SELECT ON herald.channels, herald.channel_stats TO PUBLIC;
+GRANT SELECT ON herald.channels, herald.channel_stats, herald.listeners TO PUBLIC;
 
 -- Subscriptions -------------------------------------------------------------------------------------
 

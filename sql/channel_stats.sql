@@ -91,6 +91,22 @@ SET ROLE regress_herald_monitor;
 SELECT channel FROM mine;
 RESET ROLE;
 
+-- Sessions that LISTEN, once their LISTEN is committed.
+BEGIN;
+LISTEN "regress stats heard";
+SELECT channel, listeners FROM herald.channel_stats WHERE channel LIKE 'regress stats%' ORDER BY channel COLLATE "C";
+COMMIT;
+SELECT channel, listeners FROM herald.channel_stats WHERE channel LIKE 'regress stats%' ORDER BY channel COLLATE "C";
+SELECT pid = pg_backend_pid() AS own, database = current_database() AS here, role = session_user AS as_role,
+       application LIKE 'pg_regress%' AS named, channel FROM herald.listeners WHERE channel LIKE 'regress%';
+SET ROLE regress_herald_guest;
+SELECT count(*) FROM herald.listeners WHERE channel LIKE 'regress%';
+SET ROLE regress_herald_monitor;
+SELECT count(*) FROM herald.listeners WHERE channel LIKE 'regress%';
+RESET ROLE;
+UNLISTEN *;
+SELECT count(*) FROM herald.listeners WHERE channel LIKE 'regress%';
+
 -- Reset: by the owner for a channel, by monitors for all.
 SET ROLE regress_herald_guest;
 SELECT try($$SELECT herald.reset_stats()$$);

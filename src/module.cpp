@@ -2,6 +2,7 @@
 
 #include "announce/direct.hpp"
 #include "channel/channel.hpp"
+#include "listen/listen_commands.hpp"
 #include "outbox/outbox.hpp"
 #include "pg/extension.hpp"
 #include "pg/pg.hpp"
@@ -39,6 +40,7 @@ void _PG_init(void) {
     InitChannelCounterCallbacks();
     InitAttempts();
     InitCommandHook();
+    InitListenCommands();
     // pg_upgrade starts the server to copy catalogs: nothing may run then.
     if (!IsBinaryUpgrade) RegisterLauncher();
 }

@@ -2,6 +2,7 @@
 
 #include "shared_memory.hpp"
 
+#include "listen/listeners.hpp"
 #include "outbox/locks.hpp"
 #include "outbox/outbox.hpp"
 #include "pg/pg.hpp"
@@ -27,7 +28,7 @@ void Request() {
     if (previous_request != nullptr) previous_request();
     RequestAddinShmemSpace(add_size(
         add_size(add_size(DatabaseMemory(), OutboxMemory()), WorkerSlotMemory()),
-        add_size(ChannelCounterMemory(), SubscriptionCounterMemory())));
+        add_size(add_size(ChannelCounterMemory(), SubscriptionCounterMemory()), ListenerMemory())));
     RequestNamedLWLockTranche("pg_herald", kLockCount);
 }
 
@@ -40,6 +41,7 @@ void Startup() {
     InitWorkerSlots();
     InitChannelCounters();
     InitSubscriptionCounters();
+    InitListeners();
     LWLockRelease(AddinShmemInitLock);
     KeepStatistics();
 }

@@ -12,6 +12,7 @@ enum LockNumber : int {
     kPoolLock,                 // claiming worker slots
     kChannelCounterLock,       // which channel has which counters
     kSubscriptionCounterLock,  // which subscription has which counters
+    kListenerLock,             // which session listens to which channel
     kLockCount,
 };
 

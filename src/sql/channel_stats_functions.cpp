@@ -2,6 +2,7 @@
 
 #include "channel/channel.hpp"
 #include "core/histogram.hpp"
+#include "listen/listeners.hpp"
 #include "pg/guard.hpp"
 #include "sql/look.hpp"
 #include "stats/channel_counters.hpp"
@@ -19,7 +20,8 @@ namespace {
 enum StatsColumn : int {
     kChannel = 0,
     kFirstCounter,
-    kFirstPercentile = kFirstCounter + kChannelCounters,
+    kListeners = kFirstCounter + kChannelCounters,
+    kFirstPercentile,
     kLastPublishedAt = kFirstPercentile + 3,
     kLastDeliveredAt,
     kStatsReset,
@@ -42,13 +44,16 @@ bool CountedAnything(const ChannelCounterSnapshot &snapshot) {
     return snapshot.stats_reset != 0;
 }
 
-void PutRow(ReturnSetInfo *result, const ChannelCounterSnapshot &snapshot) {
+void PutRow(ReturnSetInfo *result, const ChannelCounterSnapshot &snapshot, int64 listeners) {
     Datum values[kStatsColumns] = {};
     bool nulls[kStatsColumns] = {};
 
     values[kChannel] = CStringGetTextDatum(snapshot.channel);
     for (int i = 0; i < kChannelCounters; i++)
         values[kFirstCounter + i] = Int64GetDatum(static_cast<int64>(snapshot.counters[i]));
+    values[kListeners] = Int64GetDatum(listeners);
+    // Nobody can tell which channels the others are.
+    nulls[kListeners] = !OidIsValid(snapshot.database);
     for (int i = 0; i < 3; i++) {
         std::optional<double> latency = core::Percentile(snapshot.latency, kPercentiles[i]);
         values[kFirstPercentile + i] = Float8GetDatum(latency.value_or(0) / 1000);
@@ -69,13 +74,16 @@ void PutRow(ReturnSetInfo *result, const ChannelCounterSnapshot &snapshot) {
 HERALD_FUNCTION(list_channel_stats) {
     ChannelCounterSnapshot snapshot;
     bool see_all = MaySeeEverything();
+    int listener_count;
 
     InitMaterializedSRF(fcinfo, 0);
+    const Listener *listeners = ReadListeners(MyDatabaseId, &listener_count);
     for (int number = 0; number <= ChannelCounterCapacity(); number++) {
         if (!ReadChannelCounters(number, &snapshot) || !MaySee(snapshot, see_all)) continue;
         // Slots are taken before anything is counted, also by transactions that roll back.
         if (!CountedAnything(snapshot)) continue;
-        PutRow(reinterpret_cast<ReturnSetInfo *>(fcinfo->resultinfo), snapshot);
+        PutRow(reinterpret_cast<ReturnSetInfo *>(fcinfo->resultinfo), snapshot,
+               CountListeners(listeners, listener_count, snapshot.channel));
     }
     return static_cast<Datum>(0);
 }

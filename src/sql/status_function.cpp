@@ -3,12 +3,15 @@
 
 #include "pg/pg.hpp"
 
+#include "channel/channel.hpp"
+#include "listen/listeners.hpp"
 #include "outbox/outbox.hpp"
 #include "pg/guard.hpp"
 #include "pg/identity.hpp"
 #include "pg/spi.hpp"
 #include "settings.hpp"
 #include "sql/look.hpp"
+#include "stats/channel_counters.hpp"
 #include "stats/subscription_counters.hpp"
 #include "worker/role_check.hpp"
 #include "worker/selection.hpp"
@@ -28,6 +31,8 @@ namespace herald {
 namespace {
 
 constexpr int64 kOldAge = USECS_PER_HOUR;  // of a task that should have run
+constexpr int64 kRecent = USECS_PER_DAY;   // a publication that may be missed by someone
+constexpr int kListedNames = 10;
 
 void Report(FunctionCallInfo fcinfo, const char *name, bool ok, const char *value,
             const char *hint) {
@@ -133,7 +138,7 @@ void ReportProcesses(FunctionCallInfo fcinfo) {
            "Raise herald.outbox_size, unless a consumer that is not running is the reason.");
 }
 
-// A list of subscriptions that share a fault.
+// A list of subscriptions or channels that share a fault.
 struct Listed {
     StringInfoData text;
     int count;
@@ -144,9 +149,9 @@ void InitListed(Listed *listed) {
     listed->count = 0;
 }
 
-void AddListed(Listed *listed, const Subscription &subscription, const char *detail) {
+void AddListed(Listed *listed, const char *name, const char *detail) {
     if (listed->count++ > 0) appendStringInfoString(&listed->text, "; ");
-    appendStringInfo(&listed->text, "\"%s\"", subscription.name);
+    appendStringInfo(&listed->text, "\"%s\"", name);
     if (detail != nullptr) appendStringInfo(&listed->text, ": %s", detail);
 }
 
@@ -197,16 +202,16 @@ void ReportSubscriptions(FunctionCallInfo fcinfo) {
         const Subscription &subscription = subscriptions[i];
         if (!MaySeeSubscription(subscription)) continue;
         ids[visible++] = subscription.id;
-        if (subscription.inert) AddListed(&inert, subscription, nullptr);
+        if (subscription.inert) AddListed(&inert, subscription.name, nullptr);
         if (subscription.state == SubscriptionState::kPaused)
-            AddListed(&paused, subscription, subscription.reason);
+            AddListed(&paused, subscription.name, subscription.reason);
         if (subscription.state == SubscriptionState::kHeld)
-            AddListed(&held, subscription, subscription.reason);
+            AddListed(&held, subscription.name, subscription.reason);
         int sqlstate;
         const char *fault = RoleProblem(subscription.role, subscription.run_as, &sqlstate);
-        if (fault != nullptr) AddListed(&roles, subscription, fault);
+        if (fault != nullptr) AddListed(&roles, subscription.name, fault);
         fault = HandlerFault(subscription);
-        if (fault != nullptr) AddListed(&handlers, subscription, fault);
+        if (fault != nullptr) AddListed(&handlers, subscription.name, fault);
         SubscriptionShared *shared = FindSubscriptionShared(MyDatabaseId, subscription.id, false);
         const TimestampTz published =
             shared == nullptr
@@ -236,6 +241,46 @@ void ReportSubscriptions(FunctionCallInfo fcinfo) {
            "herald.tasks tells what the oldest tasks wait for.");
 }
 
+// An undeclared channel has no subscription. Where nobody LISTENs either, its name may be mistyped, here
+// or there.
+void ReportUnheard(FunctionCallInfo fcinfo) {
+    ChannelCounterSnapshot snapshot;
+    Listed unheard;
+    int listener_count;
+    int more = 0;
+    const TimestampTz now = GetCurrentTimestamp();
+    const Listener *listeners = ReadListeners(MyDatabaseId, &listener_count);
+
+    InitListed(&unheard);
+    for (int number = 0; number < ChannelCounterCapacity(); number++) {
+        if (!ReadChannelCounters(number, &snapshot) || snapshot.database != MyDatabaseId) continue;
+        if (snapshot.last_published_at < now - kRecent) continue;
+        if (CountListeners(listeners, listener_count, snapshot.channel) > 0) continue;
+        if (LookUpChannel(snapshot.channel).declared) continue;
+        if (unheard.count < kListedNames)
+            AddListed(&unheard, snapshot.channel, nullptr);
+        else
+            more++;
+    }
+    if (more > 0) appendStringInfo(&unheard.text, "; and %d more", more);
+    ReportListed(fcinfo, "unheard_channels", unheard,
+                 "Published to within a day, declared by nobody, and no session LISTENs now: correct the "
+                 "name, or declare the channel by herald.create_channel().");
+}
+
+void ReportListeners(FunctionCallInfo fcinfo) {
+    const ListenerUsage usage = ReadListenerUsage();
+    Report(fcinfo, "listeners", usage.unrecorded == 0,
+           psprintf("%d of %d places in use, %d more not recorded", usage.used, kListenerPlaces,
+                    usage.unrecorded),
+           "herald.listeners and the counts of listeners lack those: one role has LISTENed to very many "
+           "channels.");
+    if (usage.unrecorded == 0)
+        ReportUnheard(fcinfo);
+    else
+        Report(fcinfo, "unheard_channels", true, "unknown", nullptr);
+}
+
 }  // namespace
 
 }  // namespace herald
@@ -245,5 +290,6 @@ HERALD_FUNCTION(status) {
     herald::ReportServer(fcinfo);
     herald::ReportProcesses(fcinfo);
     herald::ReportSubscriptions(fcinfo);
+    herald::ReportListeners(fcinfo);
     return static_cast<Datum>(0);
 }

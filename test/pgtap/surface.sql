@@ -17,7 +17,8 @@ SELECT set_eq(
     'fetch(message_id bigint) -> jsonb',
     'grant_channel(channel text, grantee text, privileges text[] DEFAULT ''{publish}''::text[]) -> void',
     'has_channel_privilege(role text, channel text, privilege text) -> boolean',
-    'list_channel_stats(OUT channel text, OUT published bigint, OUT published_bytes bigint, OUT announced bigint, OUT rejected bigint, OUT delivered bigint, OUT failed bigint, OUT retried bigint, OUT dead bigint, OUT p50_ms double precision, OUT p95_ms double precision, OUT p99_ms double precision, OUT last_published_at timestamp with time zone, OUT last_delivered_at timestamp with time zone, OUT stats_reset timestamp with time zone) -> SETOF record',
+    'list_channel_stats(OUT channel text, OUT published bigint, OUT published_bytes bigint, OUT announced bigint, OUT rejected bigint, OUT delivered bigint, OUT failed bigint, OUT retried bigint, OUT dead bigint, OUT listeners bigint, OUT p50_ms double precision, OUT p95_ms double precision, OUT p99_ms double precision, OUT last_published_at timestamp with time zone, OUT last_delivered_at timestamp with time zone, OUT stats_reset timestamp with time zone) -> SETOF record',
+    'list_listeners(OUT pid integer, OUT database text, OUT role text, OUT channel text, OUT since timestamp with time zone) -> SETOF record',
     'list_subscription_stats(OUT subscription_id integer, OUT subscription text, OUT channel text, OUT state text, OUT reason text, OUT pending bigint, OUT running bigint, OUT done bigint, OUT failed bigint, OUT retrying bigint, OUT oldest_published_at timestamp with time zone, OUT p50_ms double precision, OUT p95_ms double precision, OUT p99_ms double precision) -> SETOF record',
     'list_workers(OUT pid integer, OUT kind text, OUT database text, OUT role text, OUT state text, OUT subscription text, OUT message_id bigint, OUT started_at timestamp with time zone) -> SETOF record',
     'notify(channel text, payload text) -> void',
@@ -45,8 +46,8 @@ SELECT set_eq(
        WHERE p.pronamespace = 'herald'::regnamespace AND has_function_privilege('public', p.oid, 'EXECUTE')$$,
     ARRAY['activate', 'alter_channel', 'alter_subscription', 'create_channel', 'discard_dead_letters',
           'drop_channel', 'fetch', 'grant_channel', 'has_channel_privilege', 'list_channel_stats',
-          'list_subscription_stats', 'list_workers', 'notify', 'pause', 'publish', 'publish_batch',
-          'replay', 'replay_all', 'reset_stats', 'resume', 'revoke_channel', 'status', 'subscribe',
+          'list_listeners', 'list_subscription_stats', 'list_workers', 'notify', 'pause', 'publish',
+          'publish_batch', 'replay', 'replay_all', 'reset_stats', 'resume', 'revoke_channel', 'status', 'subscribe',
           'unsubscribe', 'version', 'wait_idle'],
     'what PUBLIC may execute');
 
@@ -93,10 +94,11 @@ SELECT set_eq(
        WHERE c.relnamespace = 'herald'::regnamespace AND c.relkind = 'v'
        GROUP BY c.relname$$,
     ARRAY[
-    'channel_stats: channel published published_bytes announced rejected delivered failed retried dead p50_ms p95_ms p99_ms last_published_at last_delivered_at stats_reset',
+    'channel_stats: channel published published_bytes announced rejected delivered failed retried dead listeners p50_ms p95_ms p99_ms last_published_at last_delivered_at stats_reset',
     'channels: channel owner durable announce accept_notify max_payload_bytes privileges description created_at',
     'dead_letters: id subscription channel message_id task_id payload key headers attempts error_code message died_at',
     'failure_log: subscription channel message_id task_id attempt error_code message detail hint context handler started_at failed_at next_attempt_at',
+    'listeners: pid database role application client_address channel since',
     'subscription_stats: subscription channel state reason pending running done failed retrying dead oldest_pending_age p50_ms p95_ms p99_ms',
     'subscriptions: subscription channel handler owner run_as max_concurrency max_attempts retry_delay retry_backoff max_retry_delay timeout batch state reason created_at',
     'tasks: subscription channel message_id state attempt next_attempt_at wait_reason payload',
@@ -113,8 +115,8 @@ SELECT is(
 SELECT is_empty(
     $$SELECT c.relname FROM pg_class AS c
        WHERE c.relnamespace = 'herald'::regnamespace AND c.relkind = 'v'
-         AND c.relname IN ('channels', 'dead_letters', 'failure_log', 'subscription_stats', 'subscriptions',
-                           'tasks', 'workers')
+         AND c.relname IN ('channels', 'dead_letters', 'failure_log', 'listeners', 'subscription_stats',
+                           'subscriptions', 'tasks', 'workers')
          AND NOT coalesce(array_to_string(c.reloptions, ',') LIKE '%security_barrier=true%', false)$$,
     'views that filter rows by rights are security barriers');
 

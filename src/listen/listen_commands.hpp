@@ -1,0 +1,11 @@
+// Follows LISTEN, UNLISTEN and DISCARD ALL of the session as core does: noted when the command succeeds,
+// dropped with its savepoint, applied when the transaction commits. Listening without a command, as our
+// announcer does, is not seen.
+
+#pragma once
+
+namespace herald {
+
+void InitListenCommands();  // from _PG_init
+
+}  // namespace herald
