@@ -17,7 +17,7 @@ use Test::More;
 our @EXPORT = qw(
   start_node start_again start_herald install_herald reload_with wait_until pid_of pids_of signal_process end_process
   wait_for_new acknowledged publish_many wait_for_effects wait_idle
-  handled_once failures_complete statistics_true clean_log log_lines sqlstate_of sqlstate_is
+  count_lost handled_once failures_complete statistics_true clean_log known_fault log_lines sqlstate_of sqlstate_is
 );
 
 our $patience = 20;
@@ -215,6 +215,15 @@ sub wait_idle
 		't', "$subscription has nothing left to do");
 }
 
+# How many acknowledged messages are not stored.
+sub count_lost
+{
+	my ($node, $ids, $database) = @_;
+	my $list = join ',', @$ids;
+	return $node->safe_psql($database // 'postgres',
+		"SELECT count(*) FROM (SELECT unnest('{$list}'::bigint[]) EXCEPT SELECT id FROM stored) AS lost");
+}
+
 # The oracle. ids: what was acknowledged to the publishers, all to be handled; more may have been
 # committed without an acknowledgement, and is handled once, too.
 sub handled_once
@@ -223,8 +232,7 @@ sub handled_once
 	my $database = $options{database} // 'postgres';
 	my $list = join ',', @$ids;
 	local $Test::Builder::Level = $Test::Builder::Level + 1;
-	is($node->safe_psql($database, "SELECT count(*) FROM (SELECT unnest('{$list}'::bigint[]) EXCEPT SELECT id FROM stored) AS lost"),
-		'0', "$subscription: every acknowledged message is stored");
+	is(count_lost($node, $ids, $database), '0', "$subscription: every acknowledged message is stored");
 	is($node->safe_psql($database, <<"SQL"), '0', "$subscription: every stored message was handled");
 SELECT count(*) FROM (SELECT unnest('{$list}'::bigint[]) EXCEPT
                       SELECT message_id FROM app.effects WHERE subscription = '$subscription') AS missed
@@ -289,6 +297,17 @@ SELECT (SELECT count(*) FROM stored JOIN herald.channel_store AS c ON c.id = cha
        (SELECT count(*) FROM herald.failure_log WHERE channel = '$channel'),
        (SELECT count(*) FROM herald.failure_log WHERE channel = '$channel')
 TABLES
+	return;
+}
+
+# Tests of what is known not to hold yet, and listed in doc/faults.md: they run and may fail.
+sub known_fault
+{
+	my ($reason, $tests) = @_;
+	my $builder = Test::More->builder;
+	$builder->todo_start($reason);
+	$tests->();
+	$builder->todo_end;
 	return;
 }
 

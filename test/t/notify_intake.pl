@@ -114,6 +114,17 @@ for my $channel ('jobs', 'public')
 	$start = newest();
 }
 
+# Announced by a publisher while the announcer listens, because the outbox does not take so many of one transaction.
+$node->safe_psql('postgres', "SELECT count(herald.publish('$_', '{\"own\": true}')) FROM generate_series(1, 6000)") for 'jobs', 'public';
+for my $subscription ('work', 'public')
+{
+	wait_until($node, "SELECT count(*) = 6000 FROM app.effects WHERE message_id > $start AND subscription = '$subscription'", "$subscription: all run");
+}
+ok(listens(), 'the announcer took notice of all');
+wait_idle($node, $_) for 'work', 'public';
+is($node->safe_psql('postgres', "SELECT count(*), count(DISTINCT message_id) FROM app.effects WHERE message_id > $start AND subscription IN ('work', 'public')"),
+	'12000|12000', 'a pointer of a publisher is not taken for a task either');
+
 # herald.notify, names with anything in them, switching it on and off.
 $start = newest();
 $node->safe_psql('postgres', q(SELECT herald.notify('jobs', 'by herald.notify')));

@@ -1,6 +1,7 @@
-# A worker that dies when its transaction has committed but it could not say so any more: the task must not
-# run again. The moment is made to last by a synchronous standby that is not there: the worker waits in its
-# commit, its transaction is committed on disk and still running for everybody else.
+# A worker that dies around its commit. When the commit is on disk but the worker could not say so any more,
+# the task must not run again; when it is not, the task must. The first moment is made to last by a synchronous
+# standby that is not there: the worker waits in its commit, its transaction is committed on disk and still
+# running for everybody else. The second one by the lock that NOTIFY takes just before the commit.
 
 use strict;
 use warnings;
@@ -8,6 +9,8 @@ use FindBin;
 use lib "$FindBin::RealBin/../lib";
 use HeraldTest;
 use Test::More;
+
+use IPC::Run ();
 
 my $node = start_herald('fence', init => { allows_streaming => 1 }, conf => <<'CONF');
 max_connections = 30
@@ -19,7 +22,18 @@ $node->safe_psql('postgres', q(
 	ALTER ROLE app SET synchronous_commit = on;
 	SELECT herald.create_channel('other');
 	SELECT herald.subscribe('work', 'jobs', 'app.work', run_as => 'app', max_concurrency => 1,
-		retry_delay => '10 ms', max_attempts => 3)));
+		retry_delay => '10 ms', max_attempts => 3);
+	CREATE ROLE quick LOGIN;
+	GRANT USAGE ON SCHEMA app TO quick;
+	GRANT INSERT ON app.effects TO quick;
+	GRANT USAGE ON app.runs TO quick;
+	CREATE FUNCTION app.shout(task herald.task) RETURNS void LANGUAGE plpgsql AS $$
+	BEGIN
+		PERFORM app.work(task);
+		IF task.payload ? 'shout' THEN NOTIFY shouts; END IF;
+	END $$;
+	SELECT herald.create_channel('quick', announce => 'off');
+	SELECT herald.subscribe('quick', 'quick', 'app.shout', run_as => 'quick', max_concurrency => 1)));
 
 my $runs = 0;
 
@@ -77,6 +91,89 @@ signal_process('TERM', $worker);
 wait_until($node, "SELECT count(*) = 0 FROM pg_stat_activity WHERE pid = $worker", 'no worker');
 signal_process('CONT', $launcher);
 ran_once($id, 'worker terminated without a dispatcher');
+
+# A session that waits for the standby in its commit, until it is cancelled.
+sub block_session
+{
+	my ($statement) = @_;
+	my $session = $node->background_psql('postgres', on_error_stop => 0);
+	$session->query_until(qr/begun/, "SET synchronous_commit = on;\n\\echo begun\n$statement;\n");
+	wait_until($node, "SELECT count(*) = 1 FROM pg_stat_activity WHERE backend_type = 'client backend' AND wait_event = 'SyncRep'",
+		'a session waits in its commit');
+	return ($session, $node->safe_psql('postgres',
+		"SELECT pid FROM pg_stat_activity WHERE backend_type = 'client backend' AND wait_event = 'SyncRep'"));
+}
+
+sub unblock_session
+{
+	my ($session, $pid) = @_;
+	signal_process('INT', $pid);
+	wait_until($node, "SELECT count(*) = 0 FROM pg_stat_activity WHERE backend_type = 'client backend' AND wait_event = 'SyncRep'",
+		'it goes on');
+	$session->quit;
+	return;
+}
+
+# A publication is not dealt before its commit has come to its end: a worker would not find the message.
+my ($publisher, $pid) = block_session(q(SELECT herald.publish('quick', '{"hidden": true}')));
+my @quick = publish_many($node, 'quick', 3);
+wait_for_effects($node, 'quick', 3, name => 'others are handled meanwhile');
+is($node->safe_psql('postgres', "SELECT count(*) FROM app.effects WHERE payload ? 'hidden'"), '0', 'a message whose commit waits is not handled');
+unblock_session($publisher, $pid);
+wait_until($node, "SELECT count(*) = 1 FROM app.effects WHERE payload ? 'hidden'", 'and is handled when it has committed');
+wait_idle($node, 'quick');
+handled_once($node, 'quick', \@quick);
+$runs += 4;
+
+# The worker has written everything, but not committed: it waits for the lock of NOTIFY, which the blocked
+# session holds. What it was about to commit is gone with it, so the task runs again.
+($publisher, $pid) = block_session('BEGIN; CREATE TABLE public.something (); NOTIFY shouts; COMMIT');
+my ($shout) = publish_many($node, 'quick', 1, payload => '{"shout": true}');
+my $waiting = "FROM pg_stat_activity WHERE backend_type = 'pg_herald worker' AND wait_event_type = 'Lock'";
+wait_until($node, "SELECT count(*) = 1 $waiting", 'a worker waits just before its commit');
+my $first = $node->safe_psql('postgres', "SELECT pid $waiting");
+signal_process('TERM', $first);
+wait_until($node, "SELECT count(*) = 1 $waiting AND pid <> $first", 'terminated there, its task runs again');
+$runs += 2;
+# The same without a dispatcher that sees it.
+my $second = $node->safe_psql('postgres', "SELECT pid $waiting");
+my $stopped = pid_of($node, 'dispatcher');
+signal_process('STOP', $stopped);
+signal_process('TERM', $second);
+wait_until($node, "SELECT count(*) = 0 FROM pg_stat_activity WHERE pid = $second", 'the next worker is terminated');
+signal_process('TERM', $stopped);
+signal_process('CONT', $stopped);
+unblock_session($publisher, $pid);
+wait_until($node, "SELECT count(*) = 1 FROM app.effects WHERE message_id = $shout", 'the task is done in the end');
+$runs++;
+wait_idle($node, 'quick');
+handled_once($node, 'quick', [ @quick, $shout ]);
+is($node->safe_psql('postgres', 'SELECT last_value FROM app.runs'), $runs, 'no handler was started once too often');
+
+# The process ends between its commit and its report. No signal can end it there, because it looks at none;
+# a debugger can.
+SKIP:
+{
+	my ($gdb) = grep { -x } map { "$_/gdb" } split /:/, $ENV{PATH};
+	skip 'there is no gdb', 1 unless defined $gdb;
+	($id, $worker) = publish_and_block();
+	my ($out, $err) = ('', '');
+	my $debugger = IPC::Run::start([ $gdb, '-nx', '-batch', '-p', $worker, '-ex', 'handle all nostop noprint pass',
+			'-ex', 'break pgstat_report_stat', '-ex', 'echo attached\n',
+			'-ex', 'continue', '-ex', 'call ((void (*)(int)) proc_exit)(1)' ],
+		'<', \undef, '>', \$out, '2>', \$err, IPC::Run::timeout(60));
+	$debugger->pump until $out =~ /attached/ || !$debugger->pumpable;
+	# Every worker is released from now on.
+	reload_with($node, synchronous_standby_names => '');
+	$debugger->finish;
+	my $hit = $out =~ /^(Thread.*hit )?Breakpoint 1, /m;
+	diag("gdb: $out$err") unless $hit;
+	ok($hit, 'a worker was stopped after its commit') if $out =~ /^Breakpoint 1 at/m;
+	wait_until($node, "SELECT count(*) = 0 FROM pg_stat_activity WHERE pid = $worker", 'and ended there') if $hit;
+	ran_once($id, 'worker ended between its commit and its report');
+	reload_with($node, synchronous_standby_names => 'missing');
+	wait_until($node, "SHOW synchronous_standby_names", 'the standby is missing again', expect => 'missing');
+}
 
 # A server that shuts down doesn't wait for the standby either.
 publish_and_block();
