@@ -21,13 +21,16 @@ our @EXPORT = qw(
 );
 
 our $patience = 20;
+$ENV{PGUSER} = 'postgres';
 
 # A running server with the library preloaded. conf: settings; init: arguments of init().
 sub start_node
 {
 	my ($name, %options) = @_;
 	my $node = PostgreSQL::Test::Cluster->new($name);
-	$node->init(%{ $options{init} // {} });
+	# The same superuser and encoding whoever runs the tests, and wherever.
+	my %init = %{ $options{init} // {} };
+	$node->init(%init, extra => [ '--username=postgres', '--encoding=UTF8', '--locale=C', @{ $init{extra} // [] } ]);
 	$node->append_conf('postgresql.conf', <<"CONF");
 log_statement = none
 log_line_prefix = '%m [%p] %b %q%u@%d '
