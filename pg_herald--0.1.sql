@@ -537,7 +537,7 @@ SELECT f.subscription, f.channel, f.message_id, f.task_id, f.attempt, f.error_co
                               WHERE pg_catalog.pg_has_role(r.oid, 'USAGE'))
     OR EXISTS (SELECT FROM pg_catalog.pg_roles AS u WHERE u.rolname = CURRENT_USER AND u.rolsuper);
 COMMENT ON VIEW herald.failure_log IS
-    'One row per failed attempt; next_attempt_at NULL: given up.';
+    'One row per failed attempt; next_attempt_at NULL: given up, infinity: when the held subscription is resumed.';
 
 CREATE VIEW herald.tasks WITH (security_barrier) AS
 WITH subscription AS MATERIALIZED (

@@ -76,9 +76,6 @@ void HoldUnrunnable() {
 }
 
 void PurgeOld() {
-    pg::BeginTransaction();
-    (void)PurgeOrphans();
-    pg::CommitTransaction();
     if (settings::failure_retention == 0) return;
     int64 purged;
     do {

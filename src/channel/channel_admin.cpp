@@ -243,9 +243,10 @@ void DropChannel(const char *name, bool if_exists, bool force) {
     pg::Identity caller = pg::BecomeOwner();
     pg::SpiBegin();
     std::array id{pg::Int4(channel.id)};
+    // The subscriptions first: that waits for workers that are about to park a task of theirs.
+    pg::SpiRun("DELETE FROM herald.subscription_store WHERE channel_id = $1", id);
     pg::SpiRun("DELETE FROM herald.parked_store WHERE channel_id = $1", id);
     pg::SpiRun("DELETE FROM herald.dead_letter_store WHERE channel_id = $1", id);
-    pg::SpiRun("DELETE FROM herald.subscription_store WHERE channel_id = $1", id);
     pg::SpiRun("DELETE FROM herald.channel_grant_store WHERE channel_id = $1", id);
     pg::SpiRun("DELETE FROM herald.channel_store WHERE id = $1", id);
     pg::SpiEnd();

@@ -195,18 +195,4 @@ int64 PurgeFailures(int64 retention, int64 limit) {
     return static_cast<int64>(deleted);
 }
 
-int64 PurgeOrphans() {
-    pg::Identity caller = pg::BecomeOwner();
-    pg::SpiBegin();
-    uint64 deleted = pg::SpiRun(
-        "DELETE FROM herald.parked_store AS p WHERE NOT EXISTS ("
-        "SELECT FROM herald.subscription_store AS s WHERE s.id = p.subscription_id)");
-    deleted += pg::SpiRun(
-        "DELETE FROM herald.dead_letter_store AS d WHERE NOT EXISTS ("
-        "SELECT FROM herald.subscription_store AS s WHERE s.id = d.subscription_id)");
-    pg::SpiEnd();
-    pg::BecomeCaller(caller);
-    return static_cast<int64>(deleted);
-}
-
 }  // namespace herald

@@ -55,11 +55,8 @@ bool ReadParked(int32 subscription_id, int64 message_id, StoredMessage *message,
 // boolean), else the message id; in the current memory context.
 char *TaskIdOf(const StoredMessage &message);
 
-// For the announcer, each in a transaction of its own; they return the number of rows deleted.
-//
-// Failure-log rows that are older than `retention` microseconds, at most `limit`, oldest first.
+// Deletes failure-log rows that are older than `retention` microseconds, at most `limit`, oldest first;
+// returns how many. For the announcer, in a transaction of its own.
 int64 PurgeFailures(int64 retention, int64 limit);
-// Tasks of subscriptions that are gone: a worker may have parked one while unsubscribe committed.
-int64 PurgeOrphans();
 
 }  // namespace herald

@@ -29,6 +29,9 @@ namespace {
 pg::SavedPlan select_by_id = {SUBSCRIPTION_COLUMNS "WHERE s.id = $1"};
 pg::SavedPlan select_by_name = {SUBSCRIPTION_COLUMNS "WHERE s.subscription = $1"};
 pg::SavedPlan select_all = {SUBSCRIPTION_COLUMNS "ORDER BY s.id"};
+pg::SavedPlan lock_row = {
+    "SELECT FROM herald.subscription_store WHERE id = $1 FOR KEY SHARE"};
+
 pg::SavedPlan update_held = {
     "UPDATE herald.subscription_store SET state = 'held', reason = $2 "
     "WHERE id = $1 AND state = 'active'"};
@@ -129,6 +132,15 @@ bool HoldSubscription(int32 id, const char *reason) {
     pg::BecomeCaller(caller);
     RaiseFlagAtCommit(kFlagReload);
     return held;
+}
+
+bool KeepSubscription(int32 id) {
+    pg::Identity caller = pg::BecomeOwner();
+    pg::SpiBegin();
+    bool kept = pg::SpiRunSaved(lock_row, std::array{pg::Int4(id)}) > 0;
+    pg::SpiEnd();
+    pg::BecomeCaller(caller);
+    return kept;
 }
 
 const char *NameOfState(SubscriptionState state) {

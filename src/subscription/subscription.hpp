@@ -47,6 +47,10 @@ Subscription *LoadSubscriptions(MemoryContext context, int *count);
 // The dispatcher hears of it at commit. False: it was not active (any more).
 bool HoldSubscription(int32 id, const char *reason);
 
+// Keeps the subscription from being removed until the transaction ends; waits for one that is removing it.
+// False: it is gone.
+bool KeepSubscription(int32 id);
+
 const char *NameOfState(SubscriptionState state);
 
 // True where the caller may manage the subscription: a member of its owner, or a superuser. An owner

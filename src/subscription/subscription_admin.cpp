@@ -194,6 +194,7 @@ void Unsubscribe(const char *name, bool force) {
     pg::Identity caller = pg::BecomeOwner();
     pg::SpiBegin();
     const pg::Param id = pg::Int4(subscription->id);
+    // First, as it waits for workers that are about to park a task (see KeepSubscription).
     pg::SpiRun("DELETE FROM herald.subscription_store WHERE id = $1", std::array{id});
     pg::SpiRun("DELETE FROM herald.parked_store WHERE subscription_id = $1", std::array{id});
     pg::SpiRun("DELETE FROM herald.dead_letter_store WHERE subscription_id = $1", std::array{id});

@@ -114,6 +114,11 @@ FailureRecord StartRecord(const WorkerSlotShared *slot, const Subscription &subs
 void SettleFailure(WorkerSlotShared *slot, const Subscription &subscription,
                    const StoredMessage &message, const ErrorData *error, int32 attempt) {
     pg::RequireExtension(slot->extension);
+    if (!KeepSubscription(subscription.id)) {
+        // Removed while the task ran: there is nobody to park it for.
+        NoteNothing(slot, Outcome::kMissing);
+        return;
+    }
     FailureRecord record = StartRecord(slot, subscription, message);
     bool again = attempt < subscription.max_attempts;
     TimestampTz next =
