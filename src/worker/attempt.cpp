@@ -114,13 +114,10 @@ FailureRecord StartRecord(const WorkerSlotShared *slot, const Subscription &subs
 void SettleFailure(WorkerSlotShared *slot, const Subscription &subscription,
                    const StoredMessage &message, const ErrorData *error, int32 attempt) {
     pg::RequireExtension(slot->extension);
-    if (!KeepSubscription(subscription.id)) {
-        // Removed while the task ran: there is nobody to park it for.
-        NoteNothing(slot, Outcome::kMissing);
-        return;
-    }
+    // Removed while the task ran: the failure is recorded, but there is nobody to park the task for.
+    const bool kept = KeepSubscription(subscription.id);
     FailureRecord record = StartRecord(slot, subscription, message);
-    bool again = attempt < subscription.max_attempts;
+    bool again = kept && attempt < subscription.max_attempts;
     TimestampTz next =
         again ? record.failed_at + core::DelayAfter(subscription.backoff, attempt,
                                                     pg_prng_double(&pg_global_prng_state))
@@ -136,6 +133,10 @@ void SettleFailure(WorkerSlotShared *slot, const Subscription &subscription,
         RecordFailure(record);
     }
 
+    if (!kept) {
+        NoteOutcome(slot, Outcome::kMissing);
+        return;
+    }
     // The log entry needs no more work; the parked row or the dead letter has the payload from here on.
     if (slot->task.message.segment != core::kParkedSegment) Settle(slot->task);
     if (again)
