@@ -57,7 +57,9 @@ sub look
 {
 	my ($id) = publish_many($node, 'look', 1);
 	local $PostgreSQL::Test::Utils::timeout_default = $HeraldTest::patience;
-	$node->poll_query_until('postgres', "SELECT EXISTS (SELECT FROM app.seen WHERE message_id = $id)");
+	# Without it nothing would be compared below, which looks like no difference.
+	$node->poll_query_until('postgres', "SELECT EXISTS (SELECT FROM app.seen WHERE message_id = $id)")
+	  or die "the session could not be looked at\n";
 	return $id;
 }
 
