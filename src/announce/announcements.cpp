@@ -86,9 +86,12 @@ bool ReadAnnouncement(const OutboxEntry &entry, uint32 number, const char **name
 
 // The NOTIFYs of one transaction, up to one that would fold.
 void NotifyBatch(DatabaseShared *database) {
-    Snapshot snapshot = GetActiveSnapshot();
     batch.peeked = PeekOutbox(database, Consumer::kAnnouncer, batch.skip, batch.entries,
                               batch.numbers, kBatch);
+    // Newer than every entry seen, so that the messages are seen, too.
+    PopActiveSnapshot();
+    PushActiveSnapshot(GetTransactionSnapshot());
+    Snapshot snapshot = GetActiveSnapshot();
     for (int i = 0; i < batch.peeked; i++) {
         const OutboxEntry &entry = batch.entries[i];
         const bool prepared = TransactionIdIsValid(entry.xid);

@@ -75,13 +75,14 @@ void PublishEphemeral(const Channel &channel, Datum payload, uint32 bytes) {
     CountAtCommit(counters, ChannelCounter::kPublishedBytes, bytes);
 }
 
-// Announces a message that the outbox does not take by a NOTIFY of this transaction. Where NOTIFYs are taken as tasks only a
-// pointer will do: it is known not to be one.
-void AnnounceHere(const Channel &channel, int64 message_id, const NewMessage &message) {
+// Announces a message that is one too many for its transaction by a text of its own, in order with the
+// others. Where NOTIFYs are taken as tasks only a pointer will do: it is known not to be one.
+void CollectText(const Channel &channel, int64 message_id, const NewMessage &message) {
     AnnounceMode mode = channel.accept_notify ? AnnounceMode::kPointer : channel.announce;
-    Async_Notify(channel.name,
-                 AnnouncementText(mode, message_id, PayloadBytes(message.payload), message.payload));
-    CountAtCommit(CountersOf(channel), ChannelCounter::kAnnounced, 1);
+    (void)CollectAnnouncement(
+        channel.name,
+        AnnouncementText(mode, message_id, PayloadBytes(message.payload), message.payload),
+        CountersOf(channel));
 }
 
 void Collect(const Channel &channel, const MessageAddress &address, TimestampTz published_at,
@@ -106,7 +107,7 @@ void Collect(const Channel &channel, const MessageAddress &address, TimestampTz 
         text = AnnouncementText(channel.announce, address.id, entry.payload_bytes, message.payload);
     const bool collected =
         CollectPublication(entry, announce, text == nullptr ? nullptr : channel.name, text);
-    if (announce && !collected) AnnounceHere(channel, address.id, message);
+    if (announce && !collected) CollectText(channel, address.id, message);
 }
 
 void CountStored(const Channel &channel, uint64 messages, uint64 bytes) {
