@@ -36,7 +36,10 @@ void Pool::AdoptSlots(Oid extension) {
     for (int i = 0; i < WorkerSlotLimit(); i++) {
         WorkerSlotShared *slot = WorkerSlot(i);
         SlotState state = StateOf(slot);
-        if (!IsOwn(slot, state) || slot->extension != extension) continue;
+        if (!IsOwn(slot, state)) continue;
+        // A predecessor ended while it dealt: nothing was handed over.
+        if (state == SlotState::kDealing) (void)ChangeState(slot, WordOf(slot), SlotState::kIdle);
+        if (slot->extension != extension) continue;
         if (state == SlotState::kAssigned || state == SlotState::kRunning ||
             state == SlotState::kReported || state == SlotState::kGone)
             scheduler_->AdoptRunning(slot->task);

@@ -66,13 +66,18 @@ bool Pool::MustYield(const WorkerSlotShared &slot, int own, const Competition &o
 }
 
 bool Pool::Assign(WorkerSlotShared *slot, SlotWord word, core::RoleId role, TimestampTz now) {
+    // Nothing is written before the slot is surely ours: it may have got another worker meanwhile.
+    if (!ChangeState(slot, word, SlotState::kDealing)) return true;
+    word.state = SlotState::kDealing;
     std::optional<core::Task> task = scheduler_->Take(role, now);
-    if (!task.has_value()) return false;
+    if (!task.has_value()) {
+        (void)ChangeState(slot, word, SlotState::kIdle);
+        return false;
+    }
     auto trouble = troubles_.find({task->subscription, task->message.id});
     slot->extension = extension_;
     slot->task = *task;
     slot->order = trouble == troubles_.end() ? Order::kRun : trouble->second.order;
-    slot->dealt_at = now;
     slot->started_at = 0;
     slot->deadline = DT_NOEND;
     slot->ended_at = DT_NOEND;
@@ -80,7 +85,7 @@ bool Pool::Assign(WorkerSlotShared *slot, SlotWord word, core::RoleId role, Time
     slot->tasks_dealt++;
     pg_atomic_write_u32(&slot->xid, InvalidTransactionId);
     if (!ChangeState(slot, word, SlotState::kAssigned)) {
-        // The worker is leaving at this moment.
+        // The worker died at this moment.
         scheduler_->Return(task->subscription, task->message.id, task->losses);
         return true;
     }

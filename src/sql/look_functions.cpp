@@ -86,6 +86,7 @@ const char *NameOfWorkerState(SlotState state) {
             return "starting";
         case SlotState::kIdle:
             return "idle";
+        case SlotState::kDealing:
         case SlotState::kAssigned:
         case SlotState::kRunning:
             return "running";

@@ -4,7 +4,8 @@
 //
 //   kFree      nobody               -> kStarting (a dispatcher, under the pool lock)
 //   kStarting  the starting worker  -> kIdle (worker) | kFree (dispatcher: the start failed)
-//   kIdle      the dispatcher       -> kAssigned (dispatcher) | kLeaving (worker, to exit)
+//   kIdle      nobody               -> kDealing (dispatcher) | kLeaving (worker, to exit)
+//   kDealing   the dispatcher       -> kAssigned | kIdle | kFree (worker: it dies)
 //   kAssigned  the worker           -> kRunning | kGone
 //   kRunning   the worker           -> kReported | kGone
 //   kReported  the dispatcher       -> kIdle (worker alive) | kFree (worker has exited since)
@@ -37,6 +38,7 @@ enum class SlotState : uint32 {
     kFree = 0,
     kStarting,
     kIdle,
+    kDealing,
     kAssigned,
     kRunning,
     kReported,
@@ -79,11 +81,10 @@ struct WorkerSlotShared {
     // Written by the dispatcher.
     uint32 tasks_dealt;  // to this worker
 
-    // Written by the dispatcher before kAssigned.
+    // Written by the dispatcher in kDealing.
     Oid extension;  // whose ids these are: a new CREATE EXTENSION starts counting anew
     core::Task task;
     Order order;
-    TimestampTz dealt_at;
     // Written by the dispatcher while kRunning: when it lost patience and ended the worker.
     TimestampTz ended_at;
 

@@ -41,6 +41,7 @@ void LeaveSlot(int, Datum) {
     // slot when it has read the report. The order covers a dispatcher that assigns at this moment.
     (void)(Step(SlotState::kIdle, SlotState::kFree) ||
            Step(SlotState::kLeaving, SlotState::kFree) ||
+           Step(SlotState::kDealing, SlotState::kFree) ||
            Step(SlotState::kAssigned, SlotState::kGone) ||
            Step(SlotState::kRunning, SlotState::kGone));
     WakeOwnDispatcher();
@@ -88,6 +89,8 @@ void RunWorker(int index, uint64 generation) {
         if (Step(SlotState::kIdle, SlotState::kLeaving)) proc_exit(0);
         // The report stays for whoever reads it; nobody may, so don't wait for that.
         if (StateOf(own_slot) == SlotState::kReported) proc_exit(0);
+        // The dispatcher deals to it at this moment.
+        (void)pg::SleepOnLatch(1);
     }
 }
 
