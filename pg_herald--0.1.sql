@@ -149,6 +149,18 @@ CREATE INDEX failure_store_failed_at ON herald.failure_store (failed_at);
 COMMENT ON TABLE herald.failure_store IS
     'Failed attempts; kept for herald.failure_retention. Internal: look at herald.failure_log.';
 
+CREATE TABLE herald.pointer_store (
+    message_id   bigint PRIMARY KEY,
+    channel      text NOT NULL,
+    role         oid NOT NULL,
+    published_at timestamptz NOT NULL DEFAULT pg_catalog.now(),
+    payload      jsonb NOT NULL,
+    bytes        integer NOT NULL
+);
+COMMENT ON TABLE herald.pointer_store IS
+    'Payloads of channels that store nothing, too large for a notification; kept for '
+    'herald.pointer_retention. Internal: herald.fetch() reads it. Not part of a dump.';
+
 -- The types that handlers and clients see -----------------------------------------------------------
 
 CREATE TYPE herald.task AS (
@@ -234,8 +246,9 @@ CREATE FUNCTION herald.fetch(message_id bigint)
 RETURNS jsonb LANGUAGE c STABLE STRICT PARALLEL RESTRICTED
 AS 'MODULE_PATHNAME', 'herald_fetch';
 COMMENT ON FUNCTION herald.fetch(bigint) IS
-    'The payload of a stored message, to which a pointer announcement points; NULL where it is not (or no '
-    'longer) in the log. Reads the log; 42501 without the read privilege on its channel.';
+    'The payload to which a pointer announcement points; NULL where it is not there (or no longer: of a '
+    'channel that is not durable it is kept for herald.pointer_retention). Reads the log; 42501 without the '
+    'read privilege on a declared channel.';
 
 -- Channels and privileges ---------------------------------------------------------------------------
 

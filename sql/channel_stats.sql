@@ -76,7 +76,9 @@ SELECT channel, published, announced FROM mine;
 
 -- Rejected publications count at once.
 SELECT try($$SELECT herald.publish('regress stats', 'no json')$$);
+SET herald.max_payload = 2000;
 SELECT try($$SELECT herald.publish('regress stats heard', to_jsonb(repeat('x', 9000)))$$);
+RESET herald.max_payload;
 SET ROLE regress_herald_guest;
 SELECT try($$SELECT herald.publish('regress stats', '1')$$);
 RESET ROLE;

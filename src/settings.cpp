@@ -20,6 +20,8 @@ int outbox_size = 16 * 1024;
 int max_channels = 1024;
 int max_payload = 1024 * 1024;
 int failure_retention = 30 * 24 * 60;
+int pointer_retention = 60 * 60;
+int pointer_space = 64 * 1024;
 int sweep_interval = 30;
 int undeclared_channels = static_cast<int>(UndeclaredChannels::kAllow);
 
@@ -70,6 +72,15 @@ void Define() {
         "herald.failure_retention", "How long rows of the failure log are kept.", "0: for ever.",
         &failure_retention, 30 * 24 * 60, 0, INT_MAX, PGC_SIGHUP, GUC_UNIT_MIN, nullptr, nullptr,
         nullptr);
+    DefineCustomIntVariable(
+        "herald.pointer_retention",
+        "How long payloads are kept that were too large to be announced on a channel that stores nothing.",
+        "LISTENers get a pointer to them, for herald.fetch().", &pointer_retention, 60 * 60, 1,
+        INT_MAX / 2, PGC_SIGHUP, GUC_UNIT_S, nullptr, nullptr, nullptr);
+    DefineCustomIntVariable(
+        "herald.pointer_space", "How much of such payloads each role may have in a database.",
+        "What is more is announced, but not kept.", &pointer_space, 64 * 1024, 0, MAX_KILOBYTES,
+        PGC_SIGHUP, GUC_UNIT_KB, nullptr, nullptr, nullptr);
     DefineCustomIntVariable(
         "herald.sweep_interval",
         "How often the background processes look around without having been woken.",

@@ -5,17 +5,13 @@
 
 #include "announce/announcements.hpp"
 
-#include "channel/channel.hpp"
-#include "log/log_reader.hpp"
+#include "outbox/folding.hpp"
 #include "pg/process.hpp"
-#include "publish/publish.hpp"
 #include "stats/channel_counters.hpp"
-#include "worker/selection.hpp"
 
 extern "C" {
 #include "access/transam.h"
 #include "commands/async.h"
-#include "common/hashfn.h"
 #include "utils/snapmgr.h"
 }
 
@@ -36,7 +32,7 @@ struct Batch {
     int peeked;
     int finished_count;
     int sent_count;
-    OutboxEntry entries[kBatch];
+    AnnouncementEntry entries[kBatch];
     uint32 numbers[kBatch];
     uint32 finished[kBatch];  // to be removed when the transaction has committed
     Sent sent[kBatch];
@@ -51,61 +47,33 @@ enum class Turn {
 };
 
 // True where another publisher's equal message is in this transaction already.
-bool WouldFold(const char *channel, const char *text, uint64 publisher, uint64 *hash) {
-    *hash = hash_bytes_extended(reinterpret_cast<const unsigned char *>(text),
-                                static_cast<int>(std::strlen(text)),
-                                hash_bytes_extended(reinterpret_cast<const unsigned char *>(channel),
-                                                    static_cast<int>(std::strlen(channel)), 0));
+bool WouldFold(uint64 hash, uint64 publisher) {
     for (int i = 0; i < batch.sent_count; i++)
-        if (batch.sent[i].hash == *hash && batch.sent[i].publisher != publisher) return true;
+        if (batch.sent[i].hash == hash && batch.sent[i].publisher != publisher) return true;
     return false;
-}
-
-// What is to be sent for an entry; false where nothing is, or nothing any more.
-bool ReadAnnouncement(const OutboxEntry &entry, uint32 number, const char **name, const char **text) {
-    if (entry.text_bytes > 0) {
-        *name = ReadOutboxText(number, text);
-        return true;
-    }
-    if (entry.extension != ServedExtension()) return false;
-    const Channel *channel = LookUpChannelById(entry.channel_id);
-    AnnounceMode mode = static_cast<AnnounceMode>(entry.announce);
-    if (channel == nullptr || mode == AnnounceMode::kOff) return false;
-    *name = pstrdup(channel->name);
-    StoredMessage message = {};
-    ItemPointerData tid;
-    ItemPointerSet(&tid, entry.block, entry.offset);
-    // Moved or gone: a pointer still says that there was one.
-    if (mode == AnnounceMode::kPayload &&
-        !ReadMessage(entry.segment, tid, entry.message_id, &message))
-        mode = AnnounceMode::kPointer;
-    *text = AnnouncementText(mode, entry.message_id, entry.payload_bytes,
-                             PointerGetDatum(message.payload));
-    return true;
 }
 
 // The NOTIFYs of one transaction, up to one that would fold.
 void NotifyBatch(DatabaseShared *database) {
-    batch.peeked = PeekOutbox(database, Consumer::kAnnouncer, batch.skip, batch.entries,
-                              batch.numbers, kBatch);
-    // Newer than every entry seen, so that the messages are seen, too.
+    batch.peeked =
+        PeekAnnouncements(database, batch.skip, batch.entries, batch.numbers, kBatch);
+    // Newer than every entry seen, so that it can judge the prepared transactions.
     PopActiveSnapshot();
     PushActiveSnapshot(GetTransactionSnapshot());
     Snapshot snapshot = GetActiveSnapshot();
     for (int i = 0; i < batch.peeked; i++) {
-        const OutboxEntry &entry = batch.entries[i];
+        const AnnouncementEntry &entry = batch.entries[i];
         const bool prepared = TransactionIdIsValid(entry.xid);
         if (prepared && XidInMVCCSnapshot(entry.xid, snapshot)) {
             batch.skip++;
             continue;
         }
-        const char *name;
-        const char *text;
-        if (!(prepared && !TransactionIdDidCommit(entry.xid)) &&
-            ReadAnnouncement(entry, batch.numbers[i], &name, &text)) {
-            uint64 hash;
-            if (WouldFold(name, text, entry.publisher, &hash)) return;
-            Async_Notify(name, text);
+        if (!prepared || TransactionIdDidCommit(entry.xid)) {
+            const char *payload;
+            const char *channel = ReadOutboxText(batch.numbers[i], &payload);
+            const uint64 hash = HashOfText(channel, entry.text_bytes);
+            if (WouldFold(hash, entry.publisher)) return;
+            Async_Notify(channel, payload);
             batch.counters[batch.sent_count] = entry.counters;
             batch.sent[batch.sent_count++] = {hash, entry.publisher};
         }
@@ -132,7 +100,10 @@ Turn AnnounceBatch(DatabaseShared *database) {
     }
     PG_END_TRY();
     MemoryContextSwitchTo(caller);
-    if (refused) return Turn::kRefused;
+    if (refused) {
+        RemoveFromOutbox(database, Consumer::kAnnouncer, nullptr, 0);
+        return Turn::kRefused;
+    }
     // No interrupt between the commit and here: what was announced is not announced twice.
     RemoveFromOutbox(database, Consumer::kAnnouncer, batch.finished, batch.finished_count);
     for (int i = 0; i < batch.sent_count; i++)

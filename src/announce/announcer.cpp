@@ -9,6 +9,7 @@
 #include "pg/guard.hpp"
 #include "pg/process.hpp"
 #include "pg/spi.hpp"
+#include "pointer/pointer_store.hpp"
 #include "settings.hpp"
 #include "subscription/subscription.hpp"
 #include "worker/processes.hpp"
@@ -26,6 +27,7 @@ namespace herald {
 namespace {
 
 constexpr TimestampTz kPurgeInterval = USECS_PER_HOUR;
+constexpr TimestampTz kPointerInterval = USECS_PER_MINUTE;
 constexpr int64 kPurgeBatch = 10000;
 
 void ReloadListened() {
@@ -86,38 +88,67 @@ void PurgeOld() {
     } while (purged == kPurgeBatch);
 }
 
+// Announces what was left to this process, unless somebody wants it away at once. What is linked later
+// makes the launcher start another one.
+[[noreturn]] void Leave(DatabaseShared *database) {
+    pg_atomic_write_u32(&database->announces, 0);
+    pg_memory_barrier();
+    if (pg_atomic_read_u32(&database->leave_requests) == 0) (void)Announce(database);
+    proc_exit(0);
+}
+
+void LetGo(int, Datum database) {
+    RemoveFromOutbox(reinterpret_cast<DatabaseShared *>(DatumGetPointer(database)),
+                     Consumer::kAnnouncer, nullptr, 0);
+}
+
+void PurgePointers(DatabaseShared *database) {
+    pg::BeginTransaction();
+    PurgePayloads(database);
+    pg::CommitTransaction();
+}
+
 [[noreturn]] void RunAnnouncer(DatabaseShared *database) {
     MemoryContext turn =
         AllocSetContextCreate(TopMemoryContext, "pg_herald announcer", ALLOCSET_DEFAULT_SIZES);
     TimestampTz next_purge = 0;
+    TimestampTz last_pointer_purge = 0;
     bool reload = true;
 
     // An announcement lost in a crash is lost with the NOTIFY queue anyway; what is stored commits
     // synchronously (see heard.cpp).
     SetConfigOption("synchronous_commit", "off", PGC_USERSET, PGC_S_OVERRIDE);
+    on_shmem_exit(LetGo, PointerGetDatum(database));
     InitListener();
     pgstat_report_activity(STATE_IDLE, nullptr);
 
     for (;;) {
         MemoryContextReset(turn);
         MemoryContextSwitchTo(turn);
-        if (!DatabaseServed(database)) proc_exit(0);
+        if (!DatabaseServed(database)) Leave(database);
         reload = (pg_atomic_fetch_and_u32(&database->flags, ~static_cast<uint32>(kFlagReloadAnnouncer)) &
                   kFlagReloadAnnouncer) != 0 || reload;
         if (reload) {
             pg::BeginTransaction();
             bool served = ExtensionServed();
             pg::CommitTransaction();
-            if (!served) proc_exit(0);
+            if (!served) Leave(database);
             ReloadListened();
             HoldUnrunnable();
             reload = false;
+            pg_atomic_write_u32(&database->announces, 1);
         }
         bool stored = StoreHeard();
         bool announced = Announce(database);
         if (GetCurrentTimestamp() >= next_purge) {
             PurgeOld();
             next_purge = GetCurrentTimestamp() + kPurgeInterval;
+        }
+        // Often enough that little is kept for much longer than it should be.
+        if (GetCurrentTimestamp() - last_pointer_purge >=
+            Min(settings::pointer_retention * USECS_PER_SEC / 4, kPointerInterval)) {
+            PurgePointers(database);
+            last_pointer_purge = GetCurrentTimestamp();
         }
         MemoryContextSwitchTo(TopMemoryContext);
         if (MustReceive()) {

@@ -2,7 +2,6 @@
 
 #include "announce/direct.hpp"
 
-#include "channel/channel.hpp"
 #include "publish/publish.hpp"
 #include "stats/channel_counters.hpp"
 
@@ -12,15 +11,10 @@ extern "C" {
 
 namespace herald {
 
-void AnnounceDirectly(const OutboxEntry &entry, const char *channel, const char *payload) {
-    if (channel == nullptr) {
-        const Channel *stored_in = LookUpChannelById(entry.channel_id);
-        if (stored_in == nullptr) return;
-        channel = stored_in->name;
-        payload = AnnouncementText(AnnounceMode::kPointer, entry.message_id, entry.payload_bytes,
-                                   static_cast<Datum>(0));
-    }
-    Async_Notify(channel, payload);
+void AnnounceDirectly(const AnnouncementEntry &entry, const char *channel, const char *payload) {
+    Async_Notify(channel, entry.message_id == 0
+                              ? payload
+                              : PointerText(entry.message_id, entry.payload_bytes));
     CountAtCommit(entry.counters, ChannelCounter::kAnnounced, 1);
 }
 

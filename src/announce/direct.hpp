@@ -7,8 +7,8 @@
 
 namespace herald {
 
-// Sends the text, or for a stored message (no channel) a pointer to it; its payload may be a table read
-// away. In a transaction, also in its pre-commit callback.
-void AnnounceDirectly(const OutboxEntry &entry, const char *channel, const char *payload);
+// Sends the text, or a pointer where only a pointer will do. In a transaction, also in its pre-commit
+// callback.
+void AnnounceDirectly(const AnnouncementEntry &entry, const char *channel, const char *payload);
 
 }  // namespace herald

@@ -249,6 +249,8 @@ void DropChannel(const char *name, bool if_exists, bool force) {
     pg::SpiRun("DELETE FROM herald.dead_letter_store WHERE channel_id = $1", id);
     pg::SpiRun("DELETE FROM herald.channel_grant_store WHERE channel_id = $1", id);
     pg::SpiRun("DELETE FROM herald.channel_store WHERE id = $1", id);
+    // Or they would be for everybody, as those of undeclared channels are.
+    pg::SpiRun("DELETE FROM herald.pointer_store WHERE channel = $1", std::array{pg::Text(name)});
     pg::SpiEnd();
     pg::BecomeCaller(caller);
     RemoveChannelCountersAtCommit(MyDatabaseId, name);

@@ -28,7 +28,7 @@ namespace {
 
 constexpr int kPeekSize = 1024;
 // Not on the stack: they are large, and there is one dispatcher per process.
-OutboxEntry peeked[kPeekSize];
+TaskEntry peeked[kPeekSize];
 uint32 peeked_numbers[kPeekSize];
 uint32 decided[kPeekSize];
 
@@ -104,10 +104,10 @@ void TakeFromOutbox(DatabaseShared *database, Oid extension, core::Scheduler *sc
 
     for (;;) {
         int count =
-            PeekOutbox(database, Consumer::kDispatcher, skip, peeked, peeked_numbers, kPeekSize);
+            PeekTasks(database, skip, peeked, peeked_numbers, kPeekSize);
         int decided_count = 0;
         for (int i = 0; i < count; i++) {
-            const OutboxEntry &entry = peeked[i];
+            const TaskEntry &entry = peeked[i];
             const bool prepared = TransactionIdIsValid(entry.xid);
             if (prepared && XidInMVCCSnapshot(entry.xid, snapshot)) {
                 skip++;

@@ -43,6 +43,8 @@ DatabaseShared *Search(Oid database) {
 void LeaveConsumer(int, Datum) {
     if (own_database == nullptr || own_consumer < 0) return;
     if (own_consumer == static_cast<int>(Consumer::kDispatcher)) SetStarved(own_database, 0);
+    if (own_consumer == static_cast<int>(Consumer::kAnnouncer))
+        pg_atomic_write_u32(&own_database->announces, 0);
     pg_atomic_write_u32(&own_database->consumer_pids[own_consumer], 0);
     pg_atomic_write_u32(&own_database->consumers[own_consumer], 0);
     WakeLauncher();
@@ -73,6 +75,8 @@ DatabaseShared *FindOrCreateDatabase(Oid database) {
             SetStarved(entry, 0);
             pg_atomic_write_u32(&entry->start_problem, 0);
             pg_atomic_write_u32(&entry->inert, 0);
+            pg_atomic_write_u32(&entry->announces, 0);
+            for (pg_atomic_uint64 &bytes : entry->pointer_bytes) pg_atomic_write_u64(&bytes, 0);
             for (int i = 0; i < kConsumers; i++) {
                 pg_atomic_write_u32(&entry->consumers[i], 0);
                 pg_atomic_write_u32(&entry->consumer_pids[i], 0);
@@ -181,6 +185,8 @@ void InitDatabaseMemory() {
         pg_atomic_init_u32(&entry.starved, 0);
         pg_atomic_init_u32(&entry.start_problem, 0);
         pg_atomic_init_u32(&entry.inert, 0);
+        pg_atomic_init_u32(&entry.announces, 0);
+        for (pg_atomic_uint64 &bytes : entry.pointer_bytes) pg_atomic_init_u64(&bytes, 0);
         pg_atomic_init_u64(&entry.turns_begun, 0);
         pg_atomic_init_u64(&entry.turns_ended, 0);
         for (int i = 0; i < kConsumers; i++) {

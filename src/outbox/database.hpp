@@ -16,6 +16,7 @@ namespace herald {
 
 inline constexpr int kMaxDatabases = 512;
 inline constexpr uint32 kSubscribedBits = 1024;
+inline constexpr uint32 kPointerShares = 64;
 
 // What the dispatcher (or announcer) is asked to do at its next turn.
 enum DatabaseFlag : uint32 {
@@ -40,6 +41,8 @@ struct QueueShared {
     uint32 head;
     uint32 tail;
     uint32 length;
+    uint64 linked;   // transactions that have put something here so far
+    uint64 in_hand;  // the announcer works on entries of transactions up to this one; 0: on none
 };
 
 struct DatabaseShared {
@@ -48,6 +51,7 @@ struct DatabaseShared {
 
     // Guarded by the outbox lock.
     QueueShared queues[kConsumers];
+    uint32 cells;  // of the outbox, used by this database
 
     // Atomic. Set by anyone, cleared by the consumer before it does what was asked.
     pg_atomic_uint32 flags;
@@ -55,6 +59,9 @@ struct DatabaseShared {
     pg_atomic_uint32 consumers[kConsumers];
     // Atomic. Written by the consumer itself.
     pg_atomic_uint32 consumer_pids[kConsumers];
+    // Atomic. 1 where announcements may be left to the announcer; written by it. One that is about to
+    // leave takes no more.
+    pg_atomic_uint32 announces;
     // Atomic, a Presence. Written by the dispatcher (present, absent) and by CREATE EXTENSION.
     pg_atomic_uint32 presence;
     // Atomic. Counts commits that may have created or dropped the extension: who looked before one of
@@ -71,6 +78,9 @@ struct DatabaseShared {
     pg_atomic_uint32 subscribed[kSubscribedBits / 32];
     // Atomic. Why the dispatcher can't start workers (a StartProblem), for herald.status().
     pg_atomic_uint32 start_problem;
+    // Atomic. Bytes of large payloads kept, by a hash of the role; see pointer/pointer_store.hpp. Added to by
+    // publishers, set by the announcer.
+    pg_atomic_uint64 pointer_bytes[kPointerShares];
     // Atomic. 1 where the subscriptions belong to another cluster or database and must be activated.
     pg_atomic_uint32 inert;
     // Atomic, a TimestampTz. When the consumers started; written by themselves.
@@ -114,6 +124,9 @@ int StarvedElsewhere(DatabaseShared *database);
 void RaiseFlag(DatabaseShared *database, uint32 flag);
 void WakeConsumer(DatabaseShared *database, Consumer consumer);
 bool ConsumerRuns(DatabaseShared *database, Consumer consumer);
+inline bool Announces(DatabaseShared *database) {
+    return pg_atomic_read_u32(&database->announces) != 0;
+}
 
 // The launcher's latch. Safe in a commit callback.
 void WakeLauncher();

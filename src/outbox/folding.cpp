@@ -19,12 +19,12 @@ struct Noted {
 
 HTAB *noted = nullptr;
 
-uint64 HashOf(const char *text, uint32 bytes) {
+}  // namespace
+
+uint64 HashOfText(const char *text, uint32 bytes) {
     return hash_bytes_extended(reinterpret_cast<const unsigned char *>(text),
                                static_cast<int>(bytes), 0);
 }
-
-}  // namespace
 
 bool NoteForFolding(const char *text, uint32 bytes, uint32 index, const char *(*text_at)(uint32)) {
     if (noted == nullptr) {
@@ -34,7 +34,7 @@ bool NoteForFolding(const char *text, uint32 bytes, uint32 index, const char *(*
         control.hcxt = TopTransactionContext;
         noted = hash_create("pg_herald folding", 64, &control, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
     }
-    uint64 hash = HashOf(text, bytes);
+    uint64 hash = HashOfText(text, bytes);
     bool found;
     Noted *entry = static_cast<Noted *>(hash_search(noted, &hash, HASH_ENTER, &found));
     // Two texts with one hash: only the first one can be recognised, the other is sent each time.
@@ -44,7 +44,7 @@ bool NoteForFolding(const char *text, uint32 bytes, uint32 index, const char *(*
 }
 
 void ForgetForFolding(const char *text, uint32 bytes, uint32 index) {
-    uint64 hash = HashOf(text, bytes);
+    uint64 hash = HashOfText(text, bytes);
     if (noted == nullptr) return;
     Noted *entry = static_cast<Noted *>(hash_search(noted, &hash, HASH_FIND, nullptr));
     if (entry != nullptr && entry->index == index) hash_search(noted, &hash, HASH_REMOVE, nullptr);

@@ -1,4 +1,4 @@
-// Which announcements without a message the current transaction has collected: equal ones fold, as with
+// Which announcements the current transaction has collected: equal ones fold, as with
 // NOTIFY.
 
 #pragma once
@@ -6,6 +6,8 @@
 #include "pg/pg.hpp"
 
 namespace herald {
+
+uint64 HashOfText(const char *text, uint32 bytes);
 
 // Notes the text (channel, 0, payload, 0) as number `index` of the transaction's list. False where an
 // equal one is noted already; `text_at` gives the text of a number.

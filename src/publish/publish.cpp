@@ -4,6 +4,7 @@
 
 #include "log/key_hash.hpp"
 #include "pg/extension.hpp"
+#include "pointer/pointer_store.hpp"
 #include "settings.hpp"
 #include "stats/channel_counters.hpp"
 
@@ -38,57 +39,30 @@ void CheckPayloadSize(const Channel &channel, uint32 bytes, int element) {
                  : errhint("The limit is the setting herald.max_payload.")));
 }
 
-bool AnnouncerRuns() { return ConsumerRuns(ThisDatabase(), Consumer::kAnnouncer); }
-
-// Announces a text that is stored nowhere: by the announcer, or where there is none by a NOTIFY of this
-// transaction.
-void AnnounceText(const Channel &channel, const char *text) {
-    if (AnnouncerRuns()) {
-        (void)CollectAnnouncement(channel.name, text, CountersOf(channel));
-        return;
-    }
-    Async_Notify(channel.name, text);
-    CountAtCommit(CountersOf(channel), ChannelCounter::kAnnounced, 1);
-}
-
-// Publishes to a channel that stores nothing.
-void PublishEphemeral(const Channel &channel, Datum payload, uint32 bytes) {
-    int counters = CountersOf(channel);
+// Publishes to a channel that stores nothing. Returns the id by which a payload that is too large for a
+// NOTIFY can be fetched for a while; 0: it was announced as a whole, or could not be kept.
+int64 PublishEphemeral(const Channel &channel, Datum payload, uint32 bytes) {
+    const int counters = CountersOf(channel);
+    int64 id = 0;
     if (channel.announce != AnnounceMode::kOff) {
         Jsonb *jsonb = DatumGetJsonbP(payload);
         char *text = JsonbToCString(nullptr, &jsonb->root, static_cast<int>(bytes));
-        std::size_t length = std::strlen(text);
-        if (length > kLongestNotify) {
-            CountNow(counters, ChannelCounter::kRejected, 1);
-            ereport(ERROR,
-                    (errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
-                     errmsg("payload for channel \"%s\" does not fit a notification", channel.name),
-                     errdetail("It has %zu bytes as text; at most %zu are allowed.", length,
-                               kLongestNotify),
-                     errhint("Make the channel durable: its messages are stored, and announced by a "
-                             "pointer.")));
+        if (std::strlen(text) > kLongestNotify) {
+            pfree(text);
+            id = KeepPayload(channel.name, payload, bytes);
+            text = PointerText(id, bytes);
         }
-        AnnounceText(channel, text);
+        CollectAnnouncement(channel.name, text, counters);
         pfree(text);
     }
     CountAtCommit(counters, ChannelCounter::kPublished, 1);
     CountAtCommit(counters, ChannelCounter::kPublishedBytes, bytes);
-}
-
-// Announces a message that is one too many for its transaction by a text of its own, in order with the
-// others. Where NOTIFYs are taken as tasks only a pointer will do: it is known not to be one.
-void CollectText(const Channel &channel, int64 message_id, const NewMessage &message) {
-    AnnounceMode mode = channel.accept_notify ? AnnounceMode::kPointer : channel.announce;
-    (void)CollectAnnouncement(
-        channel.name,
-        AnnouncementText(mode, message_id, PayloadBytes(message.payload), message.payload),
-        CountersOf(channel));
+    return id;
 }
 
 void Collect(const Channel &channel, const MessageAddress &address, TimestampTz published_at,
-             const NewMessage &message, bool announce) {
-    OutboxEntry entry{};
-    entry.counters = CountersOf(channel);
+             const NewMessage &message) {
+    TaskEntry entry{};
     entry.extension = pg::Tables().extension;
     entry.message_id = address.id;
     entry.published_at = published_at;
@@ -96,18 +70,30 @@ void Collect(const Channel &channel, const MessageAddress &address, TimestampTz 
     entry.block = ItemPointerGetBlockNumber(&address.tid);
     entry.offset = ItemPointerGetOffsetNumber(&address.tid);
     entry.segment = address.segment;
-    entry.announce = static_cast<uint8>(channel.announce);
     if (message.key != 0)
         entry.key_hash = HashOfKey(reinterpret_cast<const text *>(DatumGetPointer(message.key)));
-    entry.payload_bytes = PayloadBytes(message.payload);
-    // Where no announcer will read the message, its text is kept for the NOTIFY of this transaction.
-    const char *text = nullptr;
-    if (announce && channel.announce == AnnounceMode::kPayload && !channel.accept_notify &&
-        !AnnouncerRuns())
-        text = AnnouncementText(channel.announce, address.id, entry.payload_bytes, message.payload);
-    const bool collected =
-        CollectPublication(entry, announce, text == nullptr ? nullptr : channel.name, text);
-    if (announce && !collected) CollectText(channel, address.id, message);
+    CollectTask(entry);
+}
+
+char *AnnouncementText(AnnounceMode mode, int64 message_id, Datum payload) {
+    const uint32 bytes = PayloadBytes(payload);
+    if (mode == AnnounceMode::kPayload) {
+        Jsonb *jsonb = DatumGetJsonbP(payload);
+        char *text = JsonbToCString(nullptr, &jsonb->root, static_cast<int>(bytes));
+        if (std::strlen(text) <= kLongestNotify) return text;
+        pfree(text);
+    }
+    return PointerText(message_id, bytes);
+}
+
+// What LISTENers of a durable channel get. Where NOTIFYs are taken as tasks, a payload must come from the
+// announcer; anybody else sends a pointer, which is known not to be one.
+void AnnounceStored(const Channel &channel, int64 id, Datum payload) {
+    const uint32 bytes = PayloadBytes(payload);
+    if (channel.announce == AnnounceMode::kOff) return;
+    char *text = AnnouncementText(channel.announce, id, payload);
+    CollectAnnouncement(channel.name, text, CountersOf(channel), channel.accept_notify ? id : 0, bytes);
+    pfree(text);
 }
 
 void CountStored(const Channel &channel, uint64 messages, uint64 bytes) {
@@ -161,13 +147,11 @@ const Channel &RequireNotifiable(const char *name, const char *function) {
 int64 Publish(const Channel &channel, const NewMessage &message) {
     uint32 bytes = PayloadBytes(message.payload);
     CheckPayloadSize(channel, bytes, 0);
-    if (!channel.durable) {
-        PublishEphemeral(channel, message.payload, bytes);
-        return 0;
-    }
+    if (!channel.durable) return PublishEphemeral(channel, message.payload, bytes);
     TimestampTz now = GetCurrentTimestamp();
     MessageAddress address = WriteMessage(channel.id, now, channel.role, message);
-    Collect(channel, address, now, message, channel.announce != AnnounceMode::kOff);
+    Collect(channel, address, now, message);
+    AnnounceStored(channel, address.id, message.payload);
     CountStored(channel, 1, bytes);
     return address.id;
 }
@@ -181,10 +165,8 @@ void PublishBatch(const Channel &channel, const NewMessage *messages, int64 *ids
         bytes += PayloadBytes(messages[i].payload);
     }
     if (!channel.durable) {
-        for (int i = 0; i < count; i++) {
-            PublishEphemeral(channel, messages[i].payload, PayloadBytes(messages[i].payload));
-            ids[i] = 0;
-        }
+        for (int i = 0; i < count; i++)
+            ids[i] = PublishEphemeral(channel, messages[i].payload, PayloadBytes(messages[i].payload));
         return;
     }
     if (count == 0) return;
@@ -194,7 +176,8 @@ void PublishBatch(const Channel &channel, const NewMessage *messages, int64 *ids
         MemoryContextAllocHuge(CurrentMemoryContext, sizeof(MessageAddress) * static_cast<Size>(count)));
     WriteMessages(channel.id, now, channel.role, messages, addresses, count);
     for (int i = 0; i < count; i++) {
-        Collect(channel, addresses[i], now, messages[i], channel.announce != AnnounceMode::kOff);
+        Collect(channel, addresses[i], now, messages[i]);
+        AnnounceStored(channel, addresses[i].id, messages[i].payload);
         ids[i] = addresses[i].id;
     }
     pfree(addresses);
@@ -211,7 +194,7 @@ void NotifyPlain(const Channel &channel, const char *payload) {
     }
     if (std::strlen(payload) > kLongestNotify)  // word for word what pg_notify says
         ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("payload string too long")));
-    AnnounceText(channel, payload);
+    CollectAnnouncement(channel.name, payload, counters);
     CountAtCommit(counters, ChannelCounter::kPublished, 1);
     CountAtCommit(counters, ChannelCounter::kPublishedBytes, std::strlen(payload));
 }
@@ -223,18 +206,14 @@ int64 StoreNotified(const Channel &channel, Datum payload) {
     // Who sent a NOTIFY is not known.
     TimestampTz now = GetCurrentTimestamp();
     MessageAddress address = WriteMessage(channel.id, now, InvalidOid, message);
-    Collect(channel, address, now, message, false);
+    Collect(channel, address, now, message);
     CountStored(channel, 1, bytes);
     return address.id;
 }
 
-char *AnnouncementText(AnnounceMode mode, int64 message_id, uint32 payload_bytes, Datum payload) {
-    if (mode == AnnounceMode::kPayload) {
-        Jsonb *jsonb = DatumGetJsonbP(payload);
-        char *text = JsonbToCString(nullptr, &jsonb->root, static_cast<int>(payload_bytes));
-        if (std::strlen(text) <= kLongestNotify) return text;
-        pfree(text);
-    }
+char *PointerText(int64 message_id, uint32 payload_bytes) {
+    if (message_id == 0)
+        return psprintf("{\"herald\": {\"message_id\": null, \"bytes\": %u}}", payload_bytes);
     return psprintf("{\"herald\": {\"message_id\": " INT64_FORMAT ", \"bytes\": %u}}", message_id,
                     payload_bytes);
 }

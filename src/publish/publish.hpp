@@ -1,8 +1,8 @@
 // Publishing: checks, counts, stores and announces messages in the current transaction.
 //
 // Durable channels: the message is written to the log, and the outbox tells the dispatcher and the
-// announcer at commit. Other channels: a NOTIFY with the payload as text, in this transaction; key and
-// headers are for subscriptions and go nowhere.
+// announcer at commit. Other channels: the announcer gets the payload as text, or a pointer where that is
+// too long for a NOTIFY; key and headers are for subscriptions and go nowhere.
 //
 // The size of a payload is that of the jsonb value, uncompressed: known without turning it into text,
 // and the same whatever form the client sent it in.
@@ -28,10 +28,10 @@ const Channel &RequirePublishable(const char *name, const char *function);
 // The same for NOTIFY, which stores nothing and so is allowed in a read-only transaction.
 const Channel &RequireNotifiable(const char *name, const char *function);
 
-// Publishes; returns the message's id, or 0 where the channel is not durable. 54000 for a payload
+// Publishes; returns the message's id, or 0 where nothing is stored. 54000 for a payload
 // that is too large, counted as rejected.
 int64 Publish(const Channel &channel, const NewMessage &message);
-// The same for many messages of one channel; ids[i] is 0 where the channel is not durable.
+// The same for many messages of one channel; ids[i] is 0 where nothing is stored.
 void PublishBatch(const Channel &channel, const NewMessage *messages, int64 *ids, int count);
 
 // NOTIFY with its own errors, counted for the channel where it succeeds; as published, too, unless
@@ -42,8 +42,8 @@ void NotifyPlain(const Channel &channel, const char *payload);
 // For the announcer; returns the message's id. 54000 where it is larger than the channel allows.
 int64 StoreNotified(const Channel &channel, Datum payload);
 
-// What LISTENers of a durable channel get for a message: its payload, or a pointer to it where the
-// channel announces pointers or the payload does not fit a NOTIFY. In the current memory context.
-char *AnnouncementText(AnnounceMode mode, int64 message_id, uint32 payload_bytes, Datum payload);
+// The announcement of a payload that LISTENers have to fetch; id 0: they can't. In the current memory
+// context.
+char *PointerText(int64 message_id, uint32 payload_bytes);
 
 }  // namespace herald

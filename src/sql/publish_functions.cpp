@@ -2,6 +2,7 @@
 
 #include "log/log_reader.hpp"
 #include "pg/guard.hpp"
+#include "pointer/pointer_store.hpp"
 #include "publish/payload.hpp"
 #include "publish/publish.hpp"
 #include "stats/channel_counters.hpp"
@@ -151,14 +152,24 @@ HERALD_FUNCTION(notify) {
 
 // herald.fetch(message_id bigint) -> jsonb
 HERALD_FUNCTION(fetch) {
-    StoredMessage message;
-    if (!FindMessage(PG_GETARG_INT64(0), &message)) PG_RETURN_NULL();
-    const Channel *channel = LookUpChannelById(message.channel_id);
+    const int64 id = PG_GETARG_INT64(0);
+    char *name;
+    Jsonb *payload = FindKeptPayload(id, &name);
+    const Channel *channel = nullptr;
+    if (payload != nullptr) {
+        channel = &LookUpChannel(name);
+    } else {
+        StoredMessage message;
+        if (!FindMessage(id, &message)) PG_RETURN_NULL();
+        payload = message.payload;
+        channel = LookUpChannelById(message.channel_id);
+    }
     if (channel == nullptr) PG_RETURN_NULL();
-    if ((channel->privileges & kPrivilegeRead) == 0)
+    // What is published to an undeclared channel is for everybody, as with NOTIFY.
+    if (channel->declared && (channel->privileges & kPrivilegeRead) == 0)
         ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
                         errmsg("permission denied to read channel \"%s\"", channel->name),
                         errhint("The channel's owner can grant it: SELECT herald.grant_channel(channel, "
                                 "role, '{read}').")));
-    PG_RETURN_JSONB_P(message.payload);
+    PG_RETURN_JSONB_P(payload);
 }

@@ -6,6 +6,7 @@
 #include "channel/channel.hpp"
 #include "listen/listeners.hpp"
 #include "outbox/outbox.hpp"
+#include "pointer/pointer_store.hpp"
 #include "pg/guard.hpp"
 #include "pg/identity.hpp"
 #include "pg/spi.hpp"
@@ -133,9 +134,16 @@ void ReportProcesses(FunctionCallInfo fcinfo) {
     Report(fcinfo, "worker_start", problem == StartProblem::kNone,
            psprintf("%s (max_worker_processes is %d)", NameOfProblem(problem), max_worker_processes),
            HintForProblem(problem));
-    const double usage = OutboxUsage();
-    Report(fcinfo, "outbox", usage < 0.8, psprintf("%d %% in use", static_cast<int>(usage * 100)),
+    const OutboxGauges outbox = ReadOutboxGauges();
+    Report(fcinfo, "outbox", outbox.usage < 0.8,
+           psprintf("%d %% in use, no room " UINT64_FORMAT " times",
+                    static_cast<int>(outbox.usage * 100), outbox.refusals),
            "Raise herald.outbox_size, unless a consumer that is not running is the reason.");
+    const int kept = database == nullptr ? 0 : PointerSpaceUsage(database);
+    Report(fcinfo, "pointer_space", kept < 90,
+           psprintf("%d %% used by the busiest role", kept),
+           "Large payloads of channels that are not durable will not be kept: raise herald.pointer_space, "
+           "lower herald.pointer_retention, or make the channel durable.");
 }
 
 // A list of subscriptions or channels that share a fault.

@@ -4,7 +4,7 @@
 // A database is looked at by starting a dispatcher in it, one at a time: at start, when it appears, and
 // when CREATE EXTENSION commits there. A dispatcher that finds nothing says so and ends.
 
-#include "outbox/database.hpp"
+#include "outbox/outbox.hpp"
 #include "pg/guard.hpp"
 #include "pg/process.hpp"
 #include "settings.hpp"
@@ -57,11 +57,13 @@ private:
     void ForgetGone();
     void Tend(Oid oid, Served *served, TimestampTz now);
     void TendProcess(Oid oid, Consumer consumer, Process *process, TimestampTz now);
+    void TendLeftovers(TimestampTz now);
     bool Ended(Process *process, bool may_fail, TimestampTz now);
     void FreeLostSlots();
     void NoteTime(TimestampTz time);
 
     std::map<Oid, Served> databases_;
+    std::map<Oid, Process> leftovers_;  // announcers of databases that are not served
     // All databases at the last look. Read from the table itself: whoever wakes us from a commit has not
     // sent the invalidations of our caches yet.
     std::set<Oid> existing_;
@@ -198,6 +200,26 @@ void Launcher::Tend(Oid oid, Served *served, TimestampTz now) {
     probing_++;
 }
 
+// Announcements that were left to an announcer, which then had to leave: another one sends them, even where
+// nothing else is to be done.
+void Launcher::TendLeftovers(TimestampTz now) {
+    std::vector<Oid> known(kMaxDatabases);
+    int count = ListDatabases(known.data(), kMaxDatabases);
+    for (int i = 0; i < count; i++) {
+        DatabaseShared *database = FindDatabase(known[i]);
+        if (database == nullptr || existing_.count(known[i]) == 0 ||
+            ConsumerRuns(database, Consumer::kAnnouncer) ||
+            OutboxLength(database, Consumer::kAnnouncer) == 0 ||
+            pg_atomic_read_u32(&database->leave_requests) > 0)
+            continue;
+        auto served = databases_.find(known[i]);
+        if (settings::enabled && served != databases_.end() && served->second.seen &&
+            pg_atomic_read_u32(&database->presence) == static_cast<uint32>(Presence::kPresent))
+            continue;
+        TendProcess(known[i], Consumer::kAnnouncer, &leftovers_[known[i]], now);
+    }
+}
+
 // Slots whose worker has died and whose database has no dispatcher to take note (any more).
 void Launcher::FreeLostSlots() {
     for (int i = 0; i < WorkerSlotLimit(); i++) {
@@ -219,15 +241,15 @@ void Launcher::FreeLostSlots() {
 void Launcher::Run() {
     for (;;) {
         next_time_ = DT_NOEND;
-        if (settings::enabled) {
-            ListServed();
-            ForgetGone();
-            FreeLostSlots();
-            TimestampTz now = GetCurrentTimestamp();
-            probing_ = 0;
-            for (auto &[oid, served] : databases_) Tend(oid, &served, now);
-        }
+        ListServed();
+        ForgetGone();
+        FreeLostSlots();
         TimestampTz now = GetCurrentTimestamp();
+        probing_ = 0;
+        if (settings::enabled)
+            for (auto &[oid, served] : databases_) Tend(oid, &served, now);
+        TendLeftovers(now);
+        now = GetCurrentTimestamp();
         long milliseconds = settings::sweep_interval * 1000L;
         if (next_time_ != DT_NOEND)
             milliseconds = Max(1L, Min(milliseconds, static_cast<long>((next_time_ - now) / 1000 + 1)));

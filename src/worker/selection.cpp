@@ -2,6 +2,7 @@
 
 #include "worker/selection.hpp"
 
+#include "outbox/outbox.hpp"
 #include "pg/process.hpp"
 #include "settings.hpp"
 
@@ -54,11 +55,16 @@ DatabaseShared *EnterDatabase(Consumer consumer) {
 
     database = served ? FindOrCreateDatabase(MyDatabaseId) : FindDatabase(MyDatabaseId);
     if (database == nullptr) proc_exit(0);
+    // Announcements left behind are sent even where nothing else is to be done.
+    const bool leftovers = consumer == Consumer::kAnnouncer &&
+                           pg_atomic_read_u32(&database->leave_requests) == 0 &&
+                           OutboxLength(database, Consumer::kAnnouncer) > 0;
     if (served)
         pg_atomic_write_u32(&database->presence, static_cast<uint32>(Presence::kPresent));
     else
         NoteAbsence(database, changes);
-    if (!served || !DatabaseServed(database) || !BecomeConsumer(database, consumer)) proc_exit(0);
+    if (!(served && DatabaseServed(database)) && !leftovers) proc_exit(0);
+    if (!BecomeConsumer(database, consumer)) proc_exit(0);
     WakeLauncher();  // which starts the other one
     return database;
 }

@@ -17,7 +17,7 @@ use Test::More;
 our @EXPORT = qw(
   start_node start_again start_herald install_herald reload_with wait_until pid_of pids_of signal_process end_process
   wait_for_new acknowledged publish_many wait_for_effects wait_idle
-  count_lost handled_once failures_complete statistics_true clean_log known_fault log_lines sqlstate_of sqlstate_is
+  wait_for count_lost handled_once failures_complete statistics_true clean_log known_fault log_lines sqlstate_of sqlstate_is
 );
 
 our $patience = 20;
@@ -128,6 +128,20 @@ sub wait_until
 	local $PostgreSQL::Test::Utils::timeout_default = $options{seconds} // $patience;
 	local $Test::Builder::Level = $Test::Builder::Level + 1;
 	return ok($node->poll_query_until($options{database} // 'postgres', $query, $options{expect}), $name);
+}
+
+# Passes when the code says so in time.
+sub wait_for
+{
+	my ($name, $condition) = @_;
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
+	my $began = time;
+	while (time - $began <= $patience)
+	{
+		return pass($name) if $condition->();
+		select undef, undef, undef, 0.05;
+	}
+	return fail("$name (in time)");
 }
 
 # Pids of the processes of a kind, of one database or of the server.

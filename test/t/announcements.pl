@@ -78,8 +78,7 @@ my $d = q(SELECT herald.publish('payloads', '{"a": 1}'));
 at_once($d, $d);
 hears('equal payloads of two stored messages are both announced', ('payloads:{"a": 1}') x 2);
 at_once("BEGIN; $d; SELECT herald.publish('payloads', i::text::jsonb) FROM generate_series(1, 600) AS i; $d; COMMIT");
-known_fault('those of stored messages fold within one batch of the announcer only',
-	sub { hears('payloads fold over any distance', 'payloads:{"a": 1}', map { "payloads:$_" } 1 .. 600) });
+hears('payloads fold over any distance', 'payloads:{"a": 1}', map { "payloads:$_" } 1 .. 600);
 at_once(map { $_ % 3 == 0 ? $d : $x } 1 .. 100);
 hears('100 equal ones of as many sessions', map { $_ % 3 == 0 ? 'payloads:{"a": 1}' : 'prices:x' } 1 .. 100);
 at_once("SELECT herald.notify('prices', repeat('l', 7999)), herald.notify('prices', '')");
@@ -147,16 +146,8 @@ sub under_load
 	# Where the announcer ends between a publication and its commit, a stored message is announced by a pointer.
 	is(scalar(@lost), $pointers, "$name: nothing is lost") or diag("@lost[0 .. ($#lost > 10 ? 10 : $#lost)]");
 	is(scalar(@heard), 16 * $transactions, "$name: nothing else is heard");
-	if ($fault)
-	{
-		known_fault('what a publisher announces itself overtakes what waits for the announcer',
-			sub { is($inversions, 0, "$name: each session's are in order") });
-	}
-	else
-	{
-		is($pointers, 0, "$name: payloads, not pointers");
-		is($inversions, 0, "$name: each session's are in order");
-	}
+	is($pointers, 0, "$name: payloads, not pointers");
+	is($inversions, 0, "$name: each session's are in order");
 	return;
 }
 

@@ -1,0 +1,158 @@
+// See cells.hpp.
+
+#include "outbox/cells.hpp"
+
+#include "outbox/locks.hpp"
+#include "settings.hpp"
+
+extern "C" {
+#include "common/hashfn.h"
+#include "storage/shmem.h"
+}
+
+namespace herald {
+
+namespace {
+
+// Roles are told apart by a hash: two of them may have one share between them.
+constexpr uint32 kShares = 1024;
+constexpr uint64 kRoleFactor = 3;
+constexpr uint64 kDatabaseFactor = 7;
+
+struct CellsShared {
+    uint32 capacity;         // immutable
+    // Guarded by the outbox lock.
+    uint32 free;             // head of the free list
+    uint32 used;
+    uint64 refusals;
+    uint32 shares[kShares];  // cells in use
+    Cell cells[FLEXIBLE_ARRAY_MEMBER];
+};
+
+CellsShared *memory = nullptr;
+
+uint32 Capacity() {
+    return static_cast<uint32>(static_cast<Size>(settings::outbox_size) * 1024 / sizeof(Cell));
+}
+
+uint32 ShareOf(Oid role) { return hash_bytes_uint32(role) % kShares; }
+
+bool Fits(const DatabaseShared *database, uint32 share, uint32 cells) {
+    if (memory->capacity - memory->used < cells) return false;
+    const uint64 left = memory->capacity - memory->used - cells;
+    return memory->shares[share] + cells <= kRoleFactor * left &&
+           database->cells + cells <= kDatabaseFactor * left;
+}
+
+}  // namespace
+
+Cell *CellAt(uint32 number) { return &memory->cells[number - 1]; }
+
+uint32 CellsFor(uint32 text_bytes) {
+    return 1 + (text_bytes + sizeof(Cell::text) - 1) / static_cast<uint32>(sizeof(Cell::text));
+}
+
+bool TakeCells(DatabaseShared *database, Oid role, uint32 cells, uint32 *free_list) {
+    *free_list = 0;
+    if (cells == 0) return true;
+    const uint32 share = ShareOf(role);
+    LWLockAcquire(Lock(kOutboxLock), LW_EXCLUSIVE);
+    const bool fits = Fits(database, share, cells);
+    if (fits) {
+        *free_list = memory->free;
+        uint32 last = memory->free;
+        for (uint32 i = 1; i < cells; i++) last = CellAt(last)->next;
+        memory->free = CellAt(last)->next;
+        CellAt(last)->next = 0;
+        memory->used += cells;
+        memory->shares[share] += cells;
+        database->cells += cells;
+    } else {
+        memory->refusals++;
+    }
+    LWLockRelease(Lock(kOutboxLock));
+    return fits;
+}
+
+Cell *AddToChain(OutboxChain *chain, uint32 *free_list, Oid role) {
+    const uint32 number = *free_list;
+    Cell *cell = CellAt(number);
+    *free_list = cell->next;
+    cell->next = 0;
+    cell->more = 0;
+    cell->share = ShareOf(role);
+    if (chain->last == 0)
+        chain->first = number;
+    else
+        CellAt(chain->last)->next = number;
+    chain->last = number;
+    chain->entries++;
+    return cell;
+}
+
+void AddText(OutboxChain *chain, uint32 *free_list, const char *text, uint32 bytes) {
+    uint32 *more = &CellAt(chain->last)->more;
+    for (uint32 done = 0; done < bytes; done += sizeof(Cell::text)) {
+        const uint32 piece = *free_list;
+        Cell *holder = CellAt(piece);
+        *free_list = holder->next;
+        std::memcpy(holder->text, text + done, Min(bytes - done, sizeof(Cell::text)));
+        holder->next = 0;
+        holder->more = 0;
+        *more = piece;
+        more = &holder->more;
+    }
+}
+
+void FreeEntry(DatabaseShared *database, uint32 number) {
+    const uint32 share = CellAt(number)->share;
+    while (number != 0) {
+        Cell *cell = CellAt(number);
+        const uint32 more = cell->more;
+        cell->next = memory->free;
+        cell->more = 0;
+        memory->free = number;
+        memory->used--;
+        memory->shares[share]--;
+        database->cells--;
+        number = more;
+    }
+}
+
+void FreeChain(DatabaseShared *database, OutboxChain *chain) {
+    if (chain->entries == 0) return;
+    LWLockAcquire(Lock(kOutboxLock), LW_EXCLUSIVE);
+    for (uint32 number = chain->first; number != 0;) {
+        const uint32 following = CellAt(number)->next;
+        FreeEntry(database, number);
+        number = following;
+    }
+    LWLockRelease(Lock(kOutboxLock));
+    *chain = OutboxChain{};
+}
+
+OutboxGauges ReadOutboxGauges() {
+    LWLockAcquire(Lock(kOutboxLock), LW_SHARED);
+    OutboxGauges gauges = {
+        memory->capacity == 0 ? 1.0 : static_cast<double>(memory->used) / memory->capacity,
+        memory->refusals};
+    LWLockRelease(Lock(kOutboxLock));
+    return gauges;
+}
+
+Size OutboxMemory() { return MAXALIGN(offsetof(CellsShared, cells) + Capacity() * sizeof(Cell)); }
+
+void InitOutboxMemory() {
+    bool found;
+    memory = static_cast<CellsShared *>(ShmemInitStruct("pg_herald outbox", OutboxMemory(), &found));
+    if (found) return;
+    std::memset(static_cast<void *>(memory), 0, offsetof(CellsShared, cells));
+    memory->capacity = Capacity();
+    for (uint32 i = 0; i < memory->capacity; i++) {
+        memory->cells[i].next = i + 1 < memory->capacity ? i + 2 : 0;
+        memory->cells[i].more = 0;
+    }
+    memory->free = memory->capacity > 0 ? 1 : 0;
+}
+
+}  // namespace herald

@@ -1,0 +1,265 @@
+// The ends of a publishing transaction: what it collected is put into the outbox before the commit and
+// linked to the consumers' queues after it.
+//
+// Announcements that cannot be left to the announcer become NOTIFYs of the transaction itself. So that they
+// do not overtake what the same session published before, the session takes those back from the queue
+// and sends them first.
+
+#include "outbox/folding.hpp"
+#include "outbox/publications.hpp"
+#include "outbox/queue.hpp"
+
+extern "C" {
+#include "access/xact.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "storage/latch.h"
+}
+
+#include <algorithm>
+
+namespace herald {
+
+namespace {
+
+// Entries of channels without subscribers that wait until the dispatcher is woken to drop them.
+constexpr uint32 kIdleQueue = 1024;
+// How long a session waits for the announcer to let go of its earlier announcements, in milliseconds.
+// Then it may be stuck, and the order is worth less than the commit.
+constexpr int kLongestWait = 1000;
+
+// Filled before the commit, linked in the commit callback; nobody else sees them until then.
+OutboxChain chains[kConsumers];
+// Announcements of this session that were queued, and are sent by this transaction.
+OutboxChain taken_back;
+// Of this session, the last transaction whose announcements were queued; 0: none.
+uint64 last_queued = 0;
+bool scan_needed = false;
+// Not subtransaction-aware on purpose: a flag too many costs one look at tables.
+uint32 requested_flags = 0;
+bool launcher_requested = false;
+DirectAnnouncer announce_directly = nullptr;
+// Fixed before the commit, where looking it up may still fail.
+DatabaseShared *committing_database = nullptr;
+
+OutboxChain *ChainOf(Consumer consumer) { return &chains[static_cast<int>(consumer)]; }
+
+void Forget() {
+    for (OutboxChain &chain : chains) FreeChain(committing_database, &chain);
+    scan_needed = false;
+    requested_flags = 0;
+    launcher_requested = false;
+    committing_database = nullptr;
+    ForgetPublications();
+}
+
+// The dispatcher's part: an entry for each stored message.
+void FillTasks(TransactionId xid) {
+    const Publications &collected = CollectedPublications();
+    uint32 cells;
+    if (collected.task_count == 0 && !collected.too_many_tasks) return;
+    // Without a dispatcher nobody takes entries out; the one that starts later scans the log anyway,
+    // but its scan may come before this commit.
+    scan_needed = collected.too_many_tasks ||
+                  !(TransactionIdIsValid(xid) ||
+                    ConsumerRuns(committing_database, Consumer::kDispatcher)) ||
+                  !TakeCells(committing_database, GetSessionUserId(), collected.task_count, &cells);
+    if (scan_needed) return;
+    for (uint32 i = 0; i < collected.task_count; i++) {
+        Cell *cell = AddToChain(ChainOf(Consumer::kDispatcher), &cells, GetSessionUserId());
+        cell->task = collected.tasks[i].entry;
+        cell->task.xid = xid;
+    }
+}
+
+// The announcer's part: false where it is not there or there is no room.
+bool FillAnnouncements(TransactionId xid) {
+    const Publications &collected = CollectedPublications();
+    uint32 needed = 0;
+    uint32 cells;
+    for (uint32 i = 0; i < collected.announcement_count; i++)
+        needed += CellsFor(collected.announcements[i].entry.text_bytes);
+    if (needed == 0) return true;
+    if (!(TransactionIdIsValid(xid) || Announces(committing_database))) return false;
+    if (!TakeCells(committing_database, GetSessionUserId(), needed, &cells)) return false;
+    OutboxChain *chain = ChainOf(Consumer::kAnnouncer);
+    for (uint32 i = 0; i < collected.announcement_count; i++) {
+        Cell *cell = AddToChain(chain, &cells, GetSessionUserId());
+        cell->announcement = collected.announcements[i].entry;
+        cell->announcement.xid = xid;
+        AddText(chain, &cells, collected.announcements[i].text,
+                collected.announcements[i].entry.text_bytes);
+    }
+    return true;
+}
+
+// What was taken back, and is not sent.
+void PutBack() {
+    if (taken_back.entries == 0) return;
+    last_queued = LinkChain(committing_database, Consumer::kAnnouncer, &taken_back);
+    WakeConsumer(committing_database, Consumer::kAnnouncer);
+    if (!Announces(committing_database)) WakeLauncher();
+}
+
+// True where NOTIFY would fold equal messages of several transactions into one; by their hashes.
+bool WouldFold() {
+    const Publications &collected = CollectedPublications();
+    const Size count = taken_back.entries + collected.announcement_count;
+    uint64 *hashes = static_cast<uint64 *>(
+        MemoryContextAllocHuge(TopTransactionContext, sizeof(uint64) * Max(count, 1)));
+    uint64 *end = hashes;
+    for (uint32 number = taken_back.first; number != 0; number = CellAt(number)->next) {
+        const char *payload;
+        const char *text = ReadOutboxText(number, &payload);
+        *end++ = HashOfText(text, CellAt(number)->announcement.text_bytes);
+        pfree(const_cast<char *>(text));
+    }
+    for (uint32 i = 0; i < collected.announcement_count; i++)
+        *end++ = HashOfText(collected.announcements[i].text,
+                            collected.announcements[i].entry.text_bytes);
+    std::sort(hashes, end);
+    const bool folds = std::adjacent_find(hashes, end) != end;
+    pfree(hashes);
+    return folds;
+}
+
+void Pause() {
+    (void)WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, 1, PG_WAIT_EXTENSION);
+    ResetLatch(MyLatch);
+    CHECK_FOR_INTERRUPTS();
+}
+
+// What this session published before and the announcer has not announced yet. Where it can't be sent
+// together with the new ones, the announcer gets a moment to do so.
+void TakeBackEarlier() {
+    bool together = true;
+    for (int waited = 0; waited < kLongestWait && MayBeQueued(committing_database, last_queued);
+         waited++) {
+        if (together && TakeBack(committing_database, MyProcPid, &taken_back)) {
+            together = !WouldFold();
+            if (together) break;
+            PutBack();
+        }
+        Pause();
+    }
+    last_queued = 0;
+}
+
+void AnnounceDirectly(const AnnouncementEntry &entry, const char *text) {
+    announce_directly(entry, text, text + std::strlen(text) + 1);
+}
+
+// NOTIFYs of this transaction.
+void SendDirectly() {
+    const Publications &collected = CollectedPublications();
+    TakeBackEarlier();
+    for (uint32 number = taken_back.first; number != 0; number = CellAt(number)->next) {
+        const char *payload;
+        AnnounceDirectly(CellAt(number)->announcement, ReadOutboxText(number, &payload));
+    }
+    for (uint32 i = 0; i < collected.announcement_count; i++)
+        AnnounceDirectly(collected.announcements[i].entry, collected.announcements[i].text);
+}
+
+void Fill(bool preparing) {
+    // Only a prepared transaction's entries can be seen before they are decided.
+    TransactionId xid = preparing ? GetTopTransactionId() : InvalidTransactionId;
+    FillTasks(xid);
+    if (FillAnnouncements(xid)) return;
+    if (preparing)
+        ereport(ERROR, (errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
+                        errmsg("the outbox has no room for the announcements of a prepared transaction"),
+                        errhint("Raise herald.outbox_size, or look at herald.status() for what fills it.")));
+    SendDirectly();
+}
+
+// Without subscribers the dispatcher has nothing to do but to take the entries out, now and then.
+bool DispatcherMustKnow() {
+    const Publications &collected = CollectedPublications();
+    if (committing_database->queues[static_cast<int>(Consumer::kDispatcher)].length > kIdleQueue)
+        return true;
+    for (uint32 i = 0; i < collected.task_count; i++)
+        if (HasSubscribers(committing_database, collected.tasks[i].entry.channel_id)) return true;
+    return false;
+}
+
+// In the commit callback: nothing here can fail. Other snapshots see the transaction's rows already, so a
+// consumer that finds its entries finds them, too.
+void LinkAndWake() {
+    if (committing_database == nullptr) return;
+    FreeChain(committing_database, &taken_back);
+    const bool announces = ChainOf(Consumer::kAnnouncer)->entries > 0;
+    const bool tasks = ChainOf(Consumer::kDispatcher)->entries > 0;
+    const uint32 flags = requested_flags | (scan_needed ? static_cast<uint32>(kFlagRescan) : 0);
+
+    if (flags != 0) RaiseFlag(committing_database, flags);
+    (void)LinkChain(committing_database, Consumer::kDispatcher, ChainOf(Consumer::kDispatcher));
+    if (announces)
+        last_queued =
+            LinkChain(committing_database, Consumer::kAnnouncer, ChainOf(Consumer::kAnnouncer));
+    if (flags != 0 || (tasks && DispatcherMustKnow()))
+        WakeConsumer(committing_database, Consumer::kDispatcher);
+    if (announces || (flags & kFlagReloadAnnouncer) != 0)
+        WakeConsumer(committing_database, Consumer::kAnnouncer);
+    // It left meanwhile: the launcher sees to what it left behind.
+    if (announces && !Announces(committing_database)) WakeLauncher();
+    if (!launcher_requested) return;
+    // What is there is looked after by its own processes; only "absent" is in doubt. The count comes
+    // first, see NoteAbsence.
+    pg_atomic_fetch_add_u32(&committing_database->extension_changes, 1);
+    uint32 absent = static_cast<uint32>(Presence::kAbsent);
+    (void)pg_atomic_compare_exchange_u32(&committing_database->presence, &absent,
+                                         static_cast<uint32>(Presence::kUnknown));
+    WakeLauncher();
+}
+
+void OnTransactionEnd(XactEvent event, void *) {
+    const Publications &collected = CollectedPublications();
+    switch (event) {
+        case XACT_EVENT_PRE_COMMIT:
+        case XACT_EVENT_PRE_PREPARE:
+            if (collected.task_count == 0 && collected.announcement_count == 0 &&
+                !collected.too_many_tasks && requested_flags == 0 && !launcher_requested)
+                break;
+            committing_database = ThisDatabase();
+            Fill(event == XACT_EVENT_PRE_PREPARE);
+            break;
+        case XACT_EVENT_COMMIT:
+            LinkAndWake();
+            Forget();
+            break;
+        case XACT_EVENT_PREPARE:
+            // Its flags are raised by COMMIT PREPARED, which asks for all.
+            for (int i = 0; i < kConsumers && committing_database != nullptr; i++)
+                (void)LinkChain(committing_database, static_cast<Consumer>(i), &chains[i]);
+            Forget();
+            break;
+        case XACT_EVENT_ABORT:
+            PutBack();
+            Forget();
+            break;
+        default:
+            break;
+    }
+}
+
+void OnSubtransactionEnd(SubXactEvent event, SubTransactionId own, SubTransactionId parent, void *) {
+    if (event == SUBXACT_EVENT_COMMIT_SUB)
+        KeepPublications(own, parent);
+    else if (event == SUBXACT_EVENT_ABORT_SUB)
+        DropPublications(own);
+}
+
+}  // namespace
+
+void RaiseFlagAtCommit(uint32 flags) { requested_flags |= flags; }
+
+void LookForExtensionAtCommit() { launcher_requested = true; }
+
+void InitOutbox(DirectAnnouncer notify) {
+    announce_directly = notify;
+    RegisterXactCallback(OnTransactionEnd, nullptr);
+    RegisterSubXactCallback(OnSubtransactionEnd, nullptr);
+}
+
+}  // namespace herald
