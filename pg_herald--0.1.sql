@@ -399,7 +399,8 @@ CREATE FUNCTION herald.subscribe(
 RETURNS void LANGUAGE c VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'herald_subscribe';
 COMMENT ON FUNCTION herald.subscribe IS
-    'Makes a subscription: workers run the handler, as role run_as, for each message of the channel.';
+    'Makes a subscription: workers run the handler, as role run_as, for each message of the channel. '
+    'batch: tasks may share a transaction.';
 
 CREATE FUNCTION herald.alter_subscription(
     subscription text, channel text DEFAULT NULL, handler text DEFAULT NULL,

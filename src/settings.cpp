@@ -15,6 +15,7 @@ bool enabled = true;
 char *databases = nullptr;
 int max_workers = 4;
 int worker_idle_timeout = 60;
+int batch_time = 5;
 bool superuser_handlers = false;
 int outbox_size = 16 * 1024;
 int max_channels = 1024;
@@ -53,6 +54,11 @@ void Define() {
     DefineCustomIntVariable(
         "herald.worker_idle_timeout", "How long a worker waits for a task before it ends.", nullptr,
         &worker_idle_timeout, 60, 1, 24 * 3600, PGC_SIGHUP, GUC_UNIT_S, nullptr, nullptr, nullptr);
+    DefineCustomIntVariable(
+        "herald.batch_time", "How long tasks that share a transaction may take together.",
+        "What has not run by then gets a transaction of its own; the first task is bound by its own "
+        "timeout only.",
+        &batch_time, 5, 1, 60 * 1000, PGC_SIGHUP, GUC_UNIT_MS, nullptr, nullptr, nullptr);
     DefineCustomBoolVariable(
         "herald.superuser_handlers", "Allows subscriptions that run as a superuser.", nullptr,
         &superuser_handlers, false, PGC_SIGHUP, GUC_SUPERUSER_ONLY, nullptr, nullptr, nullptr);

@@ -10,6 +10,7 @@ extern bool enabled;               // run dispatchers and workers
 extern char *databases;            // comma-separated list; empty: every database
 extern int max_workers;            // workers of the whole server
 extern int worker_idle_timeout;    // seconds
+extern int batch_time;             // milliseconds
 extern bool superuser_handlers;
 extern int outbox_size;            // kB
 extern int max_channels;

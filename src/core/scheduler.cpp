@@ -81,9 +81,14 @@ bool Scheduler::AddParked(SubscriptionId id, const MessageRef& message, std::int
     return true;
 }
 
-void Scheduler::AdoptRunning(const Task& task) {
-    Subscription& subscription = subscriptions_[task.subscription];
-    subscription.queue.AdoptRunning({task.message, task.attempts, task.losses});
+void Scheduler::AdoptRunning(const std::vector<Task>& batch) {
+    if (batch.empty())
+        return;
+    std::vector<SubscriptionQueue::Entry> entries;
+    for (const Task& task : batch)
+        entries.push_back({task.message, task.attempts, task.losses, task.alone});
+    Subscription& subscription = subscriptions_[batch.front().subscription];
+    subscription.queue.AdoptRun(entries);
     Relist(subscription);
 }
 
@@ -92,26 +97,67 @@ bool Scheduler::IsRunning(SubscriptionId id, MessageId message) const {
     return subscription && subscription->queue.IsRunning(message);
 }
 
-std::optional<Task> Scheduler::Take(RoleId role_id, Microseconds now) {
+std::vector<Task> Scheduler::Take(RoleId role_id, Microseconds now, std::size_t workers) {
+    std::vector<Task> batch;
     const auto found = roles_.find(role_id);
     if (found == roles_.end())
-        return std::nullopt;
+        return batch;
     Role& role = found->second;
 
     for (auto entry = role.listed.begin(); entry != role.listed.end();) {
         const SubscriptionId id = entry->second;
         ++entry;  // first, because Relist may take this one out
         Subscription& subscription = subscriptions_.at(id);
-        const auto taken = subscription.queue.Take(now);
-        if (taken) {
+        SubscriptionQueue& queue = subscription.queue;
+        std::size_t limit = subscription.config.batch ? subscription.batch_size.Limit() : 1;
+        if (limit > 1) {
+            const std::size_t takers =
+                std::max<std::size_t>(std::min(workers, FreeSlots(subscription)), 1);
+            const std::size_t ready = queue.CountReady(now, takers * limit);
+            limit = (ready + takers - 1) / takers;
+        }
+        const auto taken = queue.TakeRun(now, std::max<std::size_t>(limit, 1));
+        if (!taken.empty()) {
             Unlist(subscription);
             role.turn = subscription.turn = ++turns_;
         }
         Relist(subscription);
-        if (taken)
-            return Task{id, taken->message, taken->attempts, taken->losses};
+        if (taken.empty())
+            continue;
+        batch.reserve(taken.size());
+        for (const SubscriptionQueue::Entry& entry : taken)
+            batch.push_back({id, entry.message, entry.attempts, entry.losses, entry.alone});
+        return batch;
     }
-    return std::nullopt;
+    return batch;
+}
+
+void Scheduler::NoteBatch(SubscriptionId id, std::size_t tasks, Microseconds duration,
+                          Microseconds batch_time, bool trouble) {
+    Subscription* const subscription = Find(id);
+    if (!subscription)
+        return;
+    if (trouble)
+        subscription->batch_size.NoteTrouble();
+    else
+        subscription->batch_size.NoteCalm(tasks, duration, batch_time);
+}
+
+// Bounded by what each subscription may have; looks at tasks ahead, which moves them inside their queues.
+std::size_t Scheduler::CountStartable(Role& role, Microseconds now) {
+    std::size_t count = 0;
+    for (auto entry = role.listed.begin(); entry != role.listed.end();) {
+        Subscription& subscription = subscriptions_.at(entry->second);
+        ++entry;
+        count += subscription.queue.CountReady(now, FreeSlots(subscription));
+        Relist(subscription);
+    }
+    return count;
+}
+
+std::size_t Scheduler::DemandOf(RoleId role, Microseconds now) {
+    const auto found = roles_.find(role);
+    return found == roles_.end() ? 0 : CountStartable(found->second, now);
 }
 
 std::vector<Scheduler::RoleDemand> Scheduler::Demand(Microseconds now) {
@@ -121,15 +167,9 @@ std::vector<Scheduler::RoleDemand> Scheduler::Demand(Microseconds now) {
     };
     std::vector<Served> served;
     for (auto& [role_id, role] : roles_) {
-        std::size_t tasks = 0;
-        for (auto entry = role.listed.begin(); entry != role.listed.end();) {
-            Subscription& subscription = subscriptions_.at(entry->second);
-            ++entry;
-            tasks += subscription.queue.CountReady(now, FreeSlots(subscription));
-            Relist(subscription);
-        }
-        if (tasks > 0)
-            served.push_back({role.turn, {role_id, tasks}});
+        const std::size_t workers = CountStartable(role, now);
+        if (workers > 0)
+            served.push_back({role.turn, {role_id, workers}});
     }
     std::sort(served.begin(), served.end(), [](const Served& left, const Served& right) {
         return std::pair(left.turn, left.demand.role) < std::pair(right.turn, right.demand.role);
@@ -151,19 +191,19 @@ void Scheduler::Finish(SubscriptionId id, MessageId message) {
 }
 
 void Scheduler::Retry(SubscriptionId id, const MessageRef& message, std::int32_t attempts,
-                      Microseconds due) {
+                      Microseconds due, bool alone) {
     Subscription* const subscription = Find(id);
     if (!subscription)
         return;
-    subscription->queue.Retry(message, attempts, due);
+    subscription->queue.Retry(message, attempts, due, alone);
     AfterReport(id, *subscription);
 }
 
-void Scheduler::Return(SubscriptionId id, MessageId message, std::int32_t losses) {
+void Scheduler::Return(SubscriptionId id, MessageId message, std::int32_t losses, bool alone) {
     Subscription* const subscription = Find(id);
     if (!subscription)
         return;
-    subscription->queue.Return(message, losses);
+    subscription->queue.Return(message, losses, alone);
     AfterReport(id, *subscription);
 }
 
@@ -202,7 +242,9 @@ std::optional<SubscriptionGauges> Scheduler::Gauges(SubscriptionId id) const {
     if (!subscription)
         return std::nullopt;
     const SubscriptionQueue& queue = subscription->queue;
-    return SubscriptionGauges{queue.Pending(), queue.Running(), queue.Retrying(),
+    // Of a batch one task runs at a time; the others wait as much as those outside.
+    const std::size_t runs = queue.Runs();
+    return SubscriptionGauges{queue.Pending() + queue.Running() - runs, runs, queue.Retrying(),
                               queue.OldestPublishedAt()};
 }
 
@@ -238,8 +280,8 @@ const Scheduler::Subscription* Scheduler::FindConfigured(SubscriptionId id) cons
 std::size_t Scheduler::FreeSlots(const Subscription& subscription) {
     const auto limit =
         static_cast<std::size_t>(std::max<std::int32_t>(subscription.config.max_concurrency, 0));
-    const std::size_t running = subscription.queue.Running();
-    return limit > running ? limit - running : 0;
+    const std::size_t runs = subscription.queue.Runs();
+    return limit > runs ? limit - runs : 0;
 }
 
 // To be called after anything that may change whether the subscription has a task to give.

@@ -3,8 +3,9 @@
 // can be tested without a server.
 //
 // Rules: every message becomes at most one task per subscription (an id set remembers what was
-// seen); a subscription never has more than max_concurrency tasks running; tasks with the same key
-// run one at a time in the order they came, across retries; subscriptions take turns.
+// seen); workers get tasks in batches of one subscription, whose tasks run one after the other, and a
+// subscription never has more than max_concurrency batches running; tasks with the same key run one
+// at a time in the order they came, across retries; subscriptions take turns.
 
 #pragma once
 
@@ -16,6 +17,7 @@
 #include <utility>
 #include <vector>
 
+#include "core/batch_size.hpp"
 #include "core/subscription_queue.hpp"
 #include "core/task.hpp"
 
@@ -27,12 +29,13 @@ struct SubscriptionConfig {
     RoleId role;
     std::int32_t max_concurrency;
     bool runnable;  // false while paused, held or inert: tasks are collected but not dealt
+    bool batch;     // false: each task alone
 };
 
 // What a look at a subscription costs nothing to answer.
 struct SubscriptionGauges {
-    std::size_t pending;  // waiting for a worker, never tried
-    std::size_t running;
+    std::size_t pending;  // never tried, waiting for a worker, or for its turn in a batch
+    std::size_t running;  // batches
     std::size_t retrying;  // waiting for their next attempt (or for their turn after a failed one)
     std::optional<Microseconds> oldest_published_at;  // of pending and retrying tasks
 };
@@ -59,33 +62,44 @@ class Scheduler {
     bool AddParked(SubscriptionId subscription, const MessageRef& message, std::int32_t attempts,
                    Microseconds due);
 
-    // A task that a worker holds since before this scheduler existed. It counts as running, whether
-    // or not its subscription is configured yet.
-    void AdoptRunning(const Task& task);
+    // The batch that a worker holds since before this scheduler existed. Its tasks count as running,
+    // whether or not their subscription is configured yet.
+    void AdoptRunning(const std::vector<Task>& batch);
 
     // True if the task is running (dealt or adopted).
     bool IsRunning(SubscriptionId subscription, MessageId message) const;
 
-    // The next task to run as `role`, or none. It counts as running from here on.
-    // `now` decides which retries are due.
-    std::optional<Task> Take(RoleId role, Microseconds now);
+    // What a worker of `role` is to run next in one transaction: tasks of one subscription, or
+    // nothing. They count as running from here on. `now` decides which retries are due. `workers`:
+    // how many workers of the role wait for a task, this one included; the ready tasks are shared
+    // out to as many of them as the subscription may have.
+    std::vector<Task> Take(RoleId role, Microseconds now, std::size_t workers = 1);
 
-    // The roles that have a task ready to run now, each with the number of tasks that could start
+    // The roles that have a task ready to run now, each with the number of workers that could start
     // (bounded by max_concurrency), in the order in which they should be served.
     struct RoleDemand {
         RoleId role;
-        std::size_t tasks;
+        std::size_t workers;
     };
     std::vector<RoleDemand> Demand(Microseconds now);
+    // The same of one role.
+    std::size_t DemandOf(RoleId role, Microseconds now);
+
+    // How a batch of the subscription went, for the size of its next ones: `tasks` of it ran in
+    // `duration`. `batch_time`: how long a batch may take. `trouble`: it had to be cut short.
+    void NoteBatch(SubscriptionId subscription, std::size_t tasks, Microseconds duration,
+                   Microseconds batch_time, bool trouble);
 
     // What became of a running task. Each is a no-op for a task that is not running.
     void Finish(SubscriptionId subscription, MessageId message);  // done, dead or cancelled
     // `message` replaces the reference the task had: its payload lies in the parked table now.
+    // `alone`: not in a batch with others.
     void Retry(SubscriptionId subscription, const MessageRef& message, std::int32_t attempts,
-               Microseconds due);
+               Microseconds due, bool alone = false);
     // Hands the task back: it runs again at once, before younger ones. `losses` is what the next
     // worker is told.
-    void Return(SubscriptionId subscription, MessageId message, std::int32_t losses);
+    void Return(SubscriptionId subscription, MessageId message, std::int32_t losses,
+                bool alone = false);
 
     // Forgets a waiting task (cancelled, purged). False where it does not wait.
     bool Forget(SubscriptionId subscription, MessageId message);
@@ -111,6 +125,7 @@ class Scheduler {
         Standing standing = Standing::kAwaited;
         std::uint64_t turn = 0;            // when it was last served, in Takes
         std::optional<RoleId> listed_for;  // the role that has it in `listed`
+        BatchSize batch_size;
         SubscriptionQueue queue;
     };
 
@@ -126,6 +141,7 @@ class Scheduler {
     Subscription* FindConfigured(SubscriptionId id);
     const Subscription* FindConfigured(SubscriptionId id) const;
     static std::size_t FreeSlots(const Subscription& subscription);
+    std::size_t CountStartable(Role& role, Microseconds now);
     void Relist(Subscription& subscription);
     void Unlist(Subscription& subscription);
     void AfterReport(SubscriptionId id, Subscription& subscription);

@@ -45,24 +45,46 @@ bool SubscriptionQueue::AddParked(const MessageRef& message, std::int32_t attemp
     if (IsUntried(message) || parked_.contains(message.id) || IsRunning(message.id))
         return false;
     seen_.Insert(message.id);
-    Park({message, attempts, 0}, std::max(due, kAtOnce + 1));
+    Park({message, attempts, 0, false}, std::max(due, kAtOnce + 1));
     return true;
 }
 
-void SubscriptionQueue::AdoptRunning(const Entry& entry) {
-    if (IsRunning(entry.message.id))
-        return;
-    Forget(entry.message.id);
-    seen_.Insert(entry.message.id);
-    StartRunning(entry);
+void SubscriptionQueue::AdoptRun(const std::vector<Entry>& entries) {
+    ++last_run_;
+    for (const Entry& entry : entries) {
+        if (IsRunning(entry.message.id))
+            continue;
+        Forget(entry.message.id);
+        seen_.Insert(entry.message.id);
+        StartRunning(entry, last_run_);
+    }
 }
 
-std::optional<SubscriptionQueue::Entry> SubscriptionQueue::Take(Microseconds now) {
+std::vector<SubscriptionQueue::Entry> SubscriptionQueue::TakeRun(Microseconds now,
+                                                                 std::size_t limit) {
+    std::vector<Entry> taken;
+    ++last_run_;
+    while (taken.size() < limit) {
+        const auto next = TakeNext(now, taken.empty());
+        if (!next)
+            break;
+        StartRunning(*next, last_run_);
+        taken.push_back(*next);
+        if (next->alone)
+            break;
+    }
+    return taken;
+}
+
+// None also where the next one is to be alone and is not the first.
+std::optional<SubscriptionQueue::Entry> SubscriptionQueue::TakeNext(Microseconds now, bool first) {
     if (!due_.empty() && due_.begin()->first <= now) {
         const auto parked = parked_.find(due_.begin()->second);
         const Entry entry = parked->second.entry;
+        if (entry.alone && !first)
+            return std::nullopt;
         Unpark(parked);
-        return StartRunning(entry);
+        return entry;
     }
 
     if (ready_count_ == 0 && !StageOne())
@@ -71,7 +93,7 @@ std::optional<SubscriptionQueue::Entry> SubscriptionQueue::Take(Microseconds now
     untried_.Erase(message.id);
     --untried_count_;
     WithdrawUntried(message.id);
-    return StartRunning({message, 0, 0});
+    return Entry{message, 0, 0, false};
 }
 
 std::size_t SubscriptionQueue::CountReady(Microseconds now, std::size_t limit) {
@@ -84,23 +106,28 @@ std::size_t SubscriptionQueue::CountReady(Microseconds now, std::size_t limit) {
 }
 
 bool SubscriptionQueue::Finish(MessageId id) {
-    return StopRunning(id).has_value();
+    if (!IsRunning(id))
+        return false;
+    StopRunning(id);
+    return true;
 }
 
-bool SubscriptionQueue::Retry(const MessageRef& message, std::int32_t attempts, Microseconds due) {
+bool SubscriptionQueue::Retry(const MessageRef& message, std::int32_t attempts, Microseconds due,
+                              bool alone) {
     // Parked before the key is set free, so that no later task of the key is offered in between.
     if (!IsRunning(message.id))
         return false;
-    Park({message, attempts, 0}, std::max(due, kAtOnce + 1));
+    Park({message, attempts, 0, alone}, std::max(due, kAtOnce + 1));
     StopRunning(message.id);
     return true;
 }
 
-bool SubscriptionQueue::Return(MessageId id, std::int32_t losses) {
+bool SubscriptionQueue::Return(MessageId id, std::int32_t losses, bool alone) {
     const auto running = running_.find(id);
     if (running == running_.end())
         return false;
-    Park({running->second.message, running->second.attempts, losses}, kAtOnce);
+    const Entry& entry = running->second.entry;
+    Park({entry.message, entry.attempts, losses, alone}, kAtOnce);
     StopRunning(id);
     return true;
 }
@@ -116,10 +143,14 @@ bool SubscriptionQueue::Forget(MessageId id) {
 }
 
 void SubscriptionQueue::DropWaiting() {
-    auto running = std::move(running_);
+    const auto running = std::move(running_);
+    const RunId last_run = last_run_;
     *this = SubscriptionQueue();
-    for (const auto& [id, entry] : running)
-        AdoptRunning(entry);
+    last_run_ = last_run;
+    for (const auto& [id, task] : running) {
+        seen_.Insert(id);
+        StartRunning(task.entry, task.run);
+    }
 }
 
 std::optional<Microseconds> SubscriptionQueue::NextDue(Microseconds now) const {
@@ -173,26 +204,26 @@ void SubscriptionQueue::Unpark(std::unordered_map<MessageId, Parked>::iterator p
     parked_.erase(parked);
 }
 
-SubscriptionQueue::Entry SubscriptionQueue::StartRunning(const Entry& entry) {
-    running_.emplace(entry.message.id, entry);
+void SubscriptionQueue::StartRunning(const Entry& entry, RunId run) {
+    running_.emplace(entry.message.id, RunningTask{entry, run});
+    ++runs_[run];
     if (entry.message.key_hash != 0) {
         ++lines_[entry.message.key_hash].running;
         RefreshLine(entry.message.key_hash);
     }
-    return entry;
 }
 
-std::optional<SubscriptionQueue::Entry> SubscriptionQueue::StopRunning(MessageId id) {
+void SubscriptionQueue::StopRunning(MessageId id) {
     const auto running = running_.find(id);
-    if (running == running_.end())
-        return std::nullopt;
-    const Entry entry = running->second;
+    const std::uint32_t key = running->second.entry.message.key_hash;
+    const auto run = runs_.find(running->second.run);
+    if (--run->second == 0)
+        runs_.erase(run);
     running_.erase(running);
-    if (entry.message.key_hash != 0) {
-        --lines_.at(entry.message.key_hash).running;
-        RefreshLine(entry.message.key_hash);
+    if (key != 0) {
+        --lines_.at(key).running;
+        RefreshLine(key);
     }
-    return entry;
 }
 
 bool SubscriptionQueue::ForgetUntried(MessageId id) {

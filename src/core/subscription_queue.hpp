@@ -15,6 +15,7 @@
 #include <set>
 #include <unordered_map>
 #include <utility>
+#include <vector>
 
 #include "core/id_set.hpp"
 #include "core/message_queue.hpp"
@@ -29,6 +30,7 @@ class SubscriptionQueue {
         MessageRef message;
         std::int32_t attempts;
         std::int32_t losses;
+        bool alone;
     };
 
     // A task from the log; false where the id was seen before.
@@ -36,17 +38,20 @@ class SubscriptionQueue {
     // The id counts as seen. A task never tried is dropped; one that is parked or runs stays.
     void MarkSettled(MessageId id);
     bool AddParked(const MessageRef& message, std::int32_t attempts, Microseconds due);
-    void AdoptRunning(const Entry& entry);
+    // Tasks that run together, all of them or none: one run, as TakeRun makes it.
+    void AdoptRun(const std::vector<Entry>& entries);
 
-    // The next task, which runs from here on.
-    std::optional<Entry> Take(Microseconds now);
-    // How many tasks Take would give one after the other, counted up to `limit`.
+    // The next tasks, at most `limit`, none where nothing is ready. They run from here on, one after
+    // the other, and count as one run until the last of them has reported. A task that is to be
+    // alone is, and of each key there is one at most.
+    std::vector<Entry> TakeRun(Microseconds now, std::size_t limit);
+    // How many tasks are ready, counted up to `limit`.
     std::size_t CountReady(Microseconds now, std::size_t limit);
 
     // Each false where the task does not run.
     bool Finish(MessageId id);
-    bool Retry(const MessageRef& message, std::int32_t attempts, Microseconds due);
-    bool Return(MessageId id, std::int32_t losses);
+    bool Retry(const MessageRef& message, std::int32_t attempts, Microseconds due, bool alone);
+    bool Return(MessageId id, std::int32_t losses, bool alone);
 
     bool Forget(MessageId id);
     // Keeps nothing but the running tasks (and that they were seen).
@@ -58,15 +63,22 @@ class SubscriptionQueue {
     std::optional<Microseconds> NextDue(Microseconds now) const;
 
     std::size_t Running() const { return running_.size(); }
+    std::size_t Runs() const { return runs_.size(); }
     std::size_t Pending() const { return untried_count_ + parked_untried_count_; }
     std::size_t Retrying() const { return parked_.size() - parked_untried_count_; }
     std::optional<Microseconds> OldestPublishedAt() const;
 
  private:
     using DueKey = std::pair<Microseconds, MessageId>;
+    using RunId = std::uint64_t;
 
     // The due time of a task that was handed back: it sorts before every parked one.
     static constexpr Microseconds kAtOnce = std::numeric_limits<Microseconds>::min();
+
+    struct RunningTask {
+        Entry entry;
+        RunId run;
+    };
 
     // A task that waits outside untried_: parked, or handed back.
     struct Parked {
@@ -87,8 +99,9 @@ class SubscriptionQueue {
     bool IsUntried(const MessageRef& message) const { return untried_.Contains(message.id); }
     void Park(const Entry& entry, Microseconds due);
     void Unpark(std::unordered_map<MessageId, Parked>::iterator parked);
-    Entry StartRunning(const Entry& entry);
-    std::optional<Entry> StopRunning(MessageId id);
+    std::optional<Entry> TakeNext(Microseconds now, bool first);
+    void StartRunning(const Entry& entry, RunId run);
+    void StopRunning(MessageId id);
     bool ForgetUntried(MessageId id);
 
     void RefreshLine(std::uint32_t key);
@@ -123,7 +136,9 @@ class SubscriptionQueue {
     std::unordered_map<MessageId, std::uint32_t> line_fronts_;
     std::set<std::pair<Microseconds, std::uint32_t>> line_published_;
 
-    std::unordered_map<MessageId, Entry> running_;
+    std::unordered_map<MessageId, RunningTask> running_;
+    std::unordered_map<RunId, std::size_t> runs_;  // tasks that have not reported
+    RunId last_run_ = 0;
 };
 
 }  // namespace herald::core

@@ -17,6 +17,10 @@ using Microseconds = std::int64_t;
 // Segment number of a message whose payload lies in the parked table and no longer in the log.
 inline constexpr std::uint8_t kParkedSegment = 255;
 
+// Tasks that one worker gets at a time, to run in one transaction, at most. Each may need a
+// subtransaction's id, and a transaction with more than 64 of them makes every snapshot slower.
+inline constexpr int kMaxBatch = 32;
+
 // Where a message lies. The tuple address is only a hint: the id found there confirms it.
 struct MessageRef {
     MessageId id;
@@ -33,6 +37,8 @@ struct Task {
     MessageRef message;
     std::int32_t attempts;  // failed attempts recorded so far
     std::int32_t losses;    // runs that ended with the worker's death, not recorded yet
+    // Not to share a transaction with others: it has disturbed them, or they it.
+    bool alone;
 };
 
 }  // namespace herald::core

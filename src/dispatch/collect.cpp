@@ -1,6 +1,7 @@
 // Pool, first half: what became of the tasks that were dealt. See pool.hpp and worker/slots.hpp.
 
 #include "dispatch/pool.hpp"
+#include "settings.hpp"
 
 extern "C" {
 #include "access/transam.h"
@@ -40,9 +41,13 @@ void Pool::AdoptSlots(Oid extension) {
         // A predecessor ended while it dealt: nothing was handed over.
         if (state == SlotState::kDealing) (void)ChangeState(slot, WordOf(slot), SlotState::kIdle);
         if (slot->extension != extension) continue;
-        if (state == SlotState::kAssigned || state == SlotState::kRunning ||
-            state == SlotState::kReported || state == SlotState::kGone)
-            scheduler_->AdoptRunning(slot->task);
+        if (state != SlotState::kAssigned && state != SlotState::kRunning &&
+            state != SlotState::kReported && state != SlotState::kGone)
+            continue;
+        std::vector<core::Task> batch;
+        const uint32 end = ProgressOf(slot).end;
+        for (uint32 i = 0; i < end; i++) batch.push_back(slot->tasks[i].task);
+        scheduler_->AdoptRunning(batch);
     }
 }
 
@@ -66,6 +71,7 @@ void Pool::Collect(TimestampTz now) {
             case SlotState::kAssigned:
             case SlotState::kRunning:
                 CheckDeadline(slot, now);
+                Recall(slot, now);
                 break;
             default:
                 break;
@@ -92,29 +98,44 @@ void Pool::ForgetEndedStarts() {
 
 void Pool::Apply(const WorkerSlotShared &slot, TimestampTz now) {
     if (slot.extension != extension_) return;
-    const core::Task &task = slot.task;
+    const Progress progress = ProgressOf(&slot);
+    for (uint32 i = 0; i < progress.end; i++) ApplyTask(slot.tasks[i], now);
+    if (progress.begun > 0)
+        scheduler_->NoteBatch(slot.tasks[0].task.subscription, progress.begun, slot.duration,
+                              settings::batch_time * INT64CONST(1000), slot.trouble);
+}
+
+void Pool::ApplyTask(const SlotTask &result, TimestampTz now) {
+    const core::Task &task = result.task;
     const TaskKey key{task.subscription, task.message.id};
     core::MessageRef parked = task.message;
     parked.segment = core::kParkedSegment;
 
-    if (slot.outcome != Outcome::kNone) troubles_.erase(key);
-    results_->Count(task.subscription, slot.outcome, slot.attempts - task.attempts, slot.latency);
-    switch (slot.outcome) {
+    if (!troubles_.empty() && result.outcome > Outcome::kNone) troubles_.erase(key);
+    results_->Count(task.subscription, result.outcome, result.attempts - task.attempts,
+                    result.latency);
+    switch (result.outcome) {
+        case Outcome::kNotRun:
+            scheduler_->Return(task.subscription, task.message.id, task.losses, task.alone);
+            break;
+        case Outcome::kAlone:
+            scheduler_->Return(task.subscription, task.message.id, task.losses, true);
+            break;
         case Outcome::kDone:
         case Outcome::kDead:
         case Outcome::kMissing:
             scheduler_->Finish(task.subscription, task.message.id);
             break;
         case Outcome::kRetry:
-            scheduler_->Retry(task.subscription, parked, slot.attempts, slot.next_attempt_at);
+            scheduler_->Retry(task.subscription, parked, result.attempts, result.next_attempt_at);
             break;
         case Outcome::kHeld:
             scheduler_->SetRunnable(task.subscription, false);
-            scheduler_->Return(task.subscription, task.message.id, task.losses);
+            scheduler_->Return(task.subscription, task.message.id, task.losses, task.alone);
             reload_requested_ = true;
             break;
         case Outcome::kMoved:
-            scheduler_->Return(task.subscription, task.message.id, task.losses);
+            scheduler_->Return(task.subscription, task.message.id, task.losses, task.alone);
             stale_ = true;
             break;
         case Outcome::kNone: {
@@ -123,7 +144,7 @@ void Pool::Apply(const WorkerSlotShared &slot, TimestampTz now) {
             TimestampTz delay = USECS_PER_SEC << Min(trouble.unrecorded, 6);
             trouble.unrecorded++;
             scheduler_->Retry(task.subscription, task.message, task.attempts,
-                              now + Min(delay, kLongestDelay));
+                              now + Min(delay, kLongestDelay), true);
             break;
         }
     }
@@ -141,26 +162,37 @@ void Pool::Release(WorkerSlotShared *slot, SlotWord word) {
 
 void Pool::CollectDead(WorkerSlotShared *slot, SlotWord word, TimestampTz now) {
     TransactionId xid = pg_atomic_read_u32(&slot->xid);
-    const core::Task task = slot->task;
-    const TaskKey key{task.subscription, task.message.id};
-
     if (slot->extension != extension_) {
         // Its ids mean nothing any more.
-    } else if (slot->outcome != Outcome::kNone && TransactionIdIsValid(xid) &&
-               TransactionIdDidCommit(xid)) {
+    } else if (TransactionIdIsValid(xid) && TransactionIdDidCommit(xid)) {
         Apply(*slot, now);  // it died between its commit and its report
-    } else if (slot->started_at == 0) {
-        scheduler_->Return(task.subscription, task.message.id, task.losses);  // it had not begun
     } else {
-        int losses = task.losses + 1;
-        if (slot->ended_at != DT_NOEND)
-            troubles_[key].order = Order::kRecordTimeout;
-        else if (losses >= 2 && slot->order == Order::kRun)
-            troubles_[key].order = Order::kRecordLoss;  // the handler may be what ends its workers
-        scheduler_->Return(task.subscription, task.message.id, losses);
+        ReturnLost(*slot);
     }
     slot->ended_at = DT_NOEND;
     (void)ChangeState(slot, word, SlotState::kFree);
+}
+
+// What a worker held whose transaction has not committed. Only the task that ran can be what ended it.
+void Pool::ReturnLost(const WorkerSlotShared &slot) {
+    const Progress progress = ProgressOf(&slot);
+    // At the commit of a batch it may have been any of them, which shows when they run alone.
+    const bool any = progress.committing && progress.begun > 1;
+    for (uint32 i = 0; i < progress.end; i++) {
+        const core::Task &task = slot.tasks[i].task;
+        if (i + 1 != progress.begun || any) {
+            scheduler_->Return(task.subscription, task.message.id, task.losses,
+                               task.alone || (any && i < progress.begun));
+            continue;
+        }
+        const TaskKey key{task.subscription, task.message.id};
+        const int losses = task.losses + 1;
+        if (slot.ended_at != DT_NOEND && slot.ended_for == progress.begun)
+            troubles_[key].order = Order::kRecordTimeout;
+        else if (losses >= 2 && slot.order == Order::kRun)
+            troubles_[key].order = Order::kRecordLoss;  // the handler may be what ends its workers
+        scheduler_->Return(task.subscription, task.message.id, losses, true);
+    }
 }
 
 void Pool::CollectStart(int index, SlotWord word, TimestampTz now) {
@@ -190,7 +222,25 @@ void Pool::CollectStart(int index, SlotWord word, TimestampTz now) {
     starts_.erase(start);
 }
 
+// A slow task must not keep those behind it in its batch from other workers.
+void Pool::Recall(WorkerSlotShared *slot, TimestampTz now) {
+    const Progress progress = ProgressOf(slot);
+    if (slot->extension != extension_ || progress.committing || progress.end <= Max(progress.begun, 1))
+        return;
+    const TimestampTz due = slot->dealt_at + 2 * settings::batch_time * INT64CONST(1000);
+    if (now < due) {
+        NoteTime(due);
+        return;
+    }
+    const Recalled recalled = RecallTasks(slot);
+    for (uint32 i = recalled.from; i < recalled.to; i++) {
+        const core::Task &task = slot->tasks[i].task;
+        scheduler_->Return(task.subscription, task.message.id, task.losses, task.alone);
+    }
+}
+
 void Pool::CheckDeadline(WorkerSlotShared *slot, TimestampTz now) {
+    const uint32 running = ProgressOf(slot).begun;
     TimestampTz deadline = slot->deadline;
     if (slot->started_at == 0) {
         NoteTime(now + kFirstLook);
@@ -202,13 +252,15 @@ void Pool::CheckDeadline(WorkerSlotShared *slot, TimestampTz now) {
         return;
     }
     pid_t pid = static_cast<pid_t>(pg_atomic_read_u32(&slot->pid));
-    if (slot->ended_at == DT_NOEND && pid != 0) {
+    // Another task may have begun meanwhile.
+    if (slot->ended_at == DT_NOEND && pid != 0 && ProgressOf(slot).begun == running) {
+        const core::Task &task = slot->tasks[running == 0 ? 0 : running - 1].task;
         ereport(LOG, (errcode(ERRCODE_QUERY_CANCELED),
                       errmsg("terminating a worker whose handler ignores its timeout"),
                       errdetail("Subscription %d, message " INT64_FORMAT ", process %d.",
-                                slot->task.subscription, slot->task.message.id,
-                                static_cast<int>(pid))));
+                                task.subscription, task.message.id, static_cast<int>(pid))));
         slot->ended_at = now;
+        slot->ended_for = running;
         kill(pid, SIGTERM);
     }
     NoteTime(now + USECS_PER_SEC);

@@ -65,34 +65,58 @@ bool Pool::MustYield(const WorkerSlotShared &slot, int own, const Competition &o
     return share == 0 && now - slot.ready_at > kTimeSlice;
 }
 
-bool Pool::Assign(WorkerSlotShared *slot, SlotWord word, core::RoleId role, TimestampTz now) {
+// Deals a batch to an idle worker; `idle`: how many of the role there are. False: there is nothing to deal.
+bool Pool::Assign(WorkerSlotShared *slot, SlotWord word, core::RoleId role, std::size_t idle,
+                  TimestampTz now) {
     // Nothing is written before the slot is surely ours: it may have got another worker meanwhile.
     if (!ChangeState(slot, word, SlotState::kDealing)) return true;
     word.state = SlotState::kDealing;
-    std::optional<core::Task> task = scheduler_->Take(role, now);
-    if (!task.has_value()) {
+    const std::vector<core::Task> batch = scheduler_->Take(role, now, idle);
+    if (batch.empty()) {
         (void)ChangeState(slot, word, SlotState::kIdle);
         return false;
     }
-    auto trouble = troubles_.find({task->subscription, task->message.id});
     slot->extension = extension_;
-    slot->task = *task;
-    slot->order = trouble == troubles_.end() ? Order::kRun : trouble->second.order;
+    slot->order = OrderFor(batch.front());
+    for (std::size_t i = 0; i < batch.size(); i++)
+        slot->tasks[i] = {batch[i], Outcome::kNotRun, batch[i].attempts, DT_NOBEGIN, 0};
+    StartProgress(slot, static_cast<uint32>(batch.size()));
+    slot->dealt_at = now;
     slot->started_at = 0;
     slot->deadline = DT_NOEND;
     slot->ended_at = DT_NOEND;
-    slot->outcome = Outcome::kNone;
-    slot->tasks_dealt++;
+    slot->duration = 0;
+    slot->trouble = false;
+    slot->tasks_dealt += static_cast<uint32>(batch.size());
     pg_atomic_write_u32(&slot->xid, InvalidTransactionId);
     if (!ChangeState(slot, word, SlotState::kAssigned)) {
         // The worker died at this moment.
-        scheduler_->Return(task->subscription, task->message.id, task->losses);
+        for (const core::Task &task : batch)
+            scheduler_->Return(task.subscription, task.message.id, task.losses, task.alone);
         return true;
     }
     WakeWorker(slot);
     // Nobody wakes us to watch over the deadline.
     NoteTime(now + USECS_PER_SEC);
     return true;
+}
+
+// A task with an order of its own is alone: it is the first of its batch, or in none.
+Order Pool::OrderFor(const core::Task &task) const {
+    auto trouble = troubles_.find({task.subscription, task.message.id});
+    return trouble == troubles_.end() ? Order::kRun : trouble->second.order;
+}
+
+std::size_t Pool::CountIdle(core::RoleId role) const {
+    std::size_t count = 0;
+    for (int i = 0; i < WorkerSlotLimit(); i++) {
+        WorkerSlotShared *slot = WorkerSlot(i);
+        const SlotState state = StateOf(slot);
+        if (state == SlotState::kIdle && IsOwn(slot, state) && slot->role == role &&
+            pg_atomic_read_u32(&slot->evict) == 0)
+            count++;
+    }
+    return count;
 }
 
 // After herald.max_workers was lowered: workers without a task leave, others once they have none.
@@ -108,12 +132,14 @@ void Pool::ShedSurplus() {
     }
 }
 
-// Deals the role's ready tasks to its idle workers; returns how many are left.
+// Deals the role's ready tasks to its idle workers; returns how many workers more could start.
 std::size_t Pool::AssignIdle(const core::Scheduler::RoleDemand &demand, const Competition &others,
                              TimestampTz now) {
-    std::size_t left = demand.tasks;
+    std::size_t left = demand.workers;
+    std::size_t idle = CountIdle(demand.role);
+    if (idle == 0) return left;
     int own = others.waiting > 0 ? CountSlots(demand.role, false) : 0;
-    for (int i = 0; left > 0 && i < WorkerSlotLimit(); i++) {
+    for (int i = 0; left > 0 && idle > 0 && i < WorkerSlotLimit(); i++) {
         WorkerSlotShared *slot = WorkerSlot(i);
         SlotWord word = WordOf(slot);
         if (word.state != SlotState::kIdle || !IsOwn(slot, word.state) ||
@@ -123,12 +149,14 @@ std::size_t Pool::AssignIdle(const core::Scheduler::RoleDemand &demand, const Co
             pg_atomic_write_u32(&slot->evict, 1);
             WakeWorker(slot);
             own--;
+            idle--;
             continue;
         }
-        if (!Assign(slot, word, demand.role, now)) break;
+        if (!Assign(slot, word, demand.role, idle, now)) return 0;
+        idle--;
         left--;
     }
-    return left;
+    return left == 0 ? 0 : scheduler_->DemandOf(demand.role, now);
 }
 
 bool Pool::StartFor(core::RoleId role, TimestampTz now) {
@@ -194,15 +222,15 @@ void Pool::Deal(TimestampTz now) {
     // First what is there, then what is missing: a worker that just came up for one role must not
     // look idle to another.
     for (core::Scheduler::RoleDemand &demand : demands)
-        demand.tasks = AssignIdle(demand, others, now);
+        demand.workers = AssignIdle(demand, others, now);
     for (auto &[role, state] : roles_) {
         bool ready = false;
         for (const core::Scheduler::RoleDemand &demand : demands)
-            ready = ready || (demand.role == role && demand.tasks > 0);
+            ready = ready || (demand.role == role && demand.workers > 0);
         if (!ready) state.starved_since = DT_NOEND;
     }
     for (const core::Scheduler::RoleDemand &demand : demands) {
-        std::size_t left = demand.tasks;
+        std::size_t left = demand.workers;
         if (left == 0) continue;
         int own = CountSlots(demand.role, false);
         int share = settings::max_workers / Max(1, others.served + others.waiting);

@@ -80,7 +80,7 @@ bool Dispatcher::Reload() {
             WakeConsumer(database_, Consumer::kAnnouncer);
         }
         configs_.push_back({subscription.id, subscription.channel_id, subscription.role,
-                            subscription.max_concurrency, runnable});
+                            subscription.max_concurrency, runnable, subscription.batch});
         results_.SetChannel(subscription.id, subscription.channel);
     }
     pg_atomic_write_u32(&database_->inert, inert ? 1 : 0);

@@ -71,10 +71,13 @@ private:
     };
 
     void CollectDead(WorkerSlotShared *slot, SlotWord word, TimestampTz now);
+    void ReturnLost(const WorkerSlotShared &slot);
     void CollectStart(int index, SlotWord word, TimestampTz now);
     void ForgetEndedStarts();
     void CheckDeadline(WorkerSlotShared *slot, TimestampTz now);
     void Apply(const WorkerSlotShared &slot, TimestampTz now);
+    void ApplyTask(const SlotTask &task, TimestampTz now);
+    void Recall(WorkerSlotShared *slot, TimestampTz now);
     void Release(WorkerSlotShared *slot, SlotWord word);
 
     // What Deal knows of the others while it deals.
@@ -87,7 +90,10 @@ private:
                    TimestampTz now) const;
     std::size_t AssignIdle(const core::Scheduler::RoleDemand &demand, const Competition &others,
                            TimestampTz now);
-    bool Assign(WorkerSlotShared *slot, SlotWord word, core::RoleId role, TimestampTz now);
+    bool Assign(WorkerSlotShared *slot, SlotWord word, core::RoleId role, std::size_t idle,
+                TimestampTz now);
+    Order OrderFor(const core::Task &task) const;
+    std::size_t CountIdle(core::RoleId role) const;
     bool StartFor(core::RoleId role, TimestampTz now);
     void ShedSurplus();
     void ShowProblem(StartProblem problem);

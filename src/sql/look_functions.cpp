@@ -143,8 +143,9 @@ void PutWorkers(FunctionCallInfo fcinfo) {
         const Oid database = slot->database;
         const Oid role = slot->role;
         const bool running = state == SlotState::kAssigned || state == SlotState::kRunning;
-        const int32 subscription = slot->task.subscription;
-        const int64 message_id = slot->task.message.id;
+        const core::Task &task = TaskOf(slot);
+        const int32 subscription = task.subscription;
+        const int64 message_id = task.message.id;
         if (!all && !has_privs_of_role(GetUserId(), role)) continue;
 
         // Names of another database's subscriptions can't be read from here.

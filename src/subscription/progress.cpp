@@ -172,7 +172,7 @@ int CountRunning(int32 subscription_id) {
         const WorkerSlotShared *slot = WorkerSlot(i);
         const SlotState state = StateOf(slot);
         if ((state == SlotState::kAssigned || state == SlotState::kRunning) &&
-            slot->database == MyDatabaseId && slot->task.subscription == subscription_id)
+            slot->database == MyDatabaseId && TaskOf(slot).subscription == subscription_id)
             running++;
     }
     return running;

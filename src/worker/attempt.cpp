@@ -1,25 +1,19 @@
 // See attempt.hpp.
-//
-// Everything that a transaction means is in the slot before its commit (xid, outcome), so that whoever
-// finds the slot after this process died can tell from the commit status alone what became of the task.
 
 #include "worker/attempt.hpp"
 
 #include "core/backoff.hpp"
 #include "failure/failure_log.hpp"
 #include "log/log_reader.hpp"
-#include "log/settled.hpp"
 #include "pg/extension.hpp"
-#include "pg/process.hpp"
 #include "subscription/subscription.hpp"
+#include "worker/batch_timer.hpp"
 #include "worker/handler_call.hpp"
+#include "worker/session.hpp"
 
 extern "C" {
-#include "access/transam.h"
-#include "access/xact.h"
 #include "common/pg_prng.h"
 #include "pgstat.h"
-#include "utils/snapmgr.h"
 }
 
 namespace herald {
@@ -62,18 +56,19 @@ Subscription *SubscriptionOf(int32 id) {
     return subscription;
 }
 
-void NoteOutcome(WorkerSlotShared *slot, Outcome outcome) {
-    slot->outcome = outcome;
-    // Assigned here at the latest, so that it is known before the commit.
-    pg_write_barrier();
-    pg_atomic_write_u32(&slot->xid, GetTopTransactionId());
+// Checked before anything is settled, under a lock, and not earlier: until then DROP EXTENSION need not
+// wait for the handler.
+void RequireExtension(const WorkerSlotShared *slot, Settlement *settlement) {
+    if (!settlement->writes) pg::RequireExtension(slot->extension);
+    settlement->writes = true;
 }
 
-void Settle(const core::Task &task) {
-    if (task.message.segment == core::kParkedSegment)
+void Settle(const core::Task &task, Settlement *settlement) {
+    const int segment = task.message.segment;
+    if (segment == core::kParkedSegment)
         (void)DeleteParked(task.subscription, task.message.id);
     else
-        WriteSettled(task.message.segment, task.subscription, &task.message.id, 1);
+        settlement->ids[segment][settlement->count[segment]++] = task.message.id;
 }
 
 // kNone: it was read. Else why not.
@@ -87,11 +82,6 @@ Outcome ReadTask(const core::Task &task, StoredMessage *message) {
     if (ReadMessage(task.message.segment, tid, task.message.id, message)) return Outcome::kNone;
     // Not there: gone, or moved by a command that rewrites the table.
     return FindMessage(task.message.id, message) ? Outcome::kMoved : Outcome::kMissing;
-}
-
-void NoteNothing(WorkerSlotShared *slot, Outcome outcome) {
-    slot->outcome = outcome;
-    pg_atomic_write_u32(&slot->xid, InvalidTransactionId);
 }
 
 FailureRecord StartRecord(const WorkerSlotShared *slot, const Subscription &subscription,
@@ -111,9 +101,10 @@ FailureRecord StartRecord(const WorkerSlotShared *slot, const Subscription &subs
 
 // Records failed attempts up to number `attempt`: a row of the failure log for each (more than one where
 // workers died of the task), and the task parked or buried.
-void SettleFailure(WorkerSlotShared *slot, const Subscription &subscription,
-                   const StoredMessage &message, const ErrorData *error, int32 attempt) {
-    pg::RequireExtension(slot->extension);
+void SettleFailure(WorkerSlotShared *slot, SlotTask *result, const Subscription &subscription,
+                   const StoredMessage &message, const ErrorData *error, int32 attempt,
+                   Settlement *settlement) {
+    RequireExtension(slot, settlement);
     // Removed while the task ran: the failure is recorded, but there is nobody to park the task for.
     const bool kept = KeepSubscription(subscription.id);
     FailureRecord record = StartRecord(slot, subscription, message);
@@ -127,41 +118,42 @@ void SettleFailure(WorkerSlotShared *slot, const Subscription &subscription,
     record.detail = error->detail;
     record.hint = error->hint;
     record.context = error->context;
-    for (record.attempt = slot->task.attempts + 1; record.attempt <= attempt; record.attempt++) {
+    for (record.attempt = result->task.attempts + 1; record.attempt <= attempt; record.attempt++) {
         // A lost run was followed by the next one at once.
         record.next_attempt_at = record.attempt < attempt ? record.failed_at : next;
         RecordFailure(record);
     }
 
     if (!kept) {
-        NoteOutcome(slot, Outcome::kMissing);
+        result->outcome = Outcome::kMissing;
         return;
     }
     // The log entry needs no more work; the parked row or the dead letter has the payload from here on.
-    if (slot->task.message.segment != core::kParkedSegment) Settle(slot->task);
+    if (result->task.message.segment != core::kParkedSegment) Settle(result->task, settlement);
     if (again)
         ParkTask(subscription.id, message, attempt, next);
     else
         BuryTask(subscription.id, message, attempt, error->sqlerrcode, error->message,
                  record.failed_at);
-    slot->attempts = attempt;
-    slot->next_attempt_at = next;
-    NoteOutcome(slot, again ? Outcome::kRetry : Outcome::kDead);
+    result->attempts = attempt;
+    result->next_attempt_at = next;
+    result->outcome = again ? Outcome::kRetry : Outcome::kDead;
 }
 
 // A fault of definition holds the subscription: one row in the failure log, nobody charged.
-void SettleFault(WorkerSlotShared *slot, const Subscription &subscription,
-                 const StoredMessage &message, const DefinitionFault &fault) {
-    pg::RequireExtension(slot->extension);
+void SettleFault(WorkerSlotShared *slot, SlotTask *result, const Subscription &subscription,
+                 const StoredMessage &message, const DefinitionFault &fault,
+                 Settlement *settlement) {
+    RequireExtension(slot, settlement);
     FailureRecord record = StartRecord(slot, subscription, message);
-    record.attempt = slot->task.attempts + 1;
+    record.attempt = result->task.attempts + 1;
     record.sqlstate = fault.sqlstate;
     record.message = fault.message;
     record.hint = "The subscription is held. Mend what is wrong, then call herald.resume().";
     record.next_attempt_at = DT_NOEND;  // when the subscription is resumed
     // Somebody else may have found the fault first: one row says it.
     if (HoldSubscription(subscription.id, fault.message)) RecordFailure(record);
-    NoteOutcome(slot, Outcome::kHeld);
+    result->outcome = Outcome::kHeld;
 }
 
 ErrorData *LostError(Order order, const core::Task &task, const Subscription &subscription) {
@@ -186,108 +178,73 @@ void ReportActivity(const Subscription &subscription, int64 message_id, int32 at
     pgstat_report_activity(STATE_RUNNING, activity);
 }
 
-// The transaction of an attempt, up to but not including its commit. `failure` is an error that the
-// commit of the attempt itself raised: then only the record of it is written.
-void PrepareOutcome(WorkerSlotShared *slot, ErrorData *failure) {
-    const core::Task &task = slot->task;
+// True where it may be the tasks before it in the transaction that the task failed of: their locks, and
+// the time and memory they took.
+bool MayBeOthersFault(const ErrorData *error, TimestampTz deadline) {
+    switch (error->sqlerrcode) {
+        case ERRCODE_T_R_DEADLOCK_DETECTED:
+        case ERRCODE_T_R_SERIALIZATION_FAILURE:
+        case ERRCODE_LOCK_NOT_AVAILABLE:
+            return true;
+        case ERRCODE_QUERY_CANCELED:
+            return WasCut() || GetCurrentTimestamp() >= deadline;
+        default:
+            return WasCut() || ERRCODE_TO_CATEGORY(error->sqlerrcode) == ERRCODE_INSUFFICIENT_RESOURCES;
+    }
+}
+
+}  // namespace
+
+After RunAttempt(WorkerSlotShared *slot, int place, ErrorData *failure, Settlement *settlement) {
+    SlotTask *result = &slot->tasks[place];
+    const core::Task &task = result->task;
     StoredMessage message;
 
-    // Checked again, under a lock, before anything is settled: until then DROP EXTENSION need not wait
-    // for the handler.
     if (pg::Tables().extension != slot->extension) {
-        NoteNothing(slot, Outcome::kMissing);
-        return;
+        result->outcome = Outcome::kMissing;
+        return After::kStop;
     }
     Subscription *subscription = SubscriptionOf(task.subscription);
     Outcome unreadable =
         subscription == nullptr ? Outcome::kMissing : ReadTask(task, &message);
     if (unreadable != Outcome::kNone) {
-        NoteNothing(slot, unreadable);
-        return;
+        result->outcome = unreadable;
+        return unreadable == Outcome::kMoved ? After::kStop : After::kGoOn;
     }
     int32 attempt = task.attempts + 1;
     if (slot->order == Order::kRecordLoss) attempt = task.attempts + Max(task.losses, 1);
     if (failure == nullptr && slot->order != Order::kRun)
         failure = LostError(slot->order, task, *subscription);
 
+    const bool shares = place > 0;
     if (failure == nullptr) {
         DefinitionFault fault;
         Oid function = CheckDefinition(*subscription, &fault);
         if (fault.sqlstate != 0) {
-            SettleFault(slot, *subscription, message, fault);
-            return;
+            SettleFault(slot, result, *subscription, message, fault, settlement);
+            return After::kStop;
         }
         slot->started_at = GetCurrentTimestamp();
-        slot->latency = slot->started_at - message.published_at;
+        result->latency = slot->started_at - message.published_at;
         slot->deadline = subscription->timeout > 0
                              ? slot->started_at + subscription->timeout * INT64CONST(1000)
                              : DT_NOEND;
         ReportActivity(*subscription, task.message.id, attempt);
-        failure = CallHandler(*subscription, function, message, attempt);
+        failure = CallHandler(*subscription, function, message, attempt, shares);
     }
+    After after = LeftTrace() ? After::kTrouble : After::kGoOn;
     if (failure == nullptr) {
-        pg::RequireExtension(slot->extension);
-        Settle(task);
-        NoteOutcome(slot, Outcome::kDone);
+        RequireExtension(slot, settlement);
+        Settle(task, settlement);
+        result->outcome = Outcome::kDone;
+    } else if (shares && MayBeOthersFault(failure, slot->deadline)) {
+        result->outcome = Outcome::kAlone;
+        after = After::kTrouble;
     } else {
-        SettleFailure(slot, *subscription, message, failure, attempt);
+        SettleFailure(slot, result, *subscription, message, failure, attempt, settlement);
     }
     CleanSessionInTransaction();
-}
-
-// Runs one transaction; a copy of the error in `context` where it failed.
-ErrorData *TryTransaction(WorkerSlotShared *slot, ErrorData *failure, MemoryContext context) {
-    ErrorData *volatile error = nullptr;
-
-    PG_TRY();
-    {
-        pg::BeginTransaction();
-        MemoryContextSwitchTo(context);
-        PrepareOutcome(slot, failure);
-        pg::CommitTransaction();
-    }
-    PG_CATCH();
-    {
-        HOLD_CANCEL_INTERRUPTS();  // as outside: raising the ERROR let go of it
-        MemoryContextSwitchTo(context);
-        error = CopyErrorData();
-        FlushErrorState();
-        AbortCurrentTransaction();
-        // An ERROR after the commit changes nothing about it.
-        TransactionId xid = pg_atomic_read_u32(&slot->xid);
-        if (TransactionIdIsValid(xid) && TransactionIdDidCommit(xid)) error = nullptr;
-    }
-    PG_END_TRY();
-    MemoryContextSwitchTo(context);
-    return error;
-}
-
-}  // namespace
-
-void RunAttempt(WorkerSlotShared *slot) {
-    MemoryContext context =
-        AllocSetContextCreate(TopMemoryContext, "pg_herald attempt", ALLOCSET_DEFAULT_SIZES);
-    slot->started_at = GetCurrentTimestamp();
-
-    ErrorData *error = TryTransaction(slot, nullptr, context);
-    if (error != nullptr) {
-        // The handler is out of it: its own errors end in its subtransaction. What is left is the commit
-        // (a deferred trigger) or our own writing; the attempt is recorded if that is possible now.
-        NoteNothing(slot, Outcome::kNone);
-        ErrorData *second = TryTransaction(slot, error, context);
-        if (second != nullptr) {
-            NoteNothing(slot, Outcome::kNone);
-            ereport(LOG, (errcode(second->sqlerrcode),
-                          errmsg("could not record the outcome of a task: %s", second->message),
-                          errdetail("Subscription %d, message " INT64_FORMAT
-                                    "; the task will be tried again.",
-                                    slot->task.subscription, slot->task.message.id)));
-        }
-    }
-    CleanSessionAfterTransaction();
-    pgstat_report_activity(STATE_IDLE, nullptr);
-    MemoryContextSwitchTo(TopMemoryContext);
-    MemoryContextDelete(context);
+    return after;
 }
 
 void InitAttempts() { pg::OnCatalogChange(ForgetKnown); }

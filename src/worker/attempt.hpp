@@ -1,15 +1,31 @@
-// One attempt: run a task's handler in a subtransaction and commit its effects together with the record
-// that the task is settled; or roll the subtransaction back and commit the record of the failure.
+// One attempt: run a task's handler in a subtransaction of the batch's transaction, and note what it means
+// if that commits: that the task is settled; or, where the handler failed, the record of the failure.
 
 #pragma once
 
+#include "pg/extension.hpp"
 #include "worker/slots.hpp"
 
 namespace herald {
 
-// Runs the task in the slot to its end and fills in the slot's outcome. No ERROR leaves it; a
-// FATAL may. Outcome kNone: nothing could be recorded, the task is to be tried again later.
-void RunAttempt(WorkerSlotShared *slot);
+// What the attempts of a transaction leave to be done at its end.
+struct Settlement {
+    bool writes;               // it must commit: there are outcomes that are its
+    int count[pg::kSegments];  // of log entries that are settled
+    int64 ids[pg::kSegments][core::kMaxBatch];
+};
+
+// How the batch goes on after an attempt.
+enum class After {
+    kGoOn,
+    kStop,     // with no other task: what this one left would be seen by it
+    kTrouble,  // the same, and smaller batches would be better
+};
+
+// Makes one attempt at the task at `place` of the slot, in a transaction with an active snapshot. `failure`
+// is an error that the commit of the attempt itself raised: then only the record of it is written. Errors
+// of the handler do not leave it. All memory it needs is allocated in the current context.
+After RunAttempt(WorkerSlotShared *slot, int place, ErrorData *failure, Settlement *settlement);
 
 // Forgets what the process remembers of subscriptions; from _PG_init.
 void InitAttempts();

@@ -5,6 +5,7 @@
 #include "outbox/outbox.hpp"
 #include "pg/extension.hpp"
 #include "pg/pg.hpp"
+#include "worker/session.hpp"
 #include "worker/slots.hpp"
 
 extern "C" {
@@ -177,6 +178,7 @@ void OnCommand(PlannedStmt *statement, const char *query, bool read_only_tree,
     bool two_phase = nodeTag(node) == T_TransactionStmt &&
                      (castNode(TransactionStmt, node)->kind == TRANS_STMT_COMMIT_PREPARED ||
                       castNode(TransactionStmt, node)->kind == TRANS_STMT_ROLLBACK_PREPARED);
+    if (nodeTag(node) == T_ConstraintsSetStmt) NoteSetConstraints();
     Execute(command);
     // By name or by CASCADE.
     if (nodeTag(node) == T_CreateExtensionStmt && pg::ExtensionExists()) NoteExtensionChange();

@@ -4,24 +4,21 @@
 
 #include "pg/extension.hpp"
 #include "pg/spi.hpp"
+#include "worker/batch_timer.hpp"
 #include "worker/role_check.hpp"
 
 extern "C" {
 #include "access/xact.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_type.h"
-#include "commands/prepare.h"
-#include "commands/sequence.h"
 #include "commands/trigger.h"
 #include "executor/executor.h"
 #include "executor/spi.h"
 #include "funcapi.h"
 #include "nodes/parsenodes.h"
-#include "storage/lock.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/lsyscache.h"
-#include "utils/portal.h"
 #include "utils/resowner.h"
 #include "utils/snapmgr.h"
 #include "utils/syscache.h"
@@ -114,18 +111,10 @@ void ExecuteHandler(const Subscription &subscription, Oid function, const Stored
     pg::SpiEnd();
 }
 
-// Deferred constraints are checked now, not at COMMIT: under the task's timeout, and charged to it by
-// the same path as any other error.
-void CheckDeferredConstraints() {
-    ConstraintsSetStmt *statement = makeNode(ConstraintsSetStmt);
-    statement->constraints = NIL;  // all of them
-    statement->deferred = false;
-    AfterTriggerSetState(statement);
-}
-
 // A cancel concerns the handler and nothing else the worker does: it is held off outside. (Raising an
 // ERROR resets the count, so that both ends of a call hold it again.)
 void HoldCancel() {
+    LetRun();
     disable_timeout(STATEMENT_TIMEOUT, false);
     // A cancel that came too late must not hit the next task.
     HOLD_CANCEL_INTERRUPTS();
@@ -163,7 +152,7 @@ Oid CheckDefinition(const Subscription &subscription, DefinitionFault *fault) {
 }
 
 ErrorData *CallHandler(const Subscription &subscription, Oid function, const StoredMessage &message,
-                       int32 attempt) {
+                       int32 attempt, bool shares) {
     MemoryContext context = CurrentMemoryContext;
     ResourceOwner owner = CurrentResourceOwner;
     ErrorData *volatile failure = nullptr;
@@ -176,11 +165,17 @@ ErrorData *CallHandler(const Subscription &subscription, Oid function, const Sto
         int guc_level = NewGUCNestLevel();
         QueryCancelPending = false;
         RESUME_CANCEL_INTERRUPTS();
+        if (shares) CutAtBatchTime();
         if (subscription.timeout > 0)
             enable_timeout_after(STATEMENT_TIMEOUT, static_cast<int>(Min(subscription.timeout, INT_MAX)));
         ExecuteHandler(subscription, function, message, attempt);
-        CheckDeferredConstraints();
+        // Deferred constraints are checked now, not at COMMIT: under the task's timeout, and charged to it by
+        // the same path as any other error. SET CONSTRAINTS would be in force for the tasks behind it, too.
+        AfterTriggerFireDeferred();
         HoldCancel();
+        // It may have taken the cancel for something else.
+        if (shares && WasCut())
+            ereport(ERROR, (errcode(ERRCODE_QUERY_CANCELED), errmsg("the time of the batch was over")));
         AtEOXact_GUC(false, guc_level);
         ReleaseCurrentSubTransaction();
     }
@@ -197,14 +192,5 @@ ErrorData *CallHandler(const Subscription &subscription, Oid function, const Sto
     CurrentResourceOwner = owner;
     return failure;
 }
-
-void CleanSessionInTransaction() {
-    PortalHashTableDeleteAll();
-    ResetTempTableNamespace();
-    DropAllPreparedStatements();
-    ResetSequenceCaches();
-}
-
-void CleanSessionAfterTransaction() { LockReleaseAll(USER_LOCKMETHOD, true); }
 
 }  // namespace herald

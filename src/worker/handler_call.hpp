@@ -16,16 +16,11 @@ struct DefinitionFault {
 // Checks what may have changed since subscribe: role, handler, rights. Returns the function.
 Oid CheckDefinition(const Subscription &subscription, DefinitionFault *fault);
 
-// Runs the handler in a subtransaction of the current transaction, under the subscription's timeout.
-// Returns NULL if it succeeded, or a copy of its error in the current memory context; then the
-// subtransaction has been rolled back.
+// Runs the handler in a subtransaction of the current transaction, under the subscription's timeout, and
+// where it `shares` the transaction, under that of the batch (batch_timer.hpp). Returns NULL if it
+// succeeded, or a copy of its error in the current memory context; then the subtransaction has been
+// rolled back.
 ErrorData *CallHandler(const Subscription &subscription, Oid function, const StoredMessage &message,
-                       int32 attempt);
-
-// Throws away what a handler may leave in the session: cursors, temporary tables, prepared statements,
-// sequence values. In a transaction.
-void CleanSessionInTransaction();
-// Session-level advisory locks. After the commit, so that the effects are visible first.
-void CleanSessionAfterTransaction();
+                       int32 attempt, bool shares);
 
 }  // namespace herald

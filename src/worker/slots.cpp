@@ -27,6 +27,14 @@ uint64 Pack(uint64 generation, SlotState state) {
     return generation << 8 | static_cast<uint64>(state);
 }
 
+uint32 PackProgress(const Progress &progress) {
+    return progress.begun | progress.end << 8 | (progress.committing ? 1u << 16 : 0);
+}
+
+Progress UnpackProgress(uint32 word) { return {word & 0xff, word >> 8 & 0xff, (word >> 16) != 0}; }
+
+static_assert(core::kMaxBatch < 256);
+
 // Workers of the same database and role that are not asked to leave.
 int WorkersLike(const WorkerSlotShared &slot) {
     int count = 0;
@@ -56,6 +64,53 @@ bool ChangeState(WorkerSlotShared *slot, SlotWord from, SlotState to) {
     return pg_atomic_compare_exchange_u64(&slot->word, &expected, Pack(from.generation, to));
 }
 
+Progress ProgressOf(const WorkerSlotShared *slot) {
+    return UnpackProgress(
+        pg_atomic_read_u32(const_cast<pg_atomic_uint32 *>(&slot->progress)));
+}
+
+void StartProgress(WorkerSlotShared *slot, uint32 count) {
+    pg_atomic_write_u32(&slot->progress, PackProgress({0, count, false}));
+}
+
+int BeginTask(WorkerSlotShared *slot) {
+    uint32 word = pg_atomic_read_u32(&slot->progress);
+    for (;;) {
+        Progress progress = UnpackProgress(word);
+        if (progress.begun >= progress.end) return -1;
+        progress.begun++;
+        if (pg_atomic_compare_exchange_u32(&slot->progress, &word, PackProgress(progress)))
+            return static_cast<int>(progress.begun) - 1;
+    }
+}
+
+void BeginCommit(WorkerSlotShared *slot) {
+    uint32 word = pg_atomic_read_u32(&slot->progress);
+    for (;;) {
+        Progress progress = UnpackProgress(word);
+        progress.committing = true;
+        if (pg_atomic_compare_exchange_u32(&slot->progress, &word, PackProgress(progress))) return;
+    }
+}
+
+Recalled RecallTasks(WorkerSlotShared *slot) {
+    uint32 word = pg_atomic_read_u32(&slot->progress);
+    for (;;) {
+        Progress progress = UnpackProgress(word);
+        const uint32 kept = Max(progress.begun, 1);
+        const uint32 end = progress.end;
+        if (progress.committing || kept >= end) return {end, end};
+        progress.end = kept;
+        if (pg_atomic_compare_exchange_u32(&slot->progress, &word, PackProgress(progress)))
+            return {kept, end};
+    }
+}
+
+const core::Task &TaskOf(const WorkerSlotShared *slot) {
+    const uint32 begun = ProgressOf(slot).begun;
+    return slot->tasks[begun == 0 ? 0 : begun - 1].task;
+}
+
 void WakeWorker(WorkerSlotShared *slot) {
     uint32 number = pg_atomic_read_u32(&slot->proc);
     if (number != 0) SetLatch(&ProcGlobal->allProcs[number - 1].procLatch);
@@ -79,11 +134,11 @@ int ClaimWorkerSlot(Oid database, Oid role) {
         slot->role = role;
         slot->tasks_dealt = 0;
         slot->ready_at = GetCurrentTimestamp();
-        slot->outcome = Outcome::kNone;
         pg_atomic_write_u32(&slot->pid, 0);
         pg_atomic_write_u32(&slot->proc, 0);
         pg_atomic_write_u32(&slot->evict, 0);
         pg_atomic_write_u32(&slot->xid, InvalidTransactionId);
+        StartProgress(slot, 0);
         pg_write_barrier();
         pg_atomic_write_u64(&slot->word, Pack(WordOf(slot).generation + 1, SlotState::kStarting));
         if (claimed >= WorkerSlotLimit())
@@ -141,6 +196,7 @@ void InitWorkerSlots() {
         pg_atomic_init_u32(&slots[i].pid, 0);
         pg_atomic_init_u32(&slots[i].proc, 0);
         pg_atomic_init_u32(&slots[i].evict, 0);
+        pg_atomic_init_u32(&slots[i].progress, 0);
         pg_atomic_init_u32(&slots[i].xid, InvalidTransactionId);
     }
 }

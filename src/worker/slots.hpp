@@ -18,7 +18,11 @@
 //
 // The fence (exactly once): what a worker holds stands in its slot until its transaction has left the
 // ProcArray and the dispatcher has taken note. A dispatcher that starts reads the slots first and takes
-// its snapshot second. Where a worker died, the commit status of `xid` decides what became of the task.
+// its snapshot second. Where a worker died, the commit status of `xid` decides what became of the tasks.
+//
+// A slot carries a batch: tasks of one subscription that the worker runs one after the other, in one
+// transaction. `progress` says how far it is. The worker begins a task by counting it there, and the
+// dispatcher takes back the tasks not begun by lowering the end, so that each is one's or the other's.
 
 #pragma once
 
@@ -46,22 +50,43 @@ enum class SlotState : uint32 {
     kLeaving,
 };
 
-// What a worker is to do with its task.
+// What a worker is to do with its tasks; all but kRun are for one task.
 enum class Order : uint8 {
     kRun = 0,
     kRecordTimeout,  // the handler did not end after its timeout: record the failed attempt
     kRecordLoss,     // workers died while running it: record the failed attempts
 };
 
-// What a worker's transaction means, if it commits.
+// What a worker's transaction means for a task, if it commits.
 enum class Outcome : uint8 {
-    kNone = 0,  // nothing: the task is to be dealt again, uncharged
+    kNotRun = 0,  // to be dealt again, as if it had never been
+    kAlone,       // rolled back, uncharged: to be dealt again, alone
+    kNone,        // nothing could be recorded: to be dealt again later, uncharged
     kDone,
     kRetry,    // failed; parked until next_attempt_at
     kDead,     // failed for the last time
     kMissing,  // the message or its subscription is gone: nothing to do
     kMoved,    // the message is not where it was (VACUUM FULL): all addresses must be read again
     kHeld,     // a fault of definition: the subscription is held, the task not charged
+};
+
+// A task in a slot.
+struct SlotTask {
+    // Written by the dispatcher in kDealing.
+    core::Task task;
+    // Written by the dispatcher in kDealing (kNotRun), and by the worker before its commit; read when the
+    // state is kReported, or kGone and `xid` committed.
+    Outcome outcome;
+    int32 attempts;  // failed attempts so far, this one included
+    TimestampTz next_attempt_at;
+    int64 latency;   // microseconds from publication to the start of the handler
+};
+
+// How far a worker is with its batch.
+struct Progress {
+    uint32 begun;     // tasks that the worker has begun: the last of them runs, or was the last to run
+    uint32 end;       // tasks that it may begin
+    bool committing;  // no task runs any more
 };
 
 struct WorkerSlotShared {
@@ -83,23 +108,25 @@ struct WorkerSlotShared {
 
     // Written by the dispatcher in kDealing.
     Oid extension;  // whose ids these are: a new CREATE EXTENSION starts counting anew
-    core::Task task;
     Order order;
-    // Written by the dispatcher while kRunning: when it lost patience and ended the worker.
+    TimestampTz dealt_at;
+    // Set by the dispatcher in kDealing, then changed by both: a Progress in one word.
+    pg_atomic_uint32 progress;
+    SlotTask tasks[core::kMaxBatch];
+    // Written by the dispatcher while kRunning: when it lost patience and ended the worker, and which task
+    // it was to blame (its place, from 1).
     TimestampTz ended_at;
+    uint32 ended_for;
 
     // Written by the worker: when the process was ready.
     TimestampTz ready_at;
     // Written by the worker while kRunning. 0 where it has not begun yet (set by the dispatcher).
-    TimestampTz started_at;      // of the attempt
-    TimestampTz deadline;        // of the attempt; DT_NOEND: none
-    pg_atomic_uint32 xid;        // of the transaction that settles the task
-    // Written by the worker before its commit; read when `state` is kReported, or kGone and
-    // `xid` committed.
-    Outcome outcome;
-    int32 attempts;              // failed attempts so far, this one included
-    TimestampTz next_attempt_at;
-    int64 latency;               // microseconds from publication to the start of the handler
+    TimestampTz started_at;  // of the attempt that runs
+    TimestampTz deadline;    // of the attempt that runs; DT_NOEND: none
+    // Written by the worker before its commit, for the size of the next batches.
+    int64 duration;          // microseconds that the handlers took together
+    bool trouble;            // tasks were kept back for the sake of others
+    pg_atomic_uint32 xid;    // of the transaction that settles the tasks
 };
 
 static_assert(std::is_standard_layout_v<WorkerSlotShared>);
@@ -124,6 +151,23 @@ void EvictIdleWorkers(Oid database);
 bool EvictOneIdleWorker(Oid for_database, Oid for_role, bool spare_last);
 
 SlotWord WordOf(const WorkerSlotShared *slot);
+Progress ProgressOf(const WorkerSlotShared *slot);
+// The dispatcher, in kDealing: none of `count` tasks has been begun.
+void StartProgress(WorkerSlotShared *slot, uint32 count);
+// The worker: begins the next task; its place, from 0, or -1 where there is none.
+int BeginTask(WorkerSlotShared *slot);
+// The worker: the last task has run.
+void BeginCommit(WorkerSlotShared *slot);
+// The dispatcher: takes back the tasks that were not begun, but at least the first. They are those from
+// `from` to before `to`.
+struct Recalled {
+    uint32 from;
+    uint32 to;
+};
+Recalled RecallTasks(WorkerSlotShared *slot);
+// The task that runs, or will be the first to.
+const core::Task &TaskOf(const WorkerSlotShared *slot);
+
 inline SlotState StateOf(const WorkerSlotShared *slot) { return WordOf(slot).state; }
 // One legal step of the state; false where the slot was no longer as `from` says. A full barrier: what was
 // written to the slot before is seen by whoever sees the new state.

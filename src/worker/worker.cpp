@@ -1,11 +1,12 @@
-// A worker: connected to one database as one role for all its life, it runs the tasks that the
-// dispatcher of that database puts into its slot, one after the other.
+// A worker: connected to one database as one role for all its life, it runs the batches of tasks that the
+// dispatcher of that database puts into its slot.
 
 #include "outbox/database.hpp"
 #include "pg/guard.hpp"
 #include "pg/process.hpp"
 #include "settings.hpp"
-#include "worker/attempt.hpp"
+#include "worker/batch.hpp"
+#include "worker/batch_timer.hpp"
 #include "worker/processes.hpp"
 #include "worker/slots.hpp"
 
@@ -66,6 +67,7 @@ void RunWorker(int index, uint64 generation) {
     on_shmem_exit(LeaveSlot, static_cast<Datum>(0));
     pg::InitProcess(pg::CancelSignal::kCancelsStatement);
     pg::ConnectToDatabase(own_slot->database, own_slot->role);
+    InitBatchTimer();
     HOLD_CANCEL_INTERRUPTS();  // let go only while a handler runs
 
     own_slot->ready_at = GetCurrentTimestamp();
@@ -77,7 +79,7 @@ void RunWorker(int index, uint64 generation) {
 
     for (;;) {
         if (Step(SlotState::kAssigned, SlotState::kRunning)) {
-            RunAttempt(own_slot);
+            RunBatch(own_slot);
             (void)Step(SlotState::kRunning, SlotState::kReported);
             WakeOwnDispatcher();
         }

@@ -31,18 +31,40 @@ class SchedulerTest : public testing::Test {
  protected:
     SubscriptionConfig Config(SubscriptionId id = kSub, std::int32_t max_concurrency = 4,
                               RoleId role = kRole, ChannelId channel = kChannel) {
-        return {id, channel, role, max_concurrency, true};
+        return {id, channel, role, max_concurrency, true, true};
+    }
+
+    // The next task; a batch of one as long as nothing is known of how long tasks take.
+    std::optional<Task> TakeTask(Microseconds now = 0, RoleId role = kRole) {
+        const auto batch = scheduler.Take(role, now);
+        EXPECT_LE(batch.size(), 1u);
+        return batch.empty() ? std::nullopt : std::optional(batch.front());
     }
 
     // The id of the next task, 0 for none.
     MessageId TakeId(Microseconds now = 0, RoleId role = kRole) {
-        const auto task = scheduler.Take(role, now);
+        const auto task = TakeTask(now, role);
         return task ? task->message.id : 0;
     }
 
     SubscriptionId TakeSubscription(RoleId role = kRole) {
-        const auto task = scheduler.Take(role, 0);
+        const auto task = TakeTask(0, role);
         return task ? task->subscription : 0;
+    }
+
+    // The ids of the next batch.
+    std::vector<MessageId> TakeBatch(std::size_t workers = 1, Microseconds now = 0,
+                                     RoleId role = kRole) {
+        std::vector<MessageId> ids;
+        for (const Task& task : scheduler.Take(role, now, workers))
+            ids.push_back(task.message.id);
+        return ids;
+    }
+
+    // Lets the subscription's batches grow to the largest size.
+    void GrowBatches(SubscriptionId id = kSub) {
+        for (std::size_t tasks = 1; tasks < kMaxBatch; tasks *= 2)
+            scheduler.NoteBatch(id, tasks, 0, 1000, false);
     }
 
     std::vector<MessageId> TakeAll(Microseconds now = 0, RoleId role = kRole) {
@@ -53,9 +75,14 @@ class SchedulerTest : public testing::Test {
     }
 
     std::size_t DemandOf(RoleId role, Microseconds now = 0) {
-        for (const auto& demand : scheduler.Demand(now))
-            if (demand.role == role)
-                return demand.tasks;
+        const std::size_t workers = scheduler.DemandOf(role, now);
+        for (const auto& demand : scheduler.Demand(now)) {
+            if (demand.role == role) {
+                EXPECT_EQ(demand.workers, workers);
+                return demand.workers;
+            }
+        }
+        EXPECT_EQ(workers, 0u);
         return 0;
     }
 

@@ -68,7 +68,7 @@ TEST_F(SchedulerMemoryTest, DrainedBacklogLeavesOnlyWhatWasSeen) {
     AddBacklog(200'000, 50'000);
     std::size_t taken = 0;
     MessageId last = 0;
-    while (const auto task = scheduler.Take(kRole, 0)) {
+    while (const auto task = TakeTask()) {
         ASSERT_GT(task->message.id, last);
         last = task->message.id;
         ++taken;

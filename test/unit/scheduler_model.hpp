@@ -22,6 +22,8 @@ struct ModelTask {
     std::int32_t losses = 0;
     Microseconds due = 0;
     bool returned = false;
+    bool alone = false;
+    std::uint64_t run = 0;  // of a running one
 };
 
 struct ModelSubscription {
@@ -33,6 +35,14 @@ struct ModelSubscription {
     std::vector<MessageRef> untried;  // in the order they came
     std::map<MessageId, ModelTask> parked;
     std::map<MessageId, ModelTask> running;
+    BatchSize batch_size;  // has tests of its own
+
+    std::size_t Runs() const {
+        std::set<std::uint64_t> runs;
+        for (const auto& [id, task] : running)
+            runs.insert(task.run);
+        return runs.size();
+    }
 
     bool KeyRuns(std::uint32_t key) const {
         return key != 0 && std::any_of(running.begin(), running.end(), [key](const auto& entry) {
@@ -80,15 +90,27 @@ struct ModelSubscription {
         return ready;
     }
 
+    std::size_t FreeSlots() const {
+        const auto slots = static_cast<std::ptrdiff_t>(config.max_concurrency) -
+                           static_cast<std::ptrdiff_t>(Runs());
+        return slots <= 0 ? 0 : static_cast<std::size_t>(slots);
+    }
+
+    std::size_t Ready(Microseconds now) const {
+        return ReadyParked(now).size() + ReadyUntried().size();
+    }
+
     std::size_t Startable(Microseconds now) const {
         if (!configured || !config.runnable)
             return 0;
-        const auto slots = static_cast<std::ptrdiff_t>(config.max_concurrency) -
-                           static_cast<std::ptrdiff_t>(running.size());
-        if (slots <= 0)
-            return 0;
-        return std::min(ReadyParked(now).size() + ReadyUntried().size(),
-                        static_cast<std::size_t>(slots));
+        return std::min(Ready(now), FreeSlots());
+    }
+
+    // Tasks of the next batch, where none of them is to be alone.
+    std::size_t BatchFor(std::size_t workers, Microseconds now) const {
+        const std::size_t limit = config.batch ? batch_size.Limit() : 1;
+        const std::size_t takers = std::max<std::size_t>(std::min(workers, FreeSlots()), 1);
+        return std::min((Ready(now) + takers - 1) / takers, limit);
     }
 
     // Empty where the task may be taken now, else why not.
@@ -102,6 +124,8 @@ struct ModelSubscription {
                 return "wrong attempts";
             if (first.losses != task.losses)
                 return "wrong losses";
+            if (first.alone != task.alone)
+                return "wrong mark";
             if (first.message.block != task.message.block)
                 return "old reference";
             return nullptr;
@@ -112,7 +136,7 @@ struct ModelSubscription {
             if (message.id == task.message.id) {
                 if (passed_keyless && message.key_hash == 0)
                     return "an older keyless task waits";
-                if (task.attempts != 0 || task.losses != 0)
+                if (task.attempts != 0 || task.losses != 0 || task.alone)
                     return "never tried, yet charged";
                 return nullptr;
             }
@@ -132,7 +156,8 @@ struct ModelSubscription {
     }
 
     SubscriptionGauges Gauges() const {
-        SubscriptionGauges gauges{untried.size(), running.size(), 0, std::nullopt};
+        const std::size_t runs = Runs();
+        SubscriptionGauges gauges{untried.size() + running.size() - runs, runs, 0, std::nullopt};
         auto oldest = std::numeric_limits<Microseconds>::max();
         for (const MessageRef& message : untried)
             oldest = std::min(oldest, message.published_at);
@@ -140,7 +165,7 @@ struct ModelSubscription {
             oldest = std::min(oldest, task.message.published_at);
             ++(task.attempts == 0 ? gauges.pending : gauges.retrying);
         }
-        if (gauges.pending + gauges.retrying > 0)
+        if (untried.size() + parked.size() > 0)
             gauges.oldest_published_at = oldest;
         return gauges;
     }

@@ -72,7 +72,7 @@ TEST_F(SchedulerOrderTest, RetryReplacesTheReferenceAndCarriesTheAttempts) {
     scheduler.Retry(kSub, {1, 1001, 777, 8, kParkedSegment, 0}, 4, 10);
     EXPECT_FALSE(scheduler.IsRunning(kSub, 1));
     EXPECT_EQ(TakeId(9), 0);
-    const auto task = scheduler.Take(kRole, 10);
+    const auto task = TakeTask(10);
     ASSERT_TRUE(task);
     EXPECT_EQ(task->message.block, 777u);
     EXPECT_EQ(task->message.segment, kParkedSegment);
@@ -229,7 +229,7 @@ TEST_F(SchedulerOrderTest, ReturnedTaskGoesToTheFrontAndKeepsItsAttempts) {
     scheduler.Return(kSub, 1, 0);
     EXPECT_EQ(scheduler.NextDue(std::numeric_limits<Microseconds>::min() + 1), -100);
     EXPECT_EQ(TakeId(-1000), 1);
-    const auto task = scheduler.Take(kRole, -1000);
+    const auto task = TakeTask(-1000);
     ASSERT_TRUE(task);
     EXPECT_EQ(task->message.id, 9);
     EXPECT_EQ(task->attempts, 5);
@@ -260,8 +260,8 @@ TEST_F(SchedulerOrderTest, ReturnedTaskIsTheNextOfItsKey) {
 }
 
 TEST_F(SchedulerOrderTest, KeyIsBusyUntilTheLastOfSeveralAdoptedTasksReports) {
-    scheduler.AdoptRunning({kSub, Message(1, kKey), 0, 0});
-    scheduler.AdoptRunning({kSub, Message(2, kKey), 0, 0});
+    scheduler.AdoptRunning({{kSub, Message(1, kKey), 0, 0, false}});
+    scheduler.AdoptRunning({{kSub, Message(2, kKey), 0, 0, false}});
     AddMessages(3, 3, kKey);
     scheduler.Finish(kSub, 1);
     EXPECT_EQ(TakeId(), 0);

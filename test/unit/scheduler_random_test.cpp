@@ -54,7 +54,7 @@ class Episode {
 
     void Step() {
         const SubscriptionId id = AnySubscription();
-        switch (Pick(22)) {
+        switch (Pick(23)) {
             case 0:
             case 1:
             case 2:
@@ -88,6 +88,8 @@ class Episode {
                 return SetRunnable(id);
             case 20:
                 return Pick(5) && clock_ > 1 ? void() : Configure();
+            case 21:
+                return NoteBatch(id);
             default:
                 now_ += static_cast<Microseconds>(Pick(30));
         }
@@ -149,30 +151,68 @@ class Episode {
     void AdoptRunning(SubscriptionId id) {
         if (removed_.contains(id))
             return;  // ids are never reused
-        const MessageRef message = AnyMessage();
-        scheduler_.AdoptRunning({id, message, 1, 2});
+        std::vector<Task> batch;
         ModelSubscription& model = models_[id];
-        model.Forget(message.id);
-        model.seen.insert(message.id);
-        model.running.try_emplace(message.id, ModelTask{message, 1, 2, 0, false});
+        ++runs_;
+        for (std::uint64_t count = 1 + Pick(3); count > 0; --count) {
+            const MessageRef message = AnyMessage();
+            batch.push_back({id, message, 1, 2, false});
+            model.Forget(message.id);
+            model.seen.insert(message.id);
+            model.running.try_emplace(message.id, ModelTask{message, 1, 2, 0, false, false, runs_});
+        }
+        scheduler_.AdoptRunning(batch);
+        awaited_.insert(id);
     }
 
     void Take() {
         const auto role = static_cast<RoleId>(Pick(3));
-        const auto task = scheduler_.Take(role, now_);
+        const std::size_t workers = 1 + Pick(4);
+        const auto batch = scheduler_.Take(role, now_, workers);
         ModelSubscription* next = nullptr;
         for (auto& [id, model] : models_)
             if (model.config.role == role && model.Startable(now_) > 0 &&
                 (!next || model.turn < next->turn))
                 next = &model;
-        ASSERT_EQ(task.has_value(), next != nullptr);
+        ASSERT_EQ(!batch.empty(), next != nullptr);
         if (!next)
             return;
-        ASSERT_EQ(task->subscription, next->config.id);
-        ASSERT_STREQ(next->WhyNot(*task, now_), nullptr);
-        next->Forget(task->message.id);
-        next->running[task->message.id] = {task->message, task->attempts, task->losses, 0, false};
+        const std::size_t wanted = next->BatchFor(workers, now_);
+        ++runs_;
+        for (const Task& task : batch) {
+            ASSERT_EQ(task.subscription, next->config.id);
+            // It counts as one of those that run, so that no other of its key is ready.
+            ASSERT_STREQ(next->WhyNot(task, now_), nullptr);
+            ASSERT_TRUE(!task.alone || batch.size() == 1);
+            next->Forget(task.message.id);
+            next->running[task.message.id] = {
+                task.message, task.attempts, task.losses, 0, false, task.alone, runs_};
+        }
+        ASSERT_LE(batch.size(), wanted);
+        if (batch.size() < wanted && !batch.front().alone) {
+            const auto parked = next->ReadyParked(now_);
+            ASSERT_TRUE(!parked.empty() && parked.front().alone);
+        }
         next->turn = role_turns_[role] = ++turns_;
+    }
+
+    void NoteBatch(SubscriptionId id) {
+        const auto tasks = static_cast<std::size_t>(Pick(kMaxBatch));
+        const auto duration = static_cast<Microseconds>(Pick(100));
+        const bool trouble = Pick(4) == 0;
+        scheduler_.NoteBatch(id, tasks, duration, 5000, trouble);
+        const auto model = models_.find(id);
+        if (model == models_.end() || !Known(id))
+            return;
+        if (trouble)
+            model->second.batch_size.NoteTrouble();
+        else
+            model->second.batch_size.NoteCalm(tasks, duration, 5000);
+    }
+
+    // The scheduler has something of it: it is configured, or has tasks that run.
+    bool Known(SubscriptionId id) {
+        return models_[id].configured || !models_[id].running.empty() || awaited_.contains(id);
     }
 
     // What a task leaves behind when it stops running; none where it did not run.
@@ -199,20 +239,23 @@ class Episode {
         message.segment = kParkedSegment;
         const auto attempts = static_cast<std::int32_t>(1 + Pick(3));
         const Microseconds due = now_ + static_cast<Microseconds>(Pick(100)) - 20;
-        scheduler_.Retry(id, message, attempts, due);
+        const bool alone = Pick(3) == 0;
+        scheduler_.Retry(id, message, attempts, due, alone);
         if (Stop(id, message.id))
-            models_[id].parked[message.id] = {message, attempts, 0, due, false};
+            models_[id].parked[message.id] = {message, attempts, 0, due, false, alone};
     }
 
     void Return(SubscriptionId id) {
         const MessageId message = AnyRunning(models_[id]);
         const auto losses = static_cast<std::int32_t>(Pick(3));
-        scheduler_.Return(id, message, losses);
+        const bool alone = Pick(3) == 0;
+        scheduler_.Return(id, message, losses, alone);
         auto task = Stop(id, message);
         if (!task)
             return;
         task->losses = losses;
         task->returned = true;
+        task->alone = alone;
         models_[id].parked[message] = *task;
     }
 
@@ -249,7 +292,7 @@ class Episode {
                 added.push_back(id);
             model.configured = true;
             model.config = {id, static_cast<ChannelId>(Pick(2)), static_cast<RoleId>(Pick(3)),
-                            static_cast<std::int32_t>(Pick(6)), Pick(4) > 0};
+                            static_cast<std::int32_t>(Pick(6)), Pick(4) > 0, Pick(4) > 0};
             configs.push_back(model.config);
             roles.insert(model.config.role);
         }
@@ -292,7 +335,7 @@ class Episode {
         ASSERT_EQ(demand.size(), wanted.size());
         for (std::size_t i = 0; i < demand.size(); ++i) {
             ASSERT_EQ(demand[i].role, std::get<1>(wanted[i]));
-            ASSERT_EQ(demand[i].tasks, std::get<2>(wanted[i]));
+            ASSERT_EQ(demand[i].workers, std::get<2>(wanted[i]));
         }
     }
 
@@ -306,7 +349,9 @@ class Episode {
     std::set<SubscriptionId> removed_;
     std::map<MessageId, std::uint32_t> keyed_;  // a message has one key for all its life
     std::map<RoleId, std::uint64_t> role_turns_;
+    std::set<SubscriptionId> awaited_;  // adopted before they were configured
     std::uint64_t turns_ = 0;
+    std::uint64_t runs_ = 0;
 };
 
 TEST(SchedulerRandom, AgreesWithTheModel) {

@@ -24,7 +24,7 @@ TEST_F(SchedulerTest, EveryMessageMakesOneTaskPerSubscriptionOfItsChannel) {
 TEST_F(SchedulerTest, TaskCarriesTheWholeReference) {
     scheduler.Configure({Config()});
     scheduler.AddMessage(kChannel, {77, 123456, 88, 9, 2, 0xdeadbeef});
-    const auto task = scheduler.Take(kRole, 0);
+    const auto task = TakeTask();
     ASSERT_TRUE(task);
     EXPECT_EQ(task->subscription, kSub);
     EXPECT_EQ(task->message.id, 77);
@@ -93,7 +93,7 @@ TEST_F(SchedulerTest, RolesTakeTurnsWithASingleWorker) {
         ASSERT_EQ(demand.size(), 3u);
         const RoleId role = demand.front().role;
         served.push_back(role);
-        const auto task = scheduler.Take(role, 0);
+        const auto task = TakeTask(0, role);
         ASSERT_TRUE(task);
         scheduler.Return(task->subscription, task->message.id, 0);
     }
@@ -192,14 +192,14 @@ TEST_F(SchedulerTest, ReportsOfTasksThatDoNotRunChangeNothing) {
     scheduler.Retry(kSub, ParkedMessage(2), 1, 500);
     scheduler.Return(kSub, 2, 3);
     EXPECT_EQ(scheduler.NextDue(0), std::nullopt);
-    const auto task = scheduler.Take(kRole, 0);
+    const auto task = TakeTask();
     ASSERT_TRUE(task);
     EXPECT_EQ(task->losses, 0);
     EXPECT_EQ(TakeId(1000), 0);
 }
 
 TEST_F(SchedulerTest, AdoptedTaskCountsAsRunningAfterConfigure) {
-    scheduler.AdoptRunning({kSub, Message(5, 77), 2, 1});
+    scheduler.AdoptRunning({{kSub, Message(5, 77), 2, 1, false}});
     EXPECT_TRUE(scheduler.IsRunning(kSub, 5));
     EXPECT_TRUE(scheduler.Subscriptions().empty());
     EXPECT_EQ(scheduler.Gauges(kSub), std::nullopt);
@@ -210,7 +210,7 @@ TEST_F(SchedulerTest, AdoptedTaskCountsAsRunningAfterConfigure) {
     AddMessages(7, 8);
     EXPECT_EQ(TakeAll(), (Ids{7}));  // one of two slots is taken
     scheduler.Return(kSub, 5, 2);
-    const auto task = scheduler.Take(kRole, 0);
+    const auto task = TakeTask();
     ASSERT_TRUE(task);
     EXPECT_EQ(task->message.id, 5);
     EXPECT_EQ(task->attempts, 2);
@@ -220,8 +220,8 @@ TEST_F(SchedulerTest, AdoptedTaskCountsAsRunningAfterConfigure) {
 }
 
 TEST_F(SchedulerTest, AdoptedTaskThatReportsBeforeConfigureStaysSeen) {
-    scheduler.AdoptRunning({kSub, Message(5), 0, 0});
-    scheduler.AdoptRunning({kSub, Message(6), 0, 0});
+    scheduler.AdoptRunning({{kSub, Message(5), 0, 0, false}});
+    scheduler.AdoptRunning({{kSub, Message(6), 0, 0, false}});
     scheduler.Finish(kSub, 5);
     scheduler.Retry(kSub, ParkedMessage(6), 1, 30);
     scheduler.Configure({Config()});
@@ -235,9 +235,9 @@ TEST_F(SchedulerTest, AdoptingATaskThatWaitsTakesItOutOfTheQueue) {
     scheduler.Configure({Config()});
     AddMessages(1, 2);
     scheduler.AddParked(kSub, ParkedMessage(3), 1, 0);
-    scheduler.AdoptRunning({kSub, Message(1), 0, 0});
-    scheduler.AdoptRunning({kSub, ParkedMessage(3), 1, 0});
-    scheduler.AdoptRunning({kSub, ParkedMessage(3), 1, 0});
+    scheduler.AdoptRunning({{kSub, Message(1), 0, 0, false}});
+    scheduler.AdoptRunning({{kSub, ParkedMessage(3), 1, 0, false}});
+    scheduler.AdoptRunning({{kSub, ParkedMessage(3), 1, 0, false}});
     EXPECT_EQ(scheduler.Gauges(kSub)->running, 2u);
     EXPECT_EQ(TakeAll(), (Ids{2}));
 }

@@ -1,0 +1,155 @@
+// See batch.hpp.
+//
+// Everything that a transaction means is in the slot before its commit (outcomes, xid), so that whoever
+// finds the slot after this process died can tell from the commit status alone what became of the tasks.
+
+#include "worker/batch.hpp"
+
+#include "log/settled.hpp"
+#include "pg/process.hpp"
+#include "worker/attempt.hpp"
+#include "worker/batch_timer.hpp"
+#include "worker/session.hpp"
+
+extern "C" {
+#include "access/transam.h"
+#include "access/xact.h"
+#include "pgstat.h"
+#include "storage/proc.h"
+}
+
+namespace herald {
+
+namespace {
+
+// Beyond 64 subtransactions with an id of their own, every snapshot of the server gets slower. Handlers
+// have subtransactions, too.
+constexpr int kManySubtransactions = 48;
+
+MemoryContext batch_context = nullptr;  // until the transaction has ended
+MemoryContext task_context = nullptr;   // of one attempt
+
+bool TooManySubtransactions() {
+    return MyProc->subxidStatus.overflowed || MyProc->subxidStatus.count >= kManySubtransactions;
+}
+
+void RunTasks(WorkerSlotShared *slot, Settlement *settlement) {
+    const TimestampTz started_at = GetCurrentTimestamp();
+    After after = After::kGoOn;
+    bool over = false;
+
+    while (after == After::kGoOn && !over) {
+        const int place = BeginTask(slot);
+        if (place < 0) break;
+        MemoryContextSwitchTo(task_context);
+        after = RunAttempt(slot, place, nullptr, settlement);
+        MemoryContextSwitchTo(batch_context);
+        MemoryContextReset(task_context);
+        if (slot->tasks[place].outcome == Outcome::kAlone) slot->trouble = true;
+        over = BatchTimeOver() || TooManySubtransactions();
+    }
+    BeginCommit(slot);
+    slot->duration = GetCurrentTimestamp() - started_at;
+    const Progress progress = ProgressOf(slot);
+    if (progress.begun < progress.end && after != After::kStop) slot->trouble = true;
+}
+
+// The end of the transaction, up to but not including its commit.
+void WriteSettlement(WorkerSlotShared *slot, const Settlement &settlement) {
+    for (int segment = 0; segment < pg::kSegments; segment++)
+        if (settlement.count[segment] > 0)
+            WriteSettled(segment, slot->tasks[0].task.subscription, settlement.ids[segment],
+                         settlement.count[segment]);
+    // Assigned here at the latest, so that it is known before the commit.
+    pg_write_barrier();
+    pg_atomic_write_u32(&slot->xid, settlement.writes ? GetTopTransactionId()
+                                                      : GetTopTransactionIdIfAny());
+}
+
+// Runs one transaction; a copy of the error in batch_context where it failed. `failure`: only record that
+// the first task failed of it.
+ErrorData *TryTransaction(WorkerSlotShared *slot, ErrorData *failure) {
+    ErrorData *volatile error = nullptr;
+
+    PG_TRY();
+    {
+        Settlement settlement = {};
+        pg::BeginTransaction();
+        MemoryContextSwitchTo(batch_context);
+        if (failure == nullptr)
+            RunTasks(slot, &settlement);
+        else
+            (void)RunAttempt(slot, 0, failure, &settlement);
+        WriteSettlement(slot, settlement);
+        pg::CommitTransaction();
+    }
+    PG_CATCH();
+    {
+        HOLD_CANCEL_INTERRUPTS();  // as outside: raising the ERROR let go of it
+        MemoryContextSwitchTo(batch_context);
+        error = CopyErrorData();
+        FlushErrorState();
+        AbortCurrentTransaction();
+        // An ERROR after the commit changes nothing about it.
+        TransactionId xid = pg_atomic_read_u32(&slot->xid);
+        if (TransactionIdIsValid(xid) && TransactionIdDidCommit(xid)) error = nullptr;
+    }
+    PG_END_TRY();
+    MemoryContextSwitchTo(batch_context);
+    return error;
+}
+
+// Nothing of it has happened. Where not even a task was begun, none is to be tried again at once.
+void NoteNothing(WorkerSlotShared *slot, Outcome outcome) {
+    const Progress progress = ProgressOf(slot);
+    const uint32 concerned = progress.begun > 0 ? progress.begun : progress.end;
+    for (uint32 i = 0; i < concerned; i++)
+        slot->tasks[i].outcome = progress.begun > 0 ? outcome : Outcome::kNone;
+    pg_atomic_write_u32(&slot->xid, InvalidTransactionId);
+}
+
+// The handlers are out of it: their own errors end in their subtransactions. What is left is the commit (a
+// deferred trigger) or our own writing.
+void RunAgain(WorkerSlotShared *slot, ErrorData *error) {
+    BeginCommit(slot);
+    if (ProgressOf(slot).begun != 1) {
+        // Whose fault it is shows when they run alone.
+        NoteNothing(slot, Outcome::kAlone);
+        slot->trouble = true;
+        return;
+    }
+    // The attempt is recorded if that is possible now.
+    NoteNothing(slot, Outcome::kNone);
+    ErrorData *second = TryTransaction(slot, error);
+    if (second == nullptr) return;
+    NoteNothing(slot, Outcome::kNone);
+    ereport(LOG, (errcode(second->sqlerrcode),
+                  errmsg("could not record the outcome of a task: %s", second->message),
+                  errdetail("Subscription %d, message " INT64_FORMAT
+                            "; the task will be tried again.",
+                            slot->tasks[0].task.subscription, slot->tasks[0].task.message.id)));
+}
+
+}  // namespace
+
+void RunBatch(WorkerSlotShared *slot) {
+    if (batch_context == nullptr) {
+        batch_context =
+            AllocSetContextCreate(TopMemoryContext, "pg_herald batch", ALLOCSET_DEFAULT_SIZES);
+        task_context =
+            AllocSetContextCreate(batch_context, "pg_herald attempt", ALLOCSET_DEFAULT_SIZES);
+    }
+    slot->started_at = GetCurrentTimestamp();
+    // A task on its own has nobody to keep waiting.
+    if (ProgressOf(slot).end > 1) StartBatchTimer();
+    ErrorData *error = TryTransaction(slot, nullptr);
+    StopBatchTimer();
+    if (error != nullptr) RunAgain(slot, error);
+    CleanSessionAfterTransaction();
+    pgstat_report_activity(STATE_IDLE, nullptr);
+    MemoryContextSwitchTo(TopMemoryContext);
+    MemoryContextResetOnly(batch_context);
+    MemoryContextReset(task_context);
+}
+
+}  // namespace herald
