@@ -8,7 +8,8 @@ use lib "$FindBin::RealBin/../lib";
 use HeraldTest;
 use Test::More;
 
-my $node = start_herald('dispatcher');
+# No task is cut off to let those before it commit: a handler that was started has its one run.
+my $node = start_herald('dispatcher', conf => "herald.batch_time = '60s'\n");
 $node->safe_psql('postgres', q(
 	SELECT herald.create_channel('jobs', announce => 'pointer');
 	SELECT herald.subscribe('work', 'jobs', 'app.work', run_as => 'app')));
