@@ -1,0 +1,169 @@
+# Sessions that a test keeps open: listeners that tell what they heard and from whom, and publishers that
+# hang in their commit because a synchronous standby is missing.
+
+package HeraldSessions;
+
+use strict;
+use warnings;
+use Exporter 'import';
+use HeraldTest;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+our @EXPORT = qw(listen_to listen_in heard_by heard_now heard_payloads announced_of wait_announced outbox_is_empty outbox_is_used refusals stuck_publisher standby_is hold_consumers stop_idle end_sessions run_pgbench);
+
+my $ends = 0;
+my $scripts = 0;
+
+# A session that LISTENs to the channels.
+sub listen_to
+{
+	my ($node, @channels) = @_;
+	return listen_in($node, 'postgres', @channels);
+}
+
+sub listen_in
+{
+	my ($node, $database, @channels) = @_;
+	my $session = $node->background_psql($database);
+	$session->set_query_timer_restart;
+	$session->query_safe(join ' ', map { "LISTEN $_;" } @channels, 'ends');
+	return $session;
+}
+
+# What was heard since the last time, as [channel, payload, pid], up to a message that is published now. Who
+# tests what comes late calls wait_announced first: a publisher's own NOTIFY overtakes what the announcer has.
+sub heard_by
+{
+	my ($node, $session, $database) = @_;
+	my @heard;
+	my $end = 'end ' . ++$ends;
+	$node->safe_psql($database // 'postgres', "SELECT herald.notify('ends', '$end')");
+	my $began = time;
+	while (time - $began < $HeraldTest::patience)
+	{
+		push @heard, heard_now($session);
+		return grep { $_->[0] ne 'ends' } @heard if grep { $_->[1] eq $end } @heard;
+	}
+	die "a listener did not hear the end\n";
+}
+
+# The same, without waiting for anything.
+sub heard_now
+{
+	my ($session) = @_;
+	my @heard;
+	for (split /\n/, $session->query("SELECT 'heard'"))
+	{
+		push @heard, [ $1, $2 // '', $3 ]
+		  if /^Asynchronous notification "([^"]+)"(?: with payload "(.*)")? received from server process with PID ([0-9]+)\.$/;
+	}
+	return @heard;
+}
+
+sub heard_payloads { return map { $_->[1] } @_ }
+
+sub announced_of
+{
+	my ($node, @channels) = @_;
+	my $list = join ',', map { "'$_'" } @channels;
+	return $node->safe_psql('postgres', "SELECT COALESCE(sum(announced), 0) FROM herald.channel_stats WHERE channel IN ($list)");
+}
+
+sub wait_announced
+{
+	my ($node, $count, $name, @channels) = @_;
+	my $list = join ',', map { "'$_'" } @channels;
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
+	return wait_until($node, "SELECT sum(announced) >= $count FROM herald.channel_stats WHERE channel IN ($list)", $name, seconds => 60);
+}
+
+# All that was put into the outbox has been taken out again, or given back.
+sub outbox_is_empty
+{
+	my ($node, $name) = @_;
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
+	return wait_until($node, q(SELECT value LIKE '0 \% in use%' FROM herald.status() WHERE name = 'outbox'), "$name: the outbox is empty");
+}
+
+sub outbox_is_used
+{
+	my ($node) = @_;
+	return $node->safe_psql('postgres', q(SELECT value FROM herald.status() WHERE name = 'outbox')) !~ /^0 % in use/;
+}
+
+# How often something found no room in the outbox.
+sub refusals
+{
+	my ($node) = @_;
+	my ($times) = $node->safe_psql('postgres', q(SELECT value FROM herald.status() WHERE name = 'outbox')) =~ /no room ([0-9]+) times/;
+	return $times;
+}
+
+# A session whose statement hangs in its commit. Returns it and its pid.
+sub stuck_publisher
+{
+	my ($node, $statement) = @_;
+	my $session = $node->background_psql('postgres', on_error_stop => 0);
+	my $pid = $session->query('SELECT pg_backend_pid();');
+	$session->query_until(qr/begun/, "SET synchronous_commit = on;\n\\echo begun\n$statement\n");
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
+	wait_until($node, "SELECT count(*) = 1 FROM pg_stat_activity WHERE pid = $pid AND wait_event = 'SyncRep'", 'a session hangs in its commit');
+	return ($session, $pid);
+}
+
+# Holds dispatcher and announcer still, where they keep no lock that others want: they are asked to read their
+# tables, which the session returned has locked until its ROLLBACK.
+sub hold_consumers
+{
+	my ($node) = @_;
+	my $session = $node->background_psql('postgres');
+	$session->query_safe('BEGIN; LOCK TABLE herald.subscription_store IN ACCESS EXCLUSIVE MODE;');
+	$node->safe_psql('postgres', 'CREATE SCHEMA asked; DROP SCHEMA asked');
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
+	wait_until($node, <<'SQL', 'dispatcher and announcer are held');
+SELECT count(*) = 2 FROM pg_stat_activity
+ WHERE backend_type IN ('pg_herald dispatcher', 'pg_herald announcer') AND wait_event_type = 'Lock'
+SQL
+	return $session;
+}
+
+# Stops a process by SIGSTOP when it waits for work: elsewhere it may keep a lock that others want.
+sub stop_idle
+{
+	my ($node, $pid) = @_;
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
+	wait_until($node, "SELECT count(*) = 1 FROM pg_stat_activity WHERE pid = $pid AND wait_event_type = 'Extension'", 'it waits for work');
+	return signal_process('STOP', $pid);
+}
+
+# Ends sessions, also those whose connection and psql are gone.
+sub end_sessions
+{
+	for (@_)
+	{
+		eval { $_->quit; 1 } or $_->{run}->kill_kill;
+	}
+	return;
+}
+
+# Names a standby that commits wait for, or '' for none.
+sub standby_is
+{
+	my ($node, $name) = @_;
+	reload_with($node, synchronous_standby_names => $name);
+	$node->poll_query_until('postgres', 'SHOW synchronous_standby_names', $name) or die "no reload\n";
+	return;
+}
+
+# Runs scripts (texts) in pgbench to their end. The first argument has pgbench's options.
+sub run_pgbench
+{
+	my ($node, $options, $name, @scripts) = @_;
+	my %files = map { 'script' . $scripts++ => $_ } @scripts;
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
+	$node->pgbench("--no-vacuum $options", 0, [qr/number of failed transactions: 0/], [qr/^(?!.*aborted)/s], $name, \%files);
+	return;
+}
+
+1;
