@@ -10,7 +10,7 @@
 top := $(patsubst %/,%,$(dir $(firstword $(MAKEFILE_LIST))))
 PG_CONFIG ?= pg_config
 
-own_goals := demo check check-headers setup unit
+own_goals := demo check check-headers setup unit bench bench-programs
 
 ifneq (,$(filter $(own_goals),$(MAKECMDGOALS)))
 
@@ -46,6 +46,25 @@ $(unit_objects): $(unit_dir)/%.o: $(top)/%.cpp
 	$(CXX) $(unit_flags) -MMD -MP -c -o $@ $<
 
 -include $(unit_objects:.o=.d)
+
+# QUICK=1 for a short trial. All is in bench/; make check runs none of it.
+bench:
+	@$(top)/bench/publish $(if $(QUICK),--quick)
+	@$(top)/bench/latency $(if $(QUICK),--quick)
+	@$(top)/bench/report
+
+bench_dir ?= build/bench_programs
+
+bench-programs: $(addprefix $(bench_dir)/,listeners latency slow_flush.so)
+
+$(bench_dir)/%.so: $(top)/bench/%.cpp
+	@mkdir -p $(@D)
+	$(CXX) -std=c++20 -O2 -Wall -Wextra -shared -fPIC -o $@ $< -ldl
+
+$(bench_dir)/%: $(top)/bench/%.cpp $(top)/bench/connection.hpp
+	@mkdir -p $(@D)
+	$(CXX) -std=c++20 -O2 -Wall -Wextra -I$(shell $(PG_CONFIG) --includedir) \
+		-L$(shell $(PG_CONFIG) --libdir) -o $@ $< -lpq -pthread
 
 # make install demo: the goals of the other part are made by a make of their own.
 $(filter-out $(own_goals),$(MAKECMDGOALS)):
