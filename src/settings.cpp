@@ -21,6 +21,8 @@ int outbox_size = 16 * 1024;
 int max_channels = 1024;
 int max_payload = 1024 * 1024;
 int failure_retention = 30 * 24 * 60;
+int rotation_period = 2 * 60 * 60;
+int max_log_size = 0;
 int pointer_retention = 60 * 60;
 int pointer_space = 64 * 1024;
 int sweep_interval = 30;
@@ -74,6 +76,14 @@ void Define() {
         "herald.max_payload", "Largest payload of a message.",
         "A channel may have a lower limit of its own.", &max_payload, 1024 * 1024, 1024,
         256 * 1024 * 1024, PGC_SUSET, GUC_UNIT_BYTE, nullptr, nullptr, nullptr);
+    DefineCustomIntVariable(
+        "herald.rotation_period", "How long messages stay in the log at least.",
+        "Tasks that are not done by then are kept elsewhere until they are.", &rotation_period,
+        2 * 60 * 60, 1, 365 * 24 * 3600, PGC_SIGHUP, GUC_UNIT_S, nullptr, nullptr, nullptr);
+    DefineCustomIntVariable(
+        "herald.max_log_size", "Size of the log at which publishing to durable channels is refused.",
+        "From half of it on messages may leave the log before herald.rotation_period. 0: no limit.",
+        &max_log_size, 0, 0, INT_MAX / 2, PGC_SIGHUP, GUC_UNIT_MB, nullptr, nullptr, nullptr);
     DefineCustomIntVariable(
         "herald.failure_retention", "How long rows of the failure log are kept.", "0: for ever.",
         &failure_retention, 30 * 24 * 60, 0, INT_MAX, PGC_SIGHUP, GUC_UNIT_MIN, nullptr, nullptr,

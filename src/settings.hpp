@@ -16,6 +16,8 @@ extern int outbox_size;            // kB
 extern int max_channels;
 extern int max_payload;            // bytes
 extern int failure_retention;      // minutes; 0: for ever
+extern int rotation_period;        // seconds
+extern int max_log_size;           // MB; 0: no limit
 extern int pointer_retention;      // seconds
 extern int pointer_space;          // kB for each role in a database
 extern int sweep_interval;         // seconds

@@ -6,6 +6,7 @@
 #include "announce/listener.hpp"
 #include "announce/heard.hpp"
 #include "failure/failure_log.hpp"
+#include "log/rotation.hpp"
 #include "pg/guard.hpp"
 #include "pg/process.hpp"
 #include "pg/spi.hpp"
@@ -97,9 +98,11 @@ void PurgeOld() {
     proc_exit(0);
 }
 
+// At exit: whoever waits for this process must not wait for the next one.
 void LetGo(int, Datum database) {
-    RemoveFromOutbox(reinterpret_cast<DatabaseShared *>(DatumGetPointer(database)),
-                     Consumer::kAnnouncer, nullptr, 0);
+    auto *shared = reinterpret_cast<DatabaseShared *>(DatumGetPointer(database));
+    RemoveFromOutbox(shared, Consumer::kAnnouncer, nullptr, 0);
+    StopRotation(shared);
 }
 
 void PurgePointers(DatabaseShared *database) {
@@ -108,11 +111,16 @@ void PurgePointers(DatabaseShared *database) {
     pg::CommitTransaction();
 }
 
+long MillisecondsUntil(TimestampTz time) {
+    return Max(1L, static_cast<long>((time - GetCurrentTimestamp()) / 1000 + 1));
+}
+
 [[noreturn]] void RunAnnouncer(DatabaseShared *database) {
     MemoryContext turn =
         AllocSetContextCreate(TopMemoryContext, "pg_herald announcer", ALLOCSET_DEFAULT_SIZES);
     TimestampTz next_purge = 0;
     TimestampTz last_pointer_purge = 0;
+    TimestampTz next_rotation = 0;
     bool reload = true;
 
     // An announcement lost in a crash is lost with the NOTIFY queue anyway; what is stored commits
@@ -136,6 +144,7 @@ void PurgePointers(DatabaseShared *database) {
             ReloadListened();
             HoldUnrunnable();
             reload = false;
+            if (next_rotation == 0) ResumeRotation(database);
             pg_atomic_write_u32(&database->announces, 1);
         }
         bool stored = StoreHeard();
@@ -150,6 +159,7 @@ void PurgePointers(DatabaseShared *database) {
             PurgePointers(database);
             last_pointer_purge = GetCurrentTimestamp();
         }
+        if (GetCurrentTimestamp() >= next_rotation) next_rotation = RotateLog(database);
         MemoryContextSwitchTo(TopMemoryContext);
         if (MustReceive()) {
             CHECK_FOR_INTERRUPTS();
@@ -157,6 +167,7 @@ void PurgePointers(DatabaseShared *database) {
         }
         // What could not be done now is tried again soon: a full NOTIFY queue, a full disk.
         long milliseconds = stored && announced ? settings::sweep_interval * 1000L : 200L;
+        milliseconds = Min(milliseconds, MillisecondsUntil(next_rotation));
         if (!pg::SleepOnLatch(milliseconds)) {
             ForceReceive();
             reload = stored && announced;

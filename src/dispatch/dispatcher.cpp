@@ -186,11 +186,14 @@ void Dispatcher::Run() {
         // Reports first: a replayed dead letter must not be refused because its last attempt still counts
         // as running. What is read next is newer than any report.
         pool_.Collect(now);
-        if (pool_.AddressesAreStale()) proc_exit(1);  // a successor reads them all anew
+        // A successor reads all addresses anew.
+        if (pool_.AddressesAreStale() || TakeFlags(kFlagMoved) != 0) proc_exit(1);
         ReadWhatIsNew();
         ApplyPauseRequests();
         // A pause ends its request only after it has asked for a reload: not seen, it must be read first.
-        if ((pg_atomic_read_u32(&database_->flags) & kFlagReload) == 0) pool_.Deal(now);
+        if ((pg_atomic_read_u32(&database_->flags) & kFlagReload) == 0 &&
+            pg_atomic_read_u32(&database_->dealing_stopped) == 0)
+            pool_.Deal(now);
         results_.ShowGauges(scheduler_);
         pg_atomic_fetch_add_u64(&database_->turns_ended, 1);
         if ((pg_atomic_read_u32(&database_->flags) & kFlagReload) != 0) {

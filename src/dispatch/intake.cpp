@@ -7,7 +7,6 @@
 
 #include "log/key_hash.hpp"
 #include "pg/extension.hpp"
-#include "pg/spi.hpp"
 
 extern "C" {
 #include "access/table.h"
@@ -17,6 +16,7 @@ extern "C" {
 #include "catalog/pg_type.h"
 #include "common/hashfn.h"
 #include "executor/tuptable.h"
+#include "storage/lmgr.h"
 #include "utils/array.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
@@ -96,6 +96,55 @@ void VisitLog(core::Scheduler *scheduler, TupleTableSlot *row, uint8 segment) {
     if (others->size() == kPortion) AddInOrder(scheduler, others);
 }
 
+// Parked tasks are sorted in portions, too.
+enum ParkedColumn : AttrNumber {
+    kParkedSubscription = 1,
+    kParkedMessage,
+    kParkedChannel,
+    kParkedPublishedAt,
+    kParkedPublishedBy,
+    kParkedKey,
+    kParkedHeaders,
+    kParkedPayload,
+    kParkedAttempts,
+    kParkedDue,
+};
+struct Waiting {
+    core::SubscriptionId subscription;
+    core::MessageRef message;
+    int32 attempts;
+    core::Microseconds due;
+};
+std::vector<Waiting> *waiting = nullptr;
+
+void AddParkedInOrder(core::Scheduler *scheduler) {
+    std::sort(waiting->begin(), waiting->end(),
+              [](const Waiting &a, const Waiting &b) { return a.message.id < b.message.id; });
+    for (const Waiting &each : *waiting) {
+        // What rotation has parked has not been tried yet.
+        if (each.attempts == 0 && scheduler->AddMessageFor(each.subscription, each.message)) continue;
+        scheduler->AddParked(each.subscription, each.message, each.attempts, each.due);
+    }
+    waiting->clear();
+}
+
+void VisitParked(core::Scheduler *scheduler, TupleTableSlot *row, uint8 segment) {
+    bool is_null;
+    Waiting task;
+    task.subscription = DatumGetInt32(slot_getattr(row, kParkedSubscription, &is_null));
+    task.message.id = DatumGetInt64(slot_getattr(row, kParkedMessage, &is_null));
+    task.message.published_at = DatumGetTimestampTz(slot_getattr(row, kParkedPublishedAt, &is_null));
+    task.message.block = 0;
+    task.message.offset = 0;
+    task.message.segment = segment;
+    Datum key = slot_getattr(row, kParkedKey, &is_null);
+    task.message.key_hash = is_null ? 0 : HashOfKey(DatumGetTextPP(key));
+    task.attempts = DatumGetInt32(slot_getattr(row, kParkedAttempts, &is_null));
+    task.due = DatumGetTimestampTz(slot_getattr(row, kParkedDue, &is_null));
+    waiting->push_back(task);
+    if (waiting->size() == kPortion) AddParkedInOrder(scheduler);
+}
+
 }  // namespace
 
 void TakeFromOutbox(DatabaseShared *database, Oid extension, core::Scheduler *scheduler) {
@@ -127,25 +176,24 @@ void TakeFromOutbox(DatabaseShared *database, Oid extension, core::Scheduler *sc
 }
 
 void ScanParked(core::Scheduler *scheduler) {
-    pg::SpiBegin();
-    uint64 count = pg::SpiRun(
-        "SELECT subscription_id, message_id, published_at, attempts, next_attempt_at, key"
-        " FROM herald.parked_store ORDER BY message_id");
-    for (uint64 row = 0; row < count; row++) {
-        core::MessageRef message = {};
-        message.id = pg::SpiInt8(row, 2);
-        message.published_at = DatumGetTimestampTz(pg::SpiField(row, 3).value);
-        message.segment = core::kParkedSegment;
-        pg::Field key = pg::SpiField(row, 6);
-        message.key_hash = key.is_null ? 0 : HashOfKey(DatumGetTextPP(key.value));
-        scheduler->AddParked(pg::SpiInt4(row, 1), message, pg::SpiInt4(row, 4),
-                             DatumGetTimestampTz(pg::SpiField(row, 5).value));
-    }
-    pg::SpiEnd();
+    waiting = new std::vector<Waiting>;
+    ScanTable(pg::Tables().parked_store, scheduler, core::kParkedSegment, VisitParked);
+    AddParkedInOrder(scheduler);
+    delete waiting;
+}
+
+// Locked first, seen second: a segment that is emptied in between would be missed together with what was
+// parked of it.
+void LockLog(const pg::ExtensionTables &tables) {
+    for (Oid table : tables.settled) LockRelationOid(table, AccessShareLock);
+    for (Oid table : tables.log) LockRelationOid(table, AccessShareLock);
+    PopActiveSnapshot();
+    PushActiveSnapshot(GetTransactionSnapshot());
 }
 
 void ScanAll(core::Scheduler *scheduler) {
     const pg::ExtensionTables tables = pg::Tables();
+    LockLog(tables);
     for (Oid settled : tables.settled) ScanTable(settled, scheduler, 0, VisitSettled);
     ScanParked(scheduler);
     keyed = new std::vector<Found>;

@@ -59,7 +59,8 @@ bool ReadMessage(int segment, ItemPointerData tid, int64 id, StoredMessage *mess
             ReleaseBuffer(buffer);
         }
     }
-    table_close(log, AccessShareLock);
+    // The lock stays: while a task runs, its segment must not be emptied.
+    table_close(log, NoLock);
     return found;
 }
 

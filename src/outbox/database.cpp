@@ -76,6 +76,10 @@ DatabaseShared *FindOrCreateDatabase(Oid database) {
             pg_atomic_write_u32(&entry->start_problem, 0);
             pg_atomic_write_u32(&entry->inert, 0);
             pg_atomic_write_u32(&entry->announces, 0);
+            pg_atomic_write_u32(&entry->segment, 0);
+            pg_atomic_write_u32(&entry->dealing_stopped, 0);
+            pg_atomic_write_u64(&entry->log_bytes, 0);
+            pg_atomic_write_u64(&entry->log_held_since, 0);
             for (pg_atomic_uint64 &bytes : entry->pointer_bytes) pg_atomic_write_u64(&bytes, 0);
             for (int i = 0; i < kConsumers; i++) {
                 pg_atomic_write_u32(&entry->consumers[i], 0);
@@ -186,6 +190,10 @@ void InitDatabaseMemory() {
         pg_atomic_init_u32(&entry.start_problem, 0);
         pg_atomic_init_u32(&entry.inert, 0);
         pg_atomic_init_u32(&entry.announces, 0);
+        pg_atomic_init_u32(&entry.segment, 0);
+        pg_atomic_init_u32(&entry.dealing_stopped, 0);
+        pg_atomic_init_u64(&entry.log_bytes, 0);
+        pg_atomic_init_u64(&entry.log_held_since, 0);
         for (pg_atomic_uint64 &bytes : entry.pointer_bytes) pg_atomic_init_u64(&bytes, 0);
         pg_atomic_init_u64(&entry.turns_begun, 0);
         pg_atomic_init_u64(&entry.turns_ended, 0);

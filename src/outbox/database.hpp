@@ -24,6 +24,7 @@ enum DatabaseFlag : uint32 {
     kFlagReload = 1 << 1,         // read channels and subscriptions again
     kFlagParked = 1 << 2,         // read the parked table again (a replay)
     kFlagReloadAnnouncer = 1 << 3,  // the announcer's part of kFlagReload
+    kFlagMoved = 1 << 4,          // messages are no longer where they were: start anew
 };
 
 enum class Consumer : int { kDispatcher = 0, kAnnouncer = 1 };
@@ -81,6 +82,13 @@ struct DatabaseShared {
     // Atomic. Bytes of large payloads kept, by a hash of the role; see pointer/pointer_store.hpp. Added to by
     // publishers, set by the announcer.
     pg_atomic_uint64 pointer_bytes[kPointerShares];
+    // Atomic, written by the announcer: the log segment that new messages go to; 1 while no task may be
+    // dealt, because a segment is to be emptied; how much the log takes; and a TimestampTz, since when a
+    // segment could not be emptied (0: not so).
+    pg_atomic_uint32 segment;
+    pg_atomic_uint32 dealing_stopped;
+    pg_atomic_uint64 log_bytes;
+    pg_atomic_uint64 log_held_since;
     // Atomic. 1 where the subscriptions belong to another cluster or database and must be activated.
     pg_atomic_uint32 inert;
     // Atomic, a TimestampTz. When the consumers started; written by themselves.

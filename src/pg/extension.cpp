@@ -70,6 +70,7 @@ const ExtensionTables &Tables() {
     }
     tables.message_id_sequence = Lookup("message_id_seq");
     tables.channel_store = Lookup("channel_store");
+    tables.parked_store = Lookup("parked_store");
     tables.task_type = GetSysCacheOid2(TYPENAMENSP, Anum_pg_type_oid, CStringGetDatum("task"),
                                        ObjectIdGetDatum(tables.schema));
     tables_valid = changes == changes_before;

@@ -16,6 +16,7 @@ struct ExtensionTables {
     Oid settled[kSegments];
     Oid message_id_sequence;
     Oid channel_store;
+    Oid parked_store;
     Oid task_type;  // the composite herald.task
 };
 

@@ -96,6 +96,19 @@ void AnnounceStored(const Channel &channel, int64 id, Datum payload) {
     pfree(text);
 }
 
+// The announcer measures the log now and then: the limit is not a sharp one.
+void CheckLogSize(const Channel &channel) {
+    if (settings::max_log_size == 0) return;
+    const uint64 limit = static_cast<uint64>(settings::max_log_size) * 1024 * 1024;
+    if (pg_atomic_read_u64(&ThisDatabase()->log_bytes) < limit) return;
+    CountNow(CountersOf(channel), ChannelCounter::kRejected, 1);
+    ereport(ERROR, (errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
+                    errmsg("the log of messages has reached herald.max_log_size"),
+                    errdetail("It takes " UINT64_FORMAT " MB.",
+                              pg_atomic_read_u64(&ThisDatabase()->log_bytes) / (1024 * 1024)),
+                    errhint("herald.status() says what keeps it from being emptied.")));
+}
+
 void CountStored(const Channel &channel, uint64 messages, uint64 bytes) {
     int counters = CountersOf(channel);
     CountAtCommit(counters, ChannelCounter::kPublished, messages);
@@ -148,6 +161,7 @@ int64 Publish(const Channel &channel, const NewMessage &message) {
     uint32 bytes = PayloadBytes(message.payload);
     CheckPayloadSize(channel, bytes, 0);
     if (!channel.durable) return PublishEphemeral(channel, message.payload, bytes);
+    CheckLogSize(channel);
     TimestampTz now = GetCurrentTimestamp();
     MessageAddress address = WriteMessage(channel.id, now, channel.role, message);
     Collect(channel, address, now, message);
@@ -171,6 +185,7 @@ void PublishBatch(const Channel &channel, const NewMessage *messages, int64 *ids
     }
     if (count == 0) return;
 
+    CheckLogSize(channel);
     TimestampTz now = GetCurrentTimestamp();
     MessageAddress *addresses = static_cast<MessageAddress *>(
         MemoryContextAllocHuge(CurrentMemoryContext, sizeof(MessageAddress) * static_cast<Size>(count)));

@@ -114,6 +114,24 @@ void ReportConsumer(FunctionCallInfo fcinfo, const char *name, DatabaseShared *d
            "server log.");
 }
 
+void ReportLog(FunctionCallInfo fcinfo, DatabaseShared *database) {
+    const uint64 megabyte = 1024 * 1024;
+    const uint64 bytes = database == nullptr ? 0 : pg_atomic_read_u64(&database->log_bytes);
+    const TimestampTz held =
+        database == nullptr ? 0 : static_cast<TimestampTz>(pg_atomic_read_u64(&database->log_held_since));
+    const uint64 limit = static_cast<uint64>(settings::max_log_size) * megabyte;
+    char *value = psprintf(UINT64_FORMAT " MB", bytes / megabyte);
+    if (held != 0)
+        value = psprintf("%s, a segment cannot be emptied since %s", value, timestamptz_to_str(held));
+    const bool late =
+        held != 0 && GetCurrentTimestamp() - held > settings::rotation_period * USECS_PER_SEC;
+    Report(fcinfo, "log", !late && (limit == 0 || bytes < limit / 4 * 3), value,
+           late ? "A transaction has locked it: pg_dump, a prepared transaction, a task that runs for long; see "
+                  "pg_locks."
+                : "Raise herald.max_log_size: what is published when it is reached is refused.");
+}
+
+
 void ReportProcesses(FunctionCallInfo fcinfo) {
     DatabaseShared *database = FindDatabase(MyDatabaseId);
     const int launcher = LauncherPid();
@@ -139,6 +157,7 @@ void ReportProcesses(FunctionCallInfo fcinfo) {
            psprintf("%d %% in use, no room " UINT64_FORMAT " times",
                     static_cast<int>(outbox.usage * 100), outbox.refusals),
            "Raise herald.outbox_size, unless a consumer that is not running is the reason.");
+    ReportLog(fcinfo, database);
     const int kept = database == nullptr ? 0 : PointerSpaceUsage(database);
     Report(fcinfo, "pointer_space", kept < 90,
            psprintf("%d %% used by the busiest role", kept),

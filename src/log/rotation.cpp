@@ -1,0 +1,221 @@
+// See rotation.hpp.
+
+#include "log/rotation.hpp"
+
+#include "log/log_table.hpp"
+#include "pg/compat.hpp"
+#include "pg/extension.hpp"
+#include "pg/process.hpp"
+#include "pg/spi.hpp"
+#include "settings.hpp"
+
+extern "C" {
+#include "access/table.h"
+#include "access/tableam.h"
+#include "catalog/pg_type.h"
+#include "executor/tuptable.h"
+#include "storage/bufmgr.h"
+#include "storage/lmgr.h"
+#include "utils/rel.h"
+#include "utils/snapmgr.h"
+}
+
+namespace herald {
+
+namespace {
+
+// How long no task is dealt so that the workers let go of a segment, and how long until the next try.
+constexpr TimestampTz kLongestStop = USECS_PER_SEC / 2;
+constexpr TimestampTz kNextTry = 10 * USECS_PER_SEC;
+constexpr TimestampTz kStep = 10 * 1000;
+// What is left of a log that is too large should not be turned over for a few messages.
+constexpr uint64 kSmallest = 16 * 1024 * 1024;
+
+TimestampTz stop_began = 0;  // tasks are not dealt since; 0: they are
+TimestampTz next_try = 0;
+TimestampTz last_turn = 0;
+
+uint64 BytesOf(Oid table) {
+    Relation relation = table_open(table, AccessShareLock);
+    uint64 bytes = static_cast<uint64>(RelationGetNumberOfBlocks(relation)) * BLCKSZ;
+    table_close(relation, AccessShareLock);
+    return bytes;
+}
+
+// When its oldest message was published: nearly, its first row is the oldest one. DT_NOEND: none is seen.
+TimestampTz FirstPublished(Oid table) {
+    TimestampTz first = DT_NOEND;
+    Relation relation = table_open(table, AccessShareLock);
+    TableScanDesc scan = pg::BeginTableScan(relation, GetActiveSnapshot());
+    TupleTableSlot *row = table_slot_create(relation, nullptr);
+    bool is_null;
+    if (table_scan_getnextslot(scan, ForwardScanDirection, row))
+        first = DatumGetTimestampTz(slot_getattr(row, kLogPublishedAt, &is_null));
+    ExecDropSingleTupleTableSlot(row);
+    table_endscan(scan);
+    table_close(relation, AccessShareLock);
+    return first;
+}
+
+int Following(int segment) { return (segment + 1) % pg::kSegments; }
+
+int CurrentOf(DatabaseShared *database) {
+    return static_cast<int>(pg_atomic_read_u32(&database->segment));
+}
+
+bool IsEmpty(int segment) {
+    return BytesOf(pg::Tables().log[segment]) == 0 && BytesOf(pg::Tables().settled[segment]) == 0;
+}
+
+// How much the log takes.
+uint64 MeasureLog(DatabaseShared *database) {
+    uint64 bytes = 0;
+    for (int i = 0; i < pg::kSegments; i++)
+        bytes += BytesOf(pg::Tables().log[i]) + BytesOf(pg::Tables().settled[i]);
+    pg_atomic_write_u64(&database->log_bytes, bytes);
+    return bytes;
+}
+
+bool IsTime(uint64 log_bytes, int current) {
+    TimestampTz first = FirstPublished(pg::Tables().log[current]);
+    if (first != DT_NOEND &&
+        GetCurrentTimestamp() - first >= settings::rotation_period * USECS_PER_SEC)
+        return true;
+    const uint64 limit = static_cast<uint64>(settings::max_log_size) * 1024 * 1024;
+    return limit > 0 && log_bytes > limit / 2 &&
+           BytesOf(pg::Tables().log[current]) > Min(kSmallest, limit / 8);
+}
+
+void SetDealing(DatabaseShared *database, bool dealing) {
+    pg_atomic_write_u32(&database->dealing_stopped, dealing ? 0 : 1);
+    WakeConsumer(database, Consumer::kDispatcher);
+    stop_began = dealing ? 0 : GetCurrentTimestamp();
+}
+
+pg::Param OidParam(Oid oid) { return {OIDOID, ObjectIdGetDatum(oid), false}; }
+
+// True where nobody but our workers keeps us from the segment: they will let go soon if they get no more of
+// its tasks.
+bool OnlyWorkersHold(int segment) {
+    pg::SpiBegin();
+    uint64 others = pg::SpiRun(
+        "SELECT FROM pg_catalog.pg_locks AS l"
+        " LEFT JOIN pg_catalog.pg_stat_activity AS a ON a.pid = l.pid"
+        " WHERE l.locktype = 'relation' AND l.granted"
+        " AND l.database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database())"
+        " AND l.relation IN ($1, $2) AND l.pid IS DISTINCT FROM pg_catalog.pg_backend_pid()"
+        " AND a.backend_type IS DISTINCT FROM 'pg_herald worker'",
+        std::array{OidParam(pg::Tables().log[segment]), OidParam(pg::Tables().settled[segment])}, 1);
+    pg::SpiEnd();
+    return others == 0;
+}
+
+// In a transaction. Returns the number of tasks that were parked.
+uint64 ParkLeftovers(int segment) {
+    // What is committed by now is seen, and nothing more can come.
+    PopActiveSnapshot();
+    PushActiveSnapshot(GetTransactionSnapshot());
+    pg::SpiBegin();
+    uint64 parked = pg::SpiRun(psprintf(
+        "INSERT INTO herald.parked_store (subscription_id, message_id, channel_id, published_at,"
+        " published_by, key, headers, payload, attempts, next_attempt_at)"
+        " SELECT s.id, l.id, l.channel_id, l.published_at, l.published_by, l.key, l.headers, l.payload, 0,"
+        " l.published_at"
+        " FROM herald.log_%d AS l JOIN herald.subscription_store AS s ON s.channel_id = l.channel_id"
+        " WHERE NOT EXISTS (SELECT FROM (SELECT d.subscription_id, pg_catalog.unnest(d.message_ids) AS id"
+        " FROM herald.settled_%d AS d) AS settled"
+        " WHERE settled.subscription_id = s.id AND settled.id = l.id)"
+        " ORDER BY l.id"
+        " ON CONFLICT DO NOTHING",
+        segment, segment));
+    (void)pg::SpiRun(psprintf("TRUNCATE herald.log_%d, herald.settled_%d", segment, segment));
+    pg::SpiEnd();
+    return parked;
+}
+
+enum class Emptied { kYes, kHeldByWorkers, kHeldByOthers };
+
+Emptied Empty(DatabaseShared *database, int segment) {
+    Emptied result = Emptied::kYes;
+    uint64 parked = 0;
+    pg::BeginTransaction();
+    if (ConditionalLockRelationOid(pg::Tables().log[segment], AccessExclusiveLock) &&
+        ConditionalLockRelationOid(pg::Tables().settled[segment], AccessExclusiveLock))
+        parked = ParkLeftovers(segment);
+    else
+        result = OnlyWorkersHold(segment) ? Emptied::kHeldByWorkers : Emptied::kHeldByOthers;
+    pg::CommitTransaction();
+    if (parked > 0) {
+        // The dispatcher has the addresses of what was parked: its successor reads them anew.
+        RaiseFlag(database, kFlagMoved);
+        WakeConsumer(database, Consumer::kDispatcher);
+    }
+    return result;
+}
+
+// Tries to empty a segment; returns when to try again, or DT_NOEND: it is empty.
+TimestampTz EmptyOrRetry(DatabaseShared *database, int segment) {
+    TimestampTz now = GetCurrentTimestamp();
+    if (now < next_try) return next_try;
+    Emptied result = Empty(database, segment);
+    now = GetCurrentTimestamp();
+    if (result == Emptied::kYes)
+        pg_atomic_write_u64(&database->log_held_since, 0);
+    else if (pg_atomic_read_u64(&database->log_held_since) == 0)
+        pg_atomic_write_u64(&database->log_held_since, static_cast<uint64>(now));
+    if (result == Emptied::kHeldByWorkers && (stop_began == 0 || now - stop_began < kLongestStop)) {
+        if (stop_began == 0) SetDealing(database, false);
+        return now + kStep;
+    }
+    if (stop_began != 0) SetDealing(database, true);
+    if (result == Emptied::kYes) return DT_NOEND;
+    next_try = now + kNextTry;
+    return next_try;
+}
+
+}  // namespace
+
+void ResumeRotation(DatabaseShared *database) {
+    int newest = 0;
+    TimestampTz newest_first = DT_NOBEGIN;
+    pg::BeginTransaction();
+    for (int i = 0; i < pg::kSegments; i++) {
+        TimestampTz first = FirstPublished(pg::Tables().log[i]);
+        if (first == DT_NOEND || first <= newest_first) continue;
+        newest = i;
+        newest_first = first;
+    }
+    pg::CommitTransaction();
+    pg_atomic_write_u32(&database->segment, static_cast<uint32>(newest));
+    last_turn = GetCurrentTimestamp();
+}
+
+TimestampTz RotateLog(DatabaseShared *database) {
+    const TimestampTz period = settings::rotation_period * USECS_PER_SEC;
+    pg::BeginTransaction();
+    int current = CurrentOf(database);
+    const uint64 bytes = MeasureLog(database);
+    if (IsEmpty(Following(current)) && IsTime(bytes, current)) {
+        current = Following(current);
+        pg_atomic_write_u32(&database->segment, static_cast<uint32>(current));
+        last_turn = GetCurrentTimestamp();
+    }
+    // What was written to a period ago at the latest: the oldest segment, and where nothing has been published
+    // since, the one before the current.
+    int due = -1;
+    const int previous = Following(Following(current));
+    if (!IsEmpty(Following(current)))
+        due = Following(current);
+    else if (GetCurrentTimestamp() - last_turn >= period && !IsEmpty(previous))
+        due = previous;
+    pg::CommitTransaction();
+    const TimestampTz regular =
+        GetCurrentTimestamp() + Min(period / 4, settings::sweep_interval * USECS_PER_SEC);
+    return due < 0 ? regular : Min(regular, EmptyOrRetry(database, due));
+}
+
+void StopRotation(DatabaseShared *database) {
+    if (stop_began != 0) SetDealing(database, true);
+}
+
+}  // namespace herald
