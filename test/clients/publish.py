@@ -81,11 +81,13 @@ class Session:
         return kind, channel, as_jsonb_prints(value)
 
     def draw_equal(self):
-        kind = self.rng.choice(["text", "ephemeral", "durable"])
-        channel = self.rng.choice(getattr(self.options, kind))
+        # The same for all sessions that have come equally far, so that many send it at the same time.
+        rng = random.Random(self.written // 25)
+        kind = rng.choice(["text", "ephemeral", "durable"])
+        channel = rng.choice(getattr(self.options, kind))
         if kind == "text":
-            return kind, channel, self.rng.choice(EQUAL_TEXTS)
-        return kind, channel, as_jsonb_prints(self.rng.choice(EQUAL_OBJECTS))
+            return kind, channel, rng.choice(EQUAL_TEXTS)
+        return kind, channel, as_jsonb_prints(rng.choice(EQUAL_OBJECTS))
 
     def draw_long(self, kind, size):
         channel = self.rng.choice(getattr(self.options, kind))

@@ -273,7 +273,7 @@ sub hear_all
 }
 
 my $published = hear_all(10_000, '--sessions', 16, '--messages', 625);
-cmp_ok(scalar(grep { $_ > 1 } values %{ $published->{sent} }), '>', 50, 'payloads that several sessions sent');
+cmp_ok(10_000 - keys %{ $published->{sent} }, '>', 500, 'some were sent by many sessions');
 cmp_ok(scalar(keys %{ $published->{unheard} }), '>', 1000, 'others were rolled back or refused');
 clean_log($node);
 
