@@ -1,7 +1,9 @@
 // See announcements.hpp.
 //
 // NOTIFY folds equal messages of one transaction. That is right for equal messages of one publisher,
-// and wrong for those of two: where the second publisher's comes, a new transaction begins.
+// and wrong for those of two: where the second publisher's comes, the first one's goes into NOTIFY's queue at
+// once, or where that can't be done a new transaction begins. (With a transaction for each of many
+// equal messages, each would wake all LISTENers of the server.)
 
 #include "announce/announcements.hpp"
 
@@ -32,6 +34,7 @@ struct Batch {
     int peeked;
     int finished_count;
     int sent_count;
+    int first_pending;  // of `sent`, that is not in NOTIFY's queue yet
     AnnouncementEntry entries[kBatch];
     uint32 numbers[kBatch];
     uint32 finished[kBatch];  // to be removed when the transaction has committed
@@ -48,12 +51,12 @@ enum class Turn {
 
 // True where another publisher's equal message is in this transaction already.
 bool WouldFold(uint64 hash, uint64 publisher) {
-    for (int i = 0; i < batch.sent_count; i++)
+    for (int i = batch.first_pending; i < batch.sent_count; i++)
         if (batch.sent[i].hash == hash && batch.sent[i].publisher != publisher) return true;
     return false;
 }
 
-// The NOTIFYs of one transaction, up to one that would fold.
+// The NOTIFYs of one transaction, up to one that has to wait for the next.
 void NotifyBatch(DatabaseShared *database) {
     batch.peeked =
         PeekAnnouncements(database, batch.skip, batch.entries, batch.numbers, kBatch);
@@ -72,7 +75,10 @@ void NotifyBatch(DatabaseShared *database) {
             const char *payload;
             const char *channel = ReadOutboxText(batch.numbers[i], &payload);
             const uint64 hash = HashOfText(channel, entry.text_bytes);
-            if (WouldFold(hash, entry.publisher)) return;
+            if (WouldFold(hash, entry.publisher)) {
+                if (!pg::QueueNotifications()) return;
+                batch.first_pending = batch.sent_count;
+            }
             Async_Notify(channel, payload);
             batch.counters[batch.sent_count] = entry.counters;
             batch.sent[batch.sent_count++] = {hash, entry.publisher};
@@ -84,7 +90,7 @@ void NotifyBatch(DatabaseShared *database) {
 Turn AnnounceBatch(DatabaseShared *database) {
     MemoryContext caller = CurrentMemoryContext;
     volatile bool refused = false;
-    batch.peeked = batch.finished_count = batch.sent_count = 0;
+    batch.peeked = batch.finished_count = batch.sent_count = batch.first_pending = 0;
 
     PG_TRY();
     {

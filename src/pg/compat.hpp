@@ -3,6 +3,7 @@
 #pragma once
 
 extern "C" {
+#include "commands/async.h"
 #include "access/htup_details.h"
 #include "access/tableam.h"
 #include "catalog/pg_class.h"
@@ -98,5 +99,19 @@ inline constexpr uint32 kWorkerConnectionFlags =
 #else
     0;
 #endif
+
+// Puts the notifications of the transaction so far into NOTIFY's queue, where the commit will make them
+// visible, and forgets that it has them: later ones are not compared with them. More must follow in the
+// transaction, as its last ones make it wake the LISTENers. False where that can't be done: from 19 on
+// LISTENers are woken by the channels of the last ones only.
+inline bool QueueNotifications() {
+#if PG_VERSION_NUM < 190000
+    PreCommit_Notify();
+    AtAbort_Notify();
+    return true;
+#else
+    return false;
+#endif
+}
 
 }  // namespace herald::pg
