@@ -6,6 +6,7 @@
 #include "failure/failure_log.hpp"
 #include "log/log_reader.hpp"
 #include "pg/extension.hpp"
+#include "settings.hpp"
 #include "subscription/subscription.hpp"
 #include "worker/batch_timer.hpp"
 #include "worker/handler_call.hpp"
@@ -14,6 +15,8 @@
 extern "C" {
 #include "common/pg_prng.h"
 #include "pgstat.h"
+#include "utils/inval.h"
+#include "utils/syscache.h"
 }
 
 namespace herald {
@@ -25,15 +28,23 @@ struct Known {
     int32 id;
     MemoryContext context;
     Subscription *subscription;
+    // Found by CheckDefinition to be all right, as long as `definitions` has this value; 0: not yet.
+    Oid function;
+    uint64 checked;
 };
 constexpr int kMaxKnown = 64;
 Known known[kMaxKnown];
 int next_known = 0;
 volatile bool known_valid = false;
 
+// Counts changes of what CheckDefinition looks at: functions, roles, rights.
+uint64 definitions = 1;
+
 void ForgetKnown() { known_valid = false; }
 
-Subscription *SubscriptionOf(int32 id) {
+void OnDefinitionChange(Datum, pg::SyscacheNumber, uint32) { definitions++; }
+
+Known *KnownSubscription(int32 id) {
     if (!known_valid) {
         for (Known &entry : known) {
             if (entry.context != nullptr) MemoryContextDelete(entry.context);
@@ -41,8 +52,8 @@ Subscription *SubscriptionOf(int32 id) {
         }
         known_valid = true;
     }
-    for (const Known &entry : known)
-        if (entry.subscription != nullptr && entry.id == id) return entry.subscription;
+    for (Known &entry : known)
+        if (entry.subscription != nullptr && entry.id == id) return &entry;
 
     MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "pg_herald subscription",
                                                   ALLOCSET_SMALL_SIZES);
@@ -52,8 +63,23 @@ Subscription *SubscriptionOf(int32 id) {
     Known *place = &known[next_known];
     next_known = (next_known + 1) % kMaxKnown;
     if (place->context != nullptr) MemoryContextDelete(place->context);
-    *place = {id, context, subscription};
-    return subscription;
+    *place = {id, context, subscription, InvalidOid, 0};
+    return place;
+}
+
+// CheckDefinition, where anything of it may have changed.
+Oid DefinitionOf(Known *entry, DefinitionFault *fault) {
+    static bool superusers = false;
+    if (superusers != settings::superuser_handlers) definitions++;
+    superusers = settings::superuser_handlers;
+    fault->sqlstate = 0;
+    if (entry->checked == definitions) return entry->function;
+    // First: the check itself may hear of a change.
+    const uint64 seen = definitions;
+    Oid function = CheckDefinition(*entry->subscription, fault);
+    entry->function = function;
+    entry->checked = fault->sqlstate == 0 ? seen : 0;
+    return function;
 }
 
 // Checked before anything is settled, under a lock, and not earlier: until then DROP EXTENSION need not
@@ -172,10 +198,21 @@ ErrorData *LostError(Order order, const core::Task &task, const Subscription &su
     return error;
 }
 
+// Put together by hand: snprintf would take longer than some handlers.
 void ReportActivity(const Subscription &subscription, int64 message_id, int32 attempt) {
-    char activity[256];
-    snprintf(activity, sizeof(activity), "herald: message " INT64_FORMAT ", attempt %d, subscription %s",
-             message_id, attempt, subscription.name);
+    char activity[NAMEDATALEN + 128];
+    char *end = activity;
+    auto add = [&end](std::string_view part) {
+        std::memcpy(end, part.data(), part.size());
+        end += part.size();
+    };
+    add("herald: message ");
+    end += pg_lltoa(message_id, end);
+    add(", attempt ");
+    end += pg_ltoa(attempt, end);
+    add(", subscription ");
+    add(subscription.name);
+    *end = '\0';
     pgstat_report_activity(STATE_RUNNING, activity);
 }
 
@@ -205,7 +242,8 @@ After RunAttempt(WorkerSlotShared *slot, int place, ErrorData *failure, Settleme
         result->outcome = Outcome::kMissing;
         return After::kStop;
     }
-    Subscription *subscription = SubscriptionOf(task.subscription);
+    Known *entry = KnownSubscription(task.subscription);
+    Subscription *subscription = entry->subscription;
     Outcome unreadable =
         subscription == nullptr ? Outcome::kMissing : ReadTask(task, &message);
     if (unreadable != Outcome::kNone) {
@@ -220,7 +258,7 @@ After RunAttempt(WorkerSlotShared *slot, int place, ErrorData *failure, Settleme
     const bool shares = place > 0;
     if (failure == nullptr) {
         DefinitionFault fault;
-        Oid function = CheckDefinition(*subscription, &fault);
+        Oid function = DefinitionOf(entry, &fault);
         if (fault.sqlstate != 0) {
             SettleFault(slot, result, *subscription, message, fault, settlement);
             return After::kStop;
@@ -248,6 +286,11 @@ After RunAttempt(WorkerSlotShared *slot, int place, ErrorData *failure, Settleme
     return after;
 }
 
-void InitAttempts() { pg::OnCatalogChange(ForgetKnown); }
+void InitAttempts() {
+    pg::OnCatalogChange(ForgetKnown);
+    for (pg::SyscacheNumber cache :
+         {PROCOID, NAMESPACEOID, AUTHOID, AUTHMEMMEMROLE, DATABASEOID, TYPEOID})
+        CacheRegisterSyscacheCallback(cache, OnDefinitionChange, static_cast<Datum>(0));
+}
 
 }  // namespace herald

@@ -10,12 +10,14 @@
 extern "C" {
 #include "access/xact.h"
 #include "catalog/namespace.h"
+#include "catalog/objectaccess.h"
 #include "catalog/pg_type.h"
 #include "commands/trigger.h"
 #include "executor/executor.h"
 #include "executor/spi.h"
 #include "funcapi.h"
 #include "nodes/parsenodes.h"
+#include "pgstat.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/lsyscache.h"
@@ -97,13 +99,49 @@ Datum TaskDatum(const Subscription &subscription, const StoredMessage &message, 
     return HeapTupleGetDatum(tuple);
 }
 
+// What SPI would say. `argument` is the handler as it is stored: name and argument type.
+void AddCallContext(void *argument) {
+    const char *handler = static_cast<const char *>(argument);
+    const char *type = std::strrchr(handler, '(');
+    errcontext("SQL statement \"SELECT %.*s($1)\"",
+               type == nullptr ? 0 : static_cast<int>(type - handler), handler);
+}
+
+// The call as such, without a statement around it, which would cost more than a small handler.
+void CallFunction(const Subscription &subscription, FmgrInfo *function, Datum argument) {
+    LOCAL_FCINFO(call, 1);
+    PgStat_FunctionCallUsage usage;
+    ErrorContextCallback context = {error_context_stack, AddCallContext, subscription.handler};
+
+    error_context_stack = &context;
+    InvokeFunctionExecuteHook(function->fn_oid);
+    PushActiveSnapshot(GetTransactionSnapshot());
+    InitFunctionCallInfoData(*call, function, 1, InvalidOid, nullptr, nullptr);
+    call->args[0].value = argument;
+    call->args[0].isnull = false;
+    pgstat_init_function_usage(call, &usage);
+    (void)FunctionCallInvoke(call);
+    pgstat_end_function_usage(&usage, true);
+    PopActiveSnapshot();
+    CommandCounterIncrement();
+    error_context_stack = context.previous;
+}
+
 void ExecuteHandler(const Subscription &subscription, Oid function, const StoredMessage &message,
                     int32 attempt) {
-    pg::SpiBegin();
-    SPIPlanPtr plan = PlanFor(function, subscription.handler_kind);
     Datum argument = subscription.handler_kind == HandlerKind::kTask
                          ? TaskDatum(subscription, message, attempt)
                          : JsonbPGetDatum(message.payload);
+    // Looked up at each call: what it remembers of the function must not be older.
+    FmgrInfo call;
+    fmgr_info(function, &call);
+    if (!call.fn_retset) {
+        CallFunction(subscription, &call, argument);
+        return;
+    }
+    // Only a statement can run a set to its end.
+    pg::SpiBegin();
+    SPIPlanPtr plan = PlanFor(function, subscription.handler_kind);
     int code = SPI_execute_plan(plan, &argument, nullptr, false, 0);
     if (code < 0)
         ereport(ERROR, (errcode(ERRCODE_INVALID_TRANSACTION_TERMINATION),
