@@ -16,6 +16,7 @@ my $node = start_herald('fence', init => { allows_streaming => 1 }, conf => <<'C
 max_connections = 30
 synchronous_standby_names = 'missing'
 synchronous_commit = local
+herald.batch_time = '60s'  # what was started is not cut off
 CONF
 # Only the workers wait for the standby.
 $node->safe_psql('postgres', q(

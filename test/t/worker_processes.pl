@@ -13,6 +13,7 @@ max_worker_processes = 8
 max_parallel_workers = 8
 max_parallel_workers_per_gather = 8
 herald.worker_idle_timeout = 1
+herald.batch_time = '60s'  # what was started is not cut off
 CONF
 $node->safe_psql('postgres', q(
 	SELECT herald.subscribe('work', 'jobs', 'app.work', run_as => 'app');
