@@ -6,7 +6,7 @@
 #include "announce/listener.hpp"
 #include "announce/heard.hpp"
 #include "failure/failure_log.hpp"
-#include "log/rotation.hpp"
+#include "announce/rotation.hpp"
 #include "pg/guard.hpp"
 #include "pg/process.hpp"
 #include "pg/spi.hpp"

@@ -59,8 +59,7 @@ bool ReadMessage(int segment, ItemPointerData tid, int64 id, StoredMessage *mess
             ReleaseBuffer(buffer);
         }
     }
-    // The lock stays: while a task runs, its segment must not be emptied.
-    table_close(log, NoLock);
+    table_close(log, AccessShareLock);
     return found;
 }
 

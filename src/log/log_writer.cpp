@@ -97,7 +97,7 @@ Relation OpenSegment(int segment) {
 
 }  // namespace
 
-// A moment later it may be another one: that does no harm, see rotation.hpp.
+// A moment later it may be another one: that does no harm, see announce/rotation.hpp.
 int CurrentSegment() { return static_cast<int>(pg_atomic_read_u32(&ThisDatabase()->segment)); }
 
 MessageAddress WriteMessage(int32 channel_id, TimestampTz published_at, Oid published_by,

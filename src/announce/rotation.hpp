@@ -2,8 +2,9 @@
 // emptied by TRUNCATE. So the space of what is done returns without a DELETE and without a VACUUM.
 //
 // Which segment is written to is a matter of convenience, not of correctness: a message is found in any. What
-// makes emptying one safe is its exclusive lock: whoever has written to it, or runs a task of it, holds a
-// lock on it until the end of the transaction. The lock is never waited for.
+// makes emptying one safe is its exclusive lock, since whoever has written to it holds a lock on it until the
+// end of the transaction; and the worker slots, in which each task stands until its transaction has ended.
+// The lock is never waited for.
 //
 // Tasks of the segment that are not settled then (of paused subscriptions, of slow ones) move to the parked
 // table, with their payload. Settled rows go with the segment they cover.

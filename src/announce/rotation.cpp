@@ -1,6 +1,6 @@
 // See rotation.hpp.
 
-#include "log/rotation.hpp"
+#include "announce/rotation.hpp"
 
 #include "log/log_table.hpp"
 #include "pg/compat.hpp"
@@ -8,6 +8,7 @@
 #include "pg/process.hpp"
 #include "pg/spi.hpp"
 #include "settings.hpp"
+#include "worker/slots.hpp"
 
 extern "C" {
 #include "access/table.h"
@@ -110,6 +111,23 @@ bool OnlyWorkersHold(int segment) {
     return others == 0;
 }
 
+// True where a worker has a task of the segment, or had one of which the dispatcher has not taken note. Asked
+// under the segment's lock: who gets one later finds that it is not there, and hands it back.
+bool WorkersHaveTasksOf(int segment) {
+    for (int i = 0; i < WorkerSlotLimit(); i++) {
+        const WorkerSlotShared *slot = WorkerSlot(i);
+        const SlotState state = StateOf(slot);
+        if (slot->database != MyDatabaseId ||
+            (state != SlotState::kAssigned && state != SlotState::kRunning &&
+             state != SlotState::kReported && state != SlotState::kGone))
+            continue;
+        const uint32 end = ProgressOf(slot).end;
+        for (uint32 task = 0; task < end; task++)
+            if (slot->tasks[task].task.message.segment == segment) return true;
+    }
+    return false;
+}
+
 // In a transaction. Returns the number of tasks that were parked.
 uint64 ParkLeftovers(int segment) {
     // What is committed by now is seen, and nothing more can come.
@@ -139,11 +157,13 @@ Emptied Empty(DatabaseShared *database, int segment) {
     Emptied result = Emptied::kYes;
     uint64 parked = 0;
     pg::BeginTransaction();
-    if (ConditionalLockRelationOid(pg::Tables().log[segment], AccessExclusiveLock) &&
-        ConditionalLockRelationOid(pg::Tables().settled[segment], AccessExclusiveLock))
-        parked = ParkLeftovers(segment);
-    else
+    if (!ConditionalLockRelationOid(pg::Tables().log[segment], AccessExclusiveLock) ||
+        !ConditionalLockRelationOid(pg::Tables().settled[segment], AccessExclusiveLock))
         result = OnlyWorkersHold(segment) ? Emptied::kHeldByWorkers : Emptied::kHeldByOthers;
+    else if (WorkersHaveTasksOf(segment))
+        result = Emptied::kHeldByWorkers;
+    else
+        parked = ParkLeftovers(segment);
     pg::CommitTransaction();
     if (parked > 0) {
         // The dispatcher has the addresses of what was parked: its successor reads them anew.
