@@ -115,6 +115,29 @@ for my $epoch (1 .. $epochs)
 	wait_until($node, 'SELECT count(*) = (SELECT count(*) FROM stored) FROM app.effects', "$victim killed: all that is stored is handled");
 	is_deeply([ grep { $times{ $_->[1] } } heard_by($node, $listener) ], [], "$victim killed: nothing of that is heard again");
 }
+# Where there is a debugger: the announcer is told to end when its commit is on disk, and what it has announced is
+# still in the outbox.
+SKIP:
+{
+	my ($gdb) = grep { -x } map { "$_/gdb" } split /:/, $ENV{PATH};
+	skip 'there is no gdb', 1 unless defined $gdb;
+	for my $round (1 .. 2)
+	{
+		my $announcer = pid_of($node, 'announcer');
+		my ($out, $err) = ('', '');
+		my $debugger = IPC::Run::start([ $gdb, '-nx', '-batch', '-p', $announcer, '-ex', 'handle all nostop noprint pass',
+				'-ex', 'break ProcArrayEndTransaction', '-ex', 'echo attached\n', '-ex', 'continue',
+				'-ex', "shell kill -TERM $announcer", '-ex', 'detach' ],
+			'<', \undef, '>', \$out, '2>', \$err, IPC::Run::timeout(60));
+		$debugger->pump until $out =~ /attached/ || !$debugger->pumpable;
+		$node->safe_psql('postgres', "SELECT herald.notify('prices', 'stopped $round')");
+		$debugger->finish;
+		diag("gdb: $out$err") unless like($out, qr/^(Thread.*hit )?Breakpoint 1, /m, 'the announcer is stopped in its commit');
+		ok(wait_for_new($node, 'announcer', $announcer), 'and ends');
+		is_deeply([ heard_payloads(heard_by($node, $listener)) ], ["stopped $round"], 'what it announced is heard once');
+		outbox_is_empty($node, 'the next announcer');
+	}
+}
 wait_idle($node, 'work');
 cmp_ok(scalar @acknowledged, '>', 20, scalar(@acknowledged) . ' were acknowledged just before crashes');
 handled_once($node, 'work', [ @acknowledged, split /\n/, $node->safe_psql('postgres', 'SELECT id FROM stored') ]);
