@@ -10,13 +10,13 @@ package HeraldTest;
 use strict;
 use warnings;
 use Exporter 'import';
-use PostgreSQL::Test::Cluster;
+use HeraldNode;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
 our @EXPORT = qw(
-  start_node start_again start_herald install_herald reload_with wait_until pid_of pids_of signal_process end_process
-  wait_for_new acknowledged publish_many wait_for_effects wait_idle
+  start_node start_again start_herald install_herald reload_with close_gate wait_until pid_of pids_of signal_process
+  end_process wait_for_new acknowledged publish_many wait_for_effects wait_idle make_due
   wait_for count_lost handled_once failures_complete statistics_true clean_log known_fault log_lines sqlstate_of sqlstate_is
 );
 
@@ -27,7 +27,7 @@ $ENV{PGUSER} = 'postgres';
 sub start_node
 {
 	my ($name, %options) = @_;
-	my $node = PostgreSQL::Test::Cluster->new($name);
+	my $node = HeraldNode->new($name);
 	# The same superuser and encoding whoever runs the tests, and wherever.
 	my %init = %{ $options{init} // {} };
 	$node->init(%init, extra => [ '--username=postgres', '--encoding=UTF8', '--locale=C', @{ $init{extra} // [] } ]);
@@ -44,17 +44,15 @@ CONF
 	return $node;
 }
 
-# Starts a server whose postmaster was killed: the processes it left have to be gone first, which takes them
-# no time.
+# Starts a server whose postmaster was killed: the processes it left have to be gone first.
 sub start_again
 {
 	my ($node) = @_;
-	for my $attempt (1 .. 100)
-	{
+	return HeraldNode::becomes_true($patience, sub {
 		return 1 if $node->start(fail_ok => 1);
 		$node->stop('fast', fail_ok => 1);  # in case the start came to something after all
-	}
-	return 0;
+		return 0;
+	});
 }
 
 # The extension, a role "app" that handlers run as, and handlers that note their runs.
@@ -80,11 +78,14 @@ CREATE TABLE app.effects (
 CREATE FUNCTION app.note(task herald.task) RETURNS void LANGUAGE sql AS $$
     INSERT INTO app.effects (subscription, message_id, attempt, payload)
     VALUES (task.subscription, task.message_id, task.attempt, task.payload) $$;
--- Counts its starts where no rollback reaches, fails or takes its time as the payload says.
+-- Counts its starts where no rollback reaches, waits, fails or takes its time as the payload says.
 CREATE FUNCTION app.work(task herald.task) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
     PERFORM nextval('app.runs');
     PERFORM app.note(task);
+    IF task.payload ? 'gate' THEN
+        PERFORM pg_advisory_xact_lock_shared((task.payload ->> 'gate')::bigint);
+    END IF;
     IF task.payload ? 'seconds' THEN
         PERFORM pg_sleep((task.payload ->> 'seconds')::float);  -- a slow handler
     END IF;
@@ -121,6 +122,24 @@ sub reload_with
 	return;
 }
 
+# Until this session quits, tasks whose payload names the gate wait in their handler: so that what is to be seen while
+# they run is not a matter of time.
+sub close_gate
+{
+	my ($node, $gate, $database) = @_;
+	my $session = $node->background_psql($database // 'postgres');
+	$session->query_safe("SELECT pg_advisory_lock($gate)");
+	return $session;
+}
+
+# The next attempt of a task that waits for it is due now. A new dispatcher learns it from the table.
+sub make_due
+{
+	my ($node, $id) = @_;
+	$node->safe_psql('postgres', "UPDATE herald.parked_store SET next_attempt_at = clock_timestamp() WHERE message_id = $id");
+	return end_process($node, 'TERM', 'dispatcher');
+}
+
 # Passes when the query gives the expected result ('t') in time.
 sub wait_until
 {
@@ -135,13 +154,7 @@ sub wait_for
 {
 	my ($name, $condition) = @_;
 	local $Test::Builder::Level = $Test::Builder::Level + 1;
-	my $began = time;
-	while (time - $began <= $patience)
-	{
-		return pass($name) if $condition->();
-		select undef, undef, undef, 0.05;
-	}
-	return fail("$name (in time)");
+	return ok(HeraldNode::becomes_true($patience, $condition), $name);
 }
 
 # Pids of the processes of a kind, of one database or of the server.
@@ -157,20 +170,18 @@ sub pids_of
 sub pid_of
 {
 	my ($node, $kind, $database) = @_;
-	my $where = defined $database ? "AND datname = '$database'" : '';
-	local $PostgreSQL::Test::Utils::timeout_default = $patience;
-	$node->poll_query_until('postgres',
-		"SELECT count(*) = 1 FROM pg_stat_activity WHERE backend_type = 'pg_herald $kind' $where")
-	  or die "no single pg_herald $kind\n";
-	my ($pid) = pids_of($node, $kind, $database);
-	return $pid;
+	my @pids;
+	# The server may be about to start again.
+	HeraldNode::becomes_true($patience, sub { return eval { @pids = pids_of($node, $kind, $database); 1 } && @pids == 1 })
+	  or die "no single pg_herald $kind, but: @pids\n";
+	return $pids[0];
 }
 
 # By pid and never by name: other servers run beside this one.
 sub signal_process
 {
 	my ($signal, $pid) = @_;
-	return $pid =~ /^[1-9][0-9]+$/ ? kill($signal, $pid) : 0;
+	return defined $pid && $pid =~ /^[1-9][0-9]+$/ ? kill($signal, $pid) : 0;
 }
 
 # Ends the process of a kind and waits for its successor.
@@ -201,6 +212,7 @@ sub acknowledged
 	my ($node, $script, $database) = @_;
 	my ($out, $err) = ('', '');
 	$node->psql($database // 'postgres', $script, stdout => \$out, stderr => \$err, on_error_stop => 0);
+	note($err) if $err ne '';
 	return grep { /^[0-9]+$/ } split /\n/, $out;
 }
 

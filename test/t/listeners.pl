@@ -108,8 +108,9 @@ my $unheard = q(SELECT ok, value, hint IS NULL FROM herald.status() WHERE name =
 is($node->safe_psql('postgres', $unheard), 'f|"ordres"|f', 'a channel that nobody hears');
 $node->safe_psql('postgres', q(SELECT herald.create_channel('ordres', accept_notify => true)));
 is($node->safe_psql('postgres', $unheard), 't|none|t', 'not where it is declared');
-$node->safe_psql('postgres', q(SELECT herald.subscribe('heard', 'ordres', 'app.note', run_as => 'app'); NOTIFY ordres, 'one'));
-wait_for_effects($node, 'heard', 1, name => 'the announcer listens');
+$node->safe_psql('postgres', q(SELECT herald.subscribe('heard', 'ordres', 'app.note', run_as => 'app')));
+# It does so some time after the channel was declared.
+wait_until($node, "SELECT EXISTS (SELECT FROM app.effects WHERE subscription = 'heard') FROM (SELECT pg_notify('ordres', 'one') OFFSET 0) AS n", 'the announcer listens');
 is(shown(), 30, 'and is not shown');
 
 # Ends of sessions.
@@ -146,8 +147,7 @@ $greedy->query('LISTEN never;');
 my $killed = $greedy->query('SELECT pg_backend_pid();');
 signal_process('KILL', $killed);
 wait_until($node, "SELECT count(*) = 0 FROM herald.listeners", 'a crash leaves no listeners');
-$greedy->{run}->finish;
-$modest->{run}->finish;
+$_->ended for $greedy, $modest;
 $node->safe_psql('postgres', 'LISTEN afterwards');
 wait_until($node, "SELECT count(*) = 0 FROM herald.listeners", 'and none of those who came since');
 clean_log($node, signals => '9');

@@ -13,13 +13,13 @@ $primary->safe_psql('postgres', q(
 	SELECT herald.subscribe('work', 'jobs', 'app.work', run_as => 'app', retry_delay => '10 ms');
 	SELECT herald.subscribe('later', 'jobs', 'app.work', run_as => 'app')));
 $primary->backup('base');
-my $standby = PostgreSQL::Test::Cluster->new('standby');
+my $standby = HeraldNode->new('standby');
 $standby->init_from_backup($primary, 'base', has_streaming => 1);
 $standby->start;
 
 my @ids = publish_many($primary, 'jobs', 50);
 wait_for_effects($primary, 'work', 50);
-$primary->safe_psql('postgres', "SELECT herald.pause('later')");
+is($primary->safe_psql('postgres', "SELECT herald.pause('later', '20 s')"), 't', 'one of two is paused');
 push @ids, publish_many($primary, 'jobs', 20, payload => '{"failures": 1}');
 wait_for_effects($primary, 'work', 70);
 wait_idle($primary, 'work');

@@ -14,14 +14,17 @@ $node->safe_psql('postgres', q(SELECT herald.subscribe('work', 'jobs', 'app.work
 my @ids;
 for my $kind (qw(worker worker dispatcher announcer launcher worker))
 {
-	push @ids, publish_many($node, 'jobs', 150, payload => '{"seconds": 0.02}');
-	my $handled = $node->safe_psql('postgres', 'SELECT count(DISTINCT message_id) FROM app.effects');
-	my $running = $node->poll_query_until('postgres',
-		"SELECT EXISTS (SELECT FROM herald.workers WHERE kind = 'worker' AND state = 'running' AND pid IS NOT NULL)");
-	my ($pid) = $node->safe_psql('postgres',
-		"SELECT pid FROM herald.workers WHERE kind = '$kind' AND pid IS NOT NULL ORDER BY state = 'running' DESC LIMIT 1");
+	# In the middle of them some that last until the server crashes, and the gate with it.
+	my $gate = close_gate($node, 1);
+	push @ids, map { publish_many($node, 'jobs', $_->[0], payload => $_->[1]) }
+	  [ 75, '{"seconds": 0.02}' ], [ 2, '{"gate": 1}' ], [ 75, '{"seconds": 0.02}' ];
+	wait_until($node, "SELECT count(*) = 2 FROM pg_stat_activity WHERE backend_type = 'pg_herald worker' AND wait_event = 'advisory'", 'tasks run');
+	my $pid = $node->safe_psql('postgres', $kind eq 'worker'
+		? "SELECT min(pid) FROM pg_stat_activity WHERE backend_type = 'pg_herald worker' AND wait_event = 'advisory'"
+		: "SELECT pid FROM herald.workers WHERE kind = '$kind'");
 	is(signal_process('KILL', $pid), 1, "kill -9 of a $kind");
 	wait_until($node, "SELECT count(*) = 0 FROM pg_stat_activity WHERE pid = $pid AND backend_type LIKE 'pg_herald%'", 'the server is back');
+	$gate->ended;
 	wait_for_effects($node, 'work', scalar @ids, name => 'and finishes its tasks by itself');
 }
 wait_idle($node, 'work');
