@@ -13,12 +13,18 @@ BEGIN;
 SELECT count(*) FROM (SELECT herald.publish('moved', '{}') FROM generate_series(1, 500)) AS published;
 ROLLBACK;
 SELECT count(*) FROM (SELECT herald.publish('moved', '{}') FROM generate_series(1, 50)) AS published;
--- Now the dispatcher has the addresses.
-SELECT herald.wait_idle('moved', '0') AS idle;
+-- Now the dispatcher gets the addresses.
+DO $$
+BEGIN
+    FOR i IN 1 .. 100 LOOP
+        EXIT WHEN (SELECT pending = 50 FROM herald.subscription_stats WHERE subscription = 'moved');
+        PERFORM herald.wait_idle('moved', '200 ms');
+    END LOOP;
+END $$;
 SELECT pending FROM herald.subscription_stats WHERE subscription = 'moved';
 VACUUM FULL herald.log_0;
 SELECT herald.resume('moved');
-SELECT herald.wait_idle('moved', '30 s') AS idle;
+SELECT herald.wait_idle('moved', '60 s') AS idle;
 SELECT count(*), count(DISTINCT message_id) FROM handled;
 
 SELECT herald.unsubscribe('moved');

@@ -153,7 +153,7 @@ SELECT subscription, state FROM herald.subscriptions WHERE state <> 'active' ORD
 SELECT herald.resume('typed');
 SELECT herald.resume('payload');
 SELECT count(*) FROM herald.subscriptions WHERE state <> 'active';
-SELECT herald.wait_idle('typed', '1 second');
+SELECT herald.wait_idle('typed', '60 s');
 SELECT try($$SELECT herald.wait_idle('typed', NULL)$$);
 SELECT try($$SELECT herald.wait_idle('typed', '-1 second')$$);
 SELECT try($$SELECT herald.pause('typed', '-1 second')$$);

@@ -36,7 +36,7 @@ SELECT herald.wait_idle('dies', '60 s');
 DO $$
 BEGIN
     FOR i IN 1 .. 3000 LOOP
-        EXIT WHEN EXISTS (SELECT FROM herald.tasks WHERE state = 'retrying');
+        EXIT WHEN EXISTS (SELECT FROM herald.subscription_stats WHERE subscription = 'waits' AND retrying = 1);
         PERFORM pg_sleep(0.01);
     END LOOP;
 END $$;
