@@ -32,7 +32,8 @@ SQL
 	wait_idle($node, 'victim');
 	if ($case{cold})
 	{
-		$node->safe_psql('postgres', "SELECT pg_terminate_backend(pid, 5000) FROM herald.workers WHERE role = 'temp'");
+		$node->safe_psql('postgres', "SELECT pg_terminate_backend(pid) FROM herald.workers WHERE role = 'temp'");
+		wait_until($node, "SELECT count(*) = 0 FROM pg_stat_activity WHERE backend_type = 'pg_herald worker' AND usename = 'temp'", "$what: no worker is there");
 	}
 	my $log = -s $node->logfile;
 	$node->safe_psql('postgres', $case{break});
@@ -42,8 +43,8 @@ SQL
 	wait_idle($node, 'well');
 	is($node->safe_psql('postgres', "SELECT count(*) FROM app.effects WHERE subscription = 'well' AND message_id >= $ids[0]"), '20', "$what: others go on");
 	is($node->safe_psql('postgres', "SELECT string_agg(error_code, ' ') FROM herald.failure_log WHERE subscription = 'victim'"), $case{code}, "$what: one failure row");
-	is($node->safe_psql('postgres', "SELECT count(*) FROM herald.tasks WHERE subscription = 'victim' AND state = 'pending' AND wait_reason LIKE 'held: %'"),
-		'20', "$what: the tasks wait, uncharged");
+	wait_until($node, "SELECT count(*) = 20 FROM herald.tasks WHERE subscription = 'victim' AND state = 'pending' AND attempt = 0 AND wait_reason LIKE 'held: %'",
+		"$what: the tasks wait, uncharged");
 	is($node->safe_psql('postgres', "SELECT ok FROM herald.status() WHERE name = 'held_subscriptions'"), 'f', "$what: status says so");
 
 	# Resumed without being mended: held again, one row more.

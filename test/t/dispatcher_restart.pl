@@ -45,9 +45,12 @@ for my $round (1 .. 5)
 }
 
 # Tasks that run while the dispatcher changes are not dealt again.
-my @slow = publish_many($node, 'jobs', 3, payload => '{"seconds": 2}');
+my $gate = close_gate($node, 1);
+my @slow = publish_many($node, 'jobs', 3, payload => '{"gate": 1}');
 wait_until($node, "SELECT count(*) = 3 FROM herald.workers WHERE kind = 'worker' AND state = 'running'", 'slow tasks run');
 ok(end_process($node, 'TERM', 'dispatcher'), 'there is a new dispatcher');
+wait_until($node, "SELECT running = 3 FROM herald.subscription_stats WHERE subscription = 'work'", 'which knows them');
+$gate->quit;
 wait_for_effects($node, 'work', @ids + @slow);
 wait_idle($node, 'work');
 handled_once($node, 'work', [ @ids, @slow ]);

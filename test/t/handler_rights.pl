@@ -48,7 +48,7 @@ wait_until($node, "SELECT count(*) = 3 FROM shared.who", 'the handler ran');
 is($node->safe_psql('postgres', 'SELECT what, cu, su, super FROM shared.who ORDER BY what'),
 	"deferred|app|app|off\nhandler|app|app|off\nimmediate|app|app|off", 'as its role, down to the deferred trigger');
 is($node->safe_psql('postgres', "SELECT published_by FROM stored WHERE id = $id"), 'publisher', 'the publisher is known');
-is($node->safe_psql('postgres', "SELECT usename FROM pg_stat_activity WHERE backend_type = 'pg_herald worker'"), 'app', 'the worker is connected as the role');
+is($node->safe_psql('postgres', "SELECT DISTINCT usename FROM pg_stat_activity WHERE backend_type = 'pg_herald worker'"), 'app', 'the worker is connected as the role');
 
 # What a handler may not do, whatever it tries.
 for my $do ('CREATE ROLE evil SUPERUSER', 'ALTER ROLE app SUPERUSER', 'RESET ROLE; CREATE ROLE evil', 'RESET SESSION AUTHORIZATION; CREATE ROLE evil',
@@ -112,7 +112,7 @@ signal_process('TERM', $_) for pids_of($node, 'worker'), pids_of($node, 'dispatc
 wait_until($node, "SELECT count(*) OPERATOR(pg_catalog.=) 1 FROM shared.who WHERE message_id OPERATOR(pg_catalog.=) $id", 'a planted search_path changes nothing');
 my ($failed) = acknowledged($node, "SELECT herald.publish('do', '{\"do\": \"nonsense\"}');");
 wait_until($node, "SELECT pg_catalog.count(*) OPERATOR(pg_catalog.=) 1 FROM herald.dead_letters WHERE message_id OPERATOR(pg_catalog.=) $failed", 'nor for what is recorded');
-is($node->safe_psql('postgres', "SELECT herald.wait_idle('who', '10 s'), herald.pause('who', '5 s'), herald.replay_all('do') OPERATOR(pg_catalog.>) 1::bigint"), 't|t|t', 'nor for the functions');
+is($node->safe_psql('postgres', "SELECT herald.wait_idle('who', '20 s'), herald.pause('who', '20 s'), herald.replay_all('do') OPERATOR(pg_catalog.>) 1::bigint"), 't|t|t', 'nor for the functions');
 clean_log($node);
 
 done_testing();

@@ -21,13 +21,20 @@ $node->safe_psql('postgres', q(
 	SELECT herald.subscribe('deaf', 'deaf', 'app.note', run_as => 'app');
 	SELECT herald.subscribe('small', 'small', 'app.note', run_as => 'app')));
 
+# The announcer listens when it has taken in a notification; to what was declared before, when it has taken in a
+# second one after that: the first may come in a turn that began earlier.
+my $probes = 0;
 sub listens
 {
-	# The announcer listens when it has taken in a notification.
 	local $PostgreSQL::Test::Utils::timeout_default = $HeraldTest::patience;
 	$node->safe_psql('postgres', q(SELECT herald.create_channel('probe', accept_notify => true, if_not_exists => true)));
-	my $before = $node->safe_psql('postgres', 'SELECT count(*) FROM stored');
-	return $node->poll_query_until('postgres', "SELECT (SELECT count(*) FROM stored) > $before FROM (SELECT pg_notify('probe', 'x') OFFSET 0) AS n");
+	for (1 .. 2)
+	{
+		my $probe = 'probe ' . ++$probes;
+		$node->poll_query_until('postgres', "SELECT EXISTS (SELECT FROM stored WHERE payload ->> 'task_id' = '$probe') FROM (SELECT pg_notify('probe', '$probe') OFFSET 0) AS n")
+		  or return 0;
+	}
+	return 1;
 }
 
 sub payloads

@@ -8,14 +8,16 @@ use lib "$FindBin::RealBin/../lib";
 use HeraldTest;
 use Test::More;
 
-my $node = start_herald('pause', conf => "herald.max_workers = 6\n");
+my $node = start_herald('pause', conf => "herald.max_workers = 9\n");
 $node->safe_psql('postgres', <<'SQL');
--- How many of a subscription ran when this one did, itself included: each holds a lock of its own.
+-- How many of a subscription ran when this one did, itself included: each holds a lock of its own. Those that come while
+-- the gate is closed count when all of them are there.
 CREATE TABLE app.concurrency (subscription text, message_id bigint, n int);
 GRANT ALL ON app.concurrency TO PUBLIC;
 CREATE FUNCTION app.count(task herald.task) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
     PERFORM pg_advisory_xact_lock(hashtext(task.subscription), task.message_id::int);
+    PERFORM pg_advisory_xact_lock_shared(1);
     PERFORM pg_sleep(0.03);  -- the handler takes its time
     INSERT INTO app.concurrency SELECT task.subscription, task.message_id, count(*) FROM pg_locks
      WHERE locktype = 'advisory' AND classid = hashtext(task.subscription)::bit(32)::bigint::oid AND objsubid = 2;
@@ -25,7 +27,11 @@ SQL
 
 # max_concurrency: reached, and never exceeded; also where two subscriptions share the workers.
 $node->safe_psql('postgres', qq(SELECT herald.subscribe('limit$_', 'limited', 'app.count', run_as => 'app', max_concurrency => $_))) for (1, 2, 3);
+my $gate = close_gate($node, 1);
 my @ids = publish_many($node, 'limited', 100);
+wait_until($node, "SELECT string_agg(subscription, ' ' ORDER BY subscription) FROM herald.workers WHERE state = 'running' AND subscription LIKE 'limit%'", 'as many run as may',
+	expect => 'limit1 limit2 limit2 limit3 limit3 limit3');
+$gate->quit;
 for my $limit (1, 2, 3)
 {
 	wait_for_effects($node, "limit$limit", 100, seconds => 30);
@@ -35,12 +41,18 @@ for my $limit (1, 2, 3)
 }
 
 # Altered while it works.
+$gate = close_gate($node, 1);
 @ids = publish_many($node, 'limited', 60);
 $node->safe_psql('postgres', "SELECT herald.alter_subscription('limit1', max_concurrency => 4), herald.unsubscribe('limit2', force => true)");
 is($node->safe_psql('postgres', "SELECT count(*) FROM herald.subscriptions WHERE subscription = 'limit2'"), '0', 'unsubscribed');
+# Its tasks that run keep their workers.
+wait_until($node, "SELECT count(*) > 1 FROM herald.workers WHERE state = 'running' AND subscription = 'limit1'", 'more of the altered one run');
+$gate->quit;
 wait_until($node, "SELECT count(*) = 160 FROM app.effects WHERE subscription = 'limit1'", 'the altered one does all');
 is($node->safe_psql('postgres', "SELECT max(n) > 1 AND max(n) <= 4 FROM app.concurrency WHERE subscription = 'limit1' AND message_id >= $ids[0]"), 't', 'with the new limit');
 wait_until($node, "SELECT count(*) = 160 FROM app.effects WHERE subscription = 'limit3'", 'the other one does all');
+wait_until($node, "SELECT count(*) = 0 FROM pg_locks WHERE locktype = 'advisory' AND classid = hashtext('limit2')::bit(32)::bigint::oid AND objsubid = 2",
+	'those of the removed one that ran are over');
 my $done = $node->safe_psql('postgres', "SELECT count(*) FROM app.effects WHERE subscription = 'limit2'");
 publish_many($node, 'limited', 10);
 wait_until($node, "SELECT count(*) = 170 FROM app.effects WHERE subscription = 'limit3'", 'and what comes later');
@@ -64,8 +76,9 @@ wait_for_effects($node, 'work', 11, name => 'resumed, all run');
 wait_idle($node, 'work');
 
 # pause with waiting: when it says true, nothing runs; it can be rolled back.
-publish_many($node, 'jobs', 200, payload => '{"seconds": 0.02}');
-is($node->safe_psql('postgres', "SELECT herald.pause('work', '5 s')"), 't', 'pause waits for running tasks');
+# More than can be done until the pause comes.
+$node->safe_psql('postgres', q(SELECT count(herald.publish('jobs', '{"seconds": 0.1}')) FROM generate_series(1, 200)));
+is($node->safe_psql('postgres', "SELECT herald.pause('work', '20 s')"), 't', 'pause waits for running tasks');
 my $count = $node->safe_psql('postgres', "SELECT count(*) FROM app.effects WHERE subscription = 'work'");
 is($node->safe_psql('postgres', "SELECT count(*) FROM herald.workers WHERE state = 'running' AND subscription = 'work'"), '0', 'none runs');
 cmp_ok($count, '<', 211, 'some are left');
@@ -74,20 +87,28 @@ is($node->safe_psql('postgres', "SELECT count(*) FROM app.effects WHERE subscrip
 $node->safe_psql('postgres', "SELECT herald.resume('work')");
 wait_for_effects($node, 'work', 216);
 publish_many($node, 'jobs', 100, payload => '{"seconds": 0.02}');
-is($node->safe_psql('postgres', "BEGIN; SELECT herald.pause('work', '5 s'); ROLLBACK"), 't', 'a pause that is rolled back');
+is($node->safe_psql('postgres', "BEGIN; SELECT herald.pause('work', '20 s'); ROLLBACK"), 't', 'a pause that is rolled back');
 wait_for_effects($node, 'work', 316, name => 'ends with its transaction');
-publish_many($node, 'jobs', 1, payload => '{"seconds": 3}');
+$gate = close_gate($node, 1);
+publish_many($node, 'jobs', 1, payload => '{"gate": 1}');
 wait_until($node, "SELECT count(*) = 1 FROM herald.workers WHERE state = 'running' AND subscription = 'work'", 'a slow task runs');
 is($node->safe_psql('postgres', "SELECT herald.pause('work', '100 ms')"), 'f', 'pause says when one still runs');
 is($node->safe_psql('postgres', "SELECT herald.resume('work')"), '', 'resumed');
+$gate->quit;
 wait_for_effects($node, 'work', 317);
 
 # wait_idle ends when the last task does.
 publish_many($node, 'jobs', 20, payload => '{"seconds": 0.05}');
 wait_idle($node, 'work');
 is($node->safe_psql('postgres', "SELECT count(*) FROM app.effects WHERE subscription = 'work'"), '337', 'wait_idle waits for the last one');
-my ($dead) = publish_many($node, 'jobs', 1, payload => '{"failures": 1}');
-isnt(sqlstate_of($node, "SELECT herald.unsubscribe('work')"), '00000', 'not removed while tasks wait');
+$gate = close_gate($node, 1);
+$node->safe_psql('postgres', "SELECT herald.alter_subscription('work', retry_delay => '1 h')");
+my ($failing) = publish_many($node, 'jobs', 1, payload => '{"gate": 1, "failures": 1}');
+sqlstate_is($node, "SELECT herald.unsubscribe('work')", '2BP01', 'not removed while tasks run');
+$gate->quit;
+wait_until($node, "SELECT state = 'retrying' FROM herald.tasks WHERE message_id = $failing", 'a task waits for another attempt');
+sqlstate_is($node, "SELECT herald.unsubscribe('work')", '2BP01', 'not removed while tasks wait');
+ok(make_due($node, $failing), 'its time has come');
 wait_for_effects($node, 'work', 338);
 wait_idle($node, 'work');
 is($node->safe_psql('postgres', "SELECT herald.unsubscribe('work')"), '', 'removed when it is idle');

@@ -84,8 +84,7 @@ $node->start;
 is(rows(), '0', 'and nothing is left');
 work();
 isnt(rows(), '0', 'they count again');
-my ($crashed) = pids_of($node, 'dispatcher', 'postgres');
-signal_process('KILL', $crashed);
+signal_process('KILL', pid_of($node, 'dispatcher', 'postgres'));
 wait_until($node, 'SELECT count(*) = 0 FROM herald.channel_stats', 'a crash takes them away');
 ok(!-e $file, 'and leaves no file');
 

@@ -28,16 +28,18 @@ wait_until($node, "SELECT count(*) = 0 FROM pg_stat_activity WHERE backend_type 
 my $holder = $node->background_psql('postgres');
 $holder->query_safe('SELECT pg_advisory_lock(1)');
 
-# Takes all that are free and keeps them until it is ended.
+# Takes all that are free, which must be so many, and keeps them until it is ended.
 sub take_all
 {
+	my ($free) = @_;
+	my $parallel = 'SET parallel_setup_cost = 0; SET parallel_tuple_cost = 0; SET min_parallel_table_scan_size = 0;';
+	# A process that has left is no longer shown, but counts until the postmaster has noticed.
+	wait_for("$free worker processes are free", sub {
+		return $node->safe_psql('postgres', "$parallel EXPLAIN (ANALYZE, COSTS OFF, TIMING OFF) SELECT count(*) FROM app.many") =~ /Workers Launched: $free$/m;
+	});
 	my $session = $node->background_psql('postgres', on_error_stop => 0);
-	$session->query_until(qr/begun/, <<'SQL');
-SET parallel_setup_cost = 0; SET parallel_tuple_cost = 0; SET min_parallel_table_scan_size = 0;
-\echo begun
-SELECT count(*) FROM app.many WHERE app.hold();
-SQL
-	wait_until($node, "SELECT count(*) > 1 FROM pg_stat_activity WHERE wait_event = 'advisory' AND backend_type = 'parallel worker'", 'a query takes all worker processes');
+	$session->query_until(qr/begun/, "$parallel\n\\echo begun\nSELECT count(*) FROM app.many WHERE app.hold();\n");
+	wait_until($node, "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'advisory' AND backend_type = 'parallel worker'", 'a query takes all worker processes', expect => $free);
 	return $session;
 }
 
@@ -45,12 +47,12 @@ sub give_back
 {
 	my ($session) = @_;
 	$node->safe_psql('postgres', "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE 'SELECT count(%app.hold%' AND backend_type = 'client backend' AND pid <> pg_backend_pid()");
-	$session->{run}->finish;
+	$session->ended;
 	return;
 }
 
-# Dispatcher and announcer are there, workers are not.
-my $session = take_all();
+# Dispatcher and announcer are there, workers are not. (The server itself has one, for logical replication.)
+my $session = take_all(4);
 push @ids, publish_many($node, 'jobs', 100);
 wait_until($node, "SELECT NOT ok AND value LIKE 'no free worker process%' FROM herald.status() WHERE name = 'worker_start'", 'status says what is missing');
 is($node->safe_psql('postgres', 'SELECT count(*) FROM app.effects'), '10', 'no task can run');
@@ -62,7 +64,7 @@ wait_until($node, "SELECT ok FROM herald.status() WHERE name = 'worker_start'", 
 # Neither dispatcher nor announcer can start.
 reload_with($node, 'herald.enabled' => 'off');
 wait_until($node, "SELECT count(*) = 0 FROM pg_stat_activity WHERE backend_type IN ('pg_herald dispatcher', 'pg_herald announcer', 'pg_herald worker')", 'disabled');
-$session = take_all();
+$session = take_all(6);
 my $log = -s $node->logfile;
 reload_with($node, 'herald.enabled' => 'on');
 push @ids, publish_many($node, 'jobs', 100);
