@@ -14,6 +14,7 @@
 extern "C" {
 #include "access/transam.h"
 #include "commands/async.h"
+#include "utils/fmgrprotos.h"
 #include "utils/snapmgr.h"
 }
 
@@ -130,6 +131,9 @@ bool Announce(DatabaseShared *database) {
             case Turn::kNothing:
                 return true;
             case Turn::kRefused:
+                // Only a commit that NOTIFYs takes what everybody has read out of NOTIFY's queue, and none
+                // can while it is full. To ask for its usage does the same.
+                (void)DirectFunctionCall1(pg_notification_queue_usage, static_cast<Datum>(0));
                 return false;
         }
     }
