@@ -9,6 +9,7 @@
 #include "stats/channel_counters.hpp"
 #include "stats/stats_file.hpp"
 #include "stats/subscription_counters.hpp"
+#include "worker/crash_file.hpp"
 #include "worker/slots.hpp"
 
 extern "C" {
@@ -44,6 +45,7 @@ void Startup() {
     InitListeners();
     LWLockRelease(AddinShmemInitLock);
     KeepStatistics();
+    InitCrashFile();
 }
 
 }  // namespace

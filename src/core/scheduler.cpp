@@ -207,9 +207,25 @@ void Scheduler::Return(SubscriptionId id, MessageId message, std::int32_t losses
     AfterReport(id, *subscription);
 }
 
+void Scheduler::Postpone(SubscriptionId id, MessageId message, Microseconds due) {
+    Subscription* const subscription = Find(id);
+    if (!subscription)
+        return;
+    subscription->queue.Postpone(message, due);
+    AfterReport(id, *subscription);
+}
+
 bool Scheduler::Forget(SubscriptionId id, MessageId message) {
     Subscription* const subscription = FindConfigured(id);
     if (!subscription || !subscription->queue.Forget(message))
+        return false;
+    Relist(*subscription);
+    return true;
+}
+
+bool Scheduler::Claim(SubscriptionId id, const MessageRef& message, std::int32_t attempts) {
+    Subscription* const subscription = FindConfigured(id);
+    if (!subscription || !subscription->queue.Claim(message, attempts))
         return false;
     Relist(*subscription);
     return true;
@@ -221,6 +237,11 @@ void Scheduler::SetRunnable(SubscriptionId id, bool runnable) {
         return;
     subscription->config.runnable = runnable;
     Relist(*subscription);
+}
+
+bool Scheduler::IsRunnable(SubscriptionId id) const {
+    const Subscription* const subscription = FindConfigured(id);
+    return subscription && subscription->config.runnable;
 }
 
 // Of subscriptions that are not dealt the due times don't count: waking up for them leads nowhere,

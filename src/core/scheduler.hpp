@@ -101,11 +101,19 @@ class Scheduler {
     void Return(SubscriptionId subscription, MessageId message, std::int32_t losses,
                 bool alone = false);
 
+    // Hands the task back: it runs again when it is due, alone.
+    void Postpone(SubscriptionId subscription, MessageId message, Microseconds due);
+
     // Forgets a waiting task (cancelled, purged). False where it does not wait.
     bool Forget(SubscriptionId subscription, MessageId message);
 
+    // Takes a waiting task out of turn, whatever the limits: it runs from here on. False where it
+    // does not wait, or has failed more often. `message` counts where it was never tried.
+    bool Claim(SubscriptionId subscription, const MessageRef& message, std::int32_t attempts);
+
     // Stops or allows dealing for one subscription, without a new configuration.
     void SetRunnable(SubscriptionId subscription, bool runnable);
+    bool IsRunnable(SubscriptionId subscription) const;
 
     // When the next retry falls due that is not due at `now`; none where nothing waits for a time.
     std::optional<Microseconds> NextDue(Microseconds now) const;

@@ -132,6 +132,16 @@ bool SubscriptionQueue::Return(MessageId id, std::int32_t losses, bool alone) {
     return true;
 }
 
+bool SubscriptionQueue::Postpone(MessageId id, Microseconds due) {
+    const auto running = running_.find(id);
+    if (running == running_.end())
+        return false;
+    const Entry& entry = running->second.entry;
+    Park({entry.message, entry.attempts, 0, true}, std::max(due, kAtOnce + 1));
+    StopRunning(id);
+    return true;
+}
+
 bool SubscriptionQueue::Forget(MessageId id) {
     const auto parked = parked_.find(id);
     if (parked == parked_.end())
@@ -139,6 +149,22 @@ bool SubscriptionQueue::Forget(MessageId id) {
     const std::uint32_t key = parked->second.entry.message.key_hash;
     Unpark(parked);
     RefreshLine(key);
+    return true;
+}
+
+bool SubscriptionQueue::Claim(const MessageRef& message, std::int32_t attempts) {
+    Entry entry{message, 0, 0, false};
+    const auto parked = parked_.find(message.id);
+    if (parked != parked_.end()) {
+        if (parked->second.entry.attempts > attempts)
+            return false;
+        entry = parked->second.entry;
+        Unpark(parked);
+        RefreshLine(entry.message.key_hash);
+    } else if (!ForgetUntried(message.id)) {
+        return false;
+    }
+    StartRunning(entry, ++last_run_);
     return true;
 }
 

@@ -52,8 +52,12 @@ class SubscriptionQueue {
     bool Finish(MessageId id);
     bool Retry(const MessageRef& message, std::int32_t attempts, Microseconds due, bool alone);
     bool Return(MessageId id, std::int32_t losses, bool alone);
+    bool Postpone(MessageId id, Microseconds due);
 
     bool Forget(MessageId id);
+    // Starts a task that waits out of turn, by itself. False where it does not wait, or has more
+    // failed attempts. `message` counts where it was never tried.
+    bool Claim(const MessageRef& message, std::int32_t attempts);
     // Keeps nothing but the running tasks (and that they were seen).
     void DropWaiting();
 

@@ -112,6 +112,7 @@ void Pool::ApplyTask(const SlotTask &result, TimestampTz now) {
     parked.segment = core::kParkedSegment;
 
     if (!troubles_.empty() && result.outcome > Outcome::kNone) troubles_.erase(key);
+    suspects_.NoteOutcome(task.subscription, task.message.id, result.outcome);
     results_->Count(task.subscription, result.outcome, result.attempts - task.attempts,
                     result.latency);
     switch (result.outcome) {
@@ -186,7 +187,8 @@ void Pool::ReturnLost(const WorkerSlotShared &slot) {
             continue;
         }
         const TaskKey key{task.subscription, task.message.id};
-        const int losses = task.losses + 1;
+        // Where only a record was to be written, no handler ran.
+        const int losses = task.losses + (slot.order == Order::kRun ? 1 : 0);
         if (slot.ended_at != DT_NOEND && slot.ended_for == progress.begun)
             troubles_[key].order = Order::kRecordTimeout;
         else if (losses >= 2 && slot.order == Order::kRun)

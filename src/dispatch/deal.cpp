@@ -103,6 +103,7 @@ bool Pool::Assign(WorkerSlotShared *slot, SlotWord word, core::RoleId role, std:
 
 // A task with an order of its own is alone: it is the first of its batch, or in none.
 Order Pool::OrderFor(const core::Task &task) const {
+    if (suspects_.IsGuilty(task.subscription, task.message.id)) return Order::kRecordCrash;
     auto trouble = troubles_.find({task.subscription, task.message.id});
     return trouble == troubles_.end() ? Order::kRun : trouble->second.order;
 }
@@ -207,11 +208,19 @@ bool Pool::StartFor(core::RoleId role, TimestampTz now) {
     return true;
 }
 
+bool Pool::MayDeal(core::SubscriptionId subscription, TimestampTz now) {
+    const TimestampTz until = suspects_.RestsUntil(subscription, now);
+    if (until == 0) return true;
+    NoteTime(until);
+    return false;
+}
+
 void Pool::ShowProblem(StartProblem problem) {
     pg_atomic_write_u32(&database_->start_problem, static_cast<uint32>(problem));
 }
 
 void Pool::Deal(TimestampTz now) {
+    suspects_.TryNext(now);
     std::vector<core::Scheduler::RoleDemand> demands = scheduler_->Demand(now);
     Competition others = LookAround(now);
     uint32 starved = 0;

@@ -43,7 +43,7 @@ private:
     void ReadWhatIsNew();
     uint32 TakeFlags(uint32 flags);
     void ShowSubscribed();
-    void ApplyPauseRequests();
+    void ApplyPauseRequests(TimestampTz now);
     void Sweep(TimestampTz now);
     long SleepTime(TimestampTz now) const;
     [[noreturn]] void Leave();
@@ -55,6 +55,7 @@ private:
     std::vector<core::SubscriptionConfig> configs_;  // as the tables have them
     TimestampTz next_sweep_ = 0;  // the first turn begins with one: it reads everything
     int sweeps_ = 0;
+    bool knows_all_ = false;  // the first scan is done
 };
 
 // Reads the subscriptions. True where one is new: what may wait for it must be read, too.
@@ -120,6 +121,10 @@ void Dispatcher::ReadWhatIsNew() {
         ScanAll(&scheduler_);
     else if (asked & kFlagParked)
         ScanParked(&scheduler_);
+    if ((asked & kFlagRescan) && !knows_all_) {
+        pool_.TakeOverSuspects(GetCurrentTimestamp());
+        knows_all_ = true;
+    }
     TakeFromOutbox(database_, ServedExtension(), &scheduler_);
     pg::CommitTransaction();
 }
@@ -141,9 +146,11 @@ void Dispatcher::ShowSubscribed() {
     pg_memory_barrier();
 }
 
-void Dispatcher::ApplyPauseRequests() {
+void Dispatcher::ApplyPauseRequests(TimestampTz now) {
     for (const core::SubscriptionConfig &config : configs_)
-        if (config.runnable) scheduler_.SetRunnable(config.id, !results_.PauseRequested(config.id));
+        if (config.runnable)
+            scheduler_.SetRunnable(config.id, !results_.PauseRequested(config.id) &&
+                                                  pool_.MayDeal(config.id, now));
 }
 
 long Dispatcher::SleepTime(TimestampTz now) const {
@@ -189,7 +196,7 @@ void Dispatcher::Run() {
         // A successor reads all addresses anew.
         if (pool_.AddressesAreStale() || TakeFlags(kFlagMoved) != 0) proc_exit(1);
         ReadWhatIsNew();
-        ApplyPauseRequests();
+        ApplyPauseRequests(now);
         // A pause ends its request only after it has asked for a reload: not seen, it must be read first.
         if ((pg_atomic_read_u32(&database_->flags) & kFlagReload) == 0 &&
             pg_atomic_read_u32(&database_->dealing_stopped) == 0)

@@ -14,6 +14,7 @@
 
 #include "core/scheduler.hpp"
 #include "dispatch/results.hpp"
+#include "dispatch/suspects.hpp"
 #include "outbox/database.hpp"
 #include "worker/slots.hpp"
 
@@ -26,12 +27,17 @@ namespace herald {
 class Pool {
 public:
     Pool(DatabaseShared *database, core::Scheduler *scheduler, Results *results)
-        : database_(database), scheduler_(scheduler), results_(results) {}
+        : database_(database), scheduler_(scheduler), results_(results), suspects_(database->database, scheduler) {}
 
     // Takes over what workers of this database hold since before this dispatcher: the first thing a
     // dispatcher does, before the snapshot of its scan (see slots.hpp, the fence). Slots of an earlier
     // incarnation of the extension, whose ids mean nothing now, are only freed when they end.
     void AdoptSlots(Oid extension);
+
+    // Takes over the tasks that may have crashed the server: after the first scan, before Deal.
+    void TakeOverSuspects(TimestampTz now) { suspects_.TakeOver(extension_, now); }
+    // False where the subscription rests after a crash.
+    bool MayDeal(core::SubscriptionId subscription, TimestampTz now);
 
     // Reads reports and the slots of dead workers; ends workers whose handler ignores its timeout.
     void Collect(TimestampTz now);
@@ -112,6 +118,7 @@ private:
     std::unordered_map<int, Start> starts_;  // by slot
     std::map<core::RoleId, RoleState> roles_;
     std::map<TaskKey, Trouble> troubles_;
+    Suspects suspects_;
     TimestampTz next_time_ = DT_NOEND;
     TimestampTz began_ = 0;  // when this dispatcher started
     bool reload_requested_ = false;

@@ -7,6 +7,7 @@
 #include "listen/listeners.hpp"
 #include "outbox/outbox.hpp"
 #include "pointer/pointer_store.hpp"
+#include "pg/extension.hpp"
 #include "pg/guard.hpp"
 #include "pg/identity.hpp"
 #include "pg/spi.hpp"
@@ -14,6 +15,7 @@
 #include "sql/look.hpp"
 #include "stats/channel_counters.hpp"
 #include "stats/subscription_counters.hpp"
+#include "worker/crash_file.hpp"
 #include "worker/role_check.hpp"
 #include "worker/selection.hpp"
 #include "worker/slots.hpp"
@@ -196,6 +198,19 @@ const char *HandlerFault(const Subscription &subscription) {
     return nullptr;
 }
 
+// NULL: its handler has not crashed the server lately.
+const char *CrashesOf(const Subscription &subscription) {
+    for (int i = 0; i < core::kOffenders; i++) {
+        const core::Offender &offender = CrashOffenders()[i];
+        if (offender.database == MyDatabaseId && offender.extension == pg::Tables().extension &&
+            offender.subscription == subscription.id &&
+            GetCurrentTimestamp() - offender.crashed_at < core::kForgiven)
+            return psprintf("%d in a row, the last %s", offender.crashes,
+                            timestamptz_to_str(offender.crashed_at));
+    }
+    return nullptr;
+}
+
 int64 CountDeadLetters(const int32 *subscriptions, int count) {
     if (count == 0) return 0;
     int64 *ids = static_cast<int64 *>(palloc(sizeof(int64) * count));
@@ -216,7 +231,7 @@ void ReportSubscriptions(FunctionCallInfo fcinfo) {
     int count;
     int visible = 0;
     TimestampTz oldest = 0;
-    Listed inert, paused, held, roles, handlers;
+    Listed inert, paused, held, roles, handlers, crashes;
     Subscription *subscriptions = LoadSubscriptions(CurrentMemoryContext, &count);
     int32 *ids = static_cast<int32 *>(palloc(sizeof(int32) * Max(count, 1)));
 
@@ -225,6 +240,7 @@ void ReportSubscriptions(FunctionCallInfo fcinfo) {
     InitListed(&held);
     InitListed(&roles);
     InitListed(&handlers);
+    InitListed(&crashes);
     for (int i = 0; i < count; i++) {
         const Subscription &subscription = subscriptions[i];
         if (!MaySeeSubscription(subscription)) continue;
@@ -239,6 +255,8 @@ void ReportSubscriptions(FunctionCallInfo fcinfo) {
         if (fault != nullptr) AddListed(&roles, subscription.name, fault);
         fault = HandlerFault(subscription);
         if (fault != nullptr) AddListed(&handlers, subscription.name, fault);
+        fault = CrashesOf(subscription);
+        if (fault != nullptr) AddListed(&crashes, subscription.name, fault);
         SubscriptionShared *shared = FindSubscriptionShared(MyDatabaseId, subscription.id, false);
         const TimestampTz published =
             shared == nullptr
@@ -258,6 +276,9 @@ void ReportSubscriptions(FunctionCallInfo fcinfo) {
     ReportListed(fcinfo, "handlers", handlers,
                  "Create the function, grant EXECUTE on it and USAGE on its schema, or choose another "
                  "one by herald.alter_subscription(handler => ...).");
+    ReportListed(fcinfo, "server_crashes", crashes,
+                 "Its handlers were running when the server crashed; the failure log and the server log tell "
+                 "more. It rests between crashes, up to a minute.");
     const int64 dead = CountDeadLetters(ids, visible);
     Report(fcinfo, "dead_letters", dead == 0, psprintf(INT64_FORMAT, dead),
            "Look at herald.dead_letters, then call herald.replay() or herald.discard_dead_letters().");

@@ -3,6 +3,7 @@
 #include "worker/attempt.hpp"
 
 #include "core/backoff.hpp"
+#include "core/crash_notes.hpp"
 #include "failure/failure_log.hpp"
 #include "log/log_reader.hpp"
 #include "pg/extension.hpp"
@@ -126,6 +127,13 @@ FailureRecord StartRecord(const WorkerSlotShared *slot, const Subscription &subs
     return record;
 }
 
+TimestampTz DelayOf(const WorkerSlotShared &slot, const Subscription &subscription, int32 attempt) {
+    const TimestampTz delay =
+        core::DelayAfter(subscription.backoff, attempt, pg_prng_double(&pg_global_prng_state));
+    // Whatever the subscription says: a server that crashes must come to rest in between.
+    return slot.order == Order::kRecordCrash ? Max(delay, core::RestAfter(attempt)) : delay;
+}
+
 // Records failed attempts up to number `attempt`: a row of the failure log for each (more than one where
 // workers died of the task), and the task parked or buried.
 void SettleFailure(WorkerSlotShared *slot, SlotTask *result, const Subscription &subscription,
@@ -136,10 +144,7 @@ void SettleFailure(WorkerSlotShared *slot, SlotTask *result, const Subscription 
     const bool kept = KeepSubscription(subscription.id);
     FailureRecord record = StartRecord(slot, subscription, message);
     bool again = kept && attempt < subscription.max_attempts;
-    TimestampTz next =
-        again ? record.failed_at + core::DelayAfter(subscription.backoff, attempt,
-                                                    pg_prng_double(&pg_global_prng_state))
-              : DT_NOBEGIN;
+    TimestampTz next = again ? record.failed_at + DelayOf(*slot, subscription, attempt) : DT_NOBEGIN;
     record.sqlstate = error->sqlerrcode;
     record.message = error->message;
     record.detail = error->detail;
@@ -191,6 +196,10 @@ ErrorData *LostError(Order order, const core::Task &task, const Subscription &su
         error->message = psprintf("the handler did not end after its timeout of " INT64_FORMAT
                                   " ms and its worker was terminated",
                                   subscription.timeout);
+    } else if (order == Order::kRecordCrash) {
+        error->sqlerrcode = ERRCODE_CRASH_SHUTDOWN;
+        error->message = pstrdup("the server crashed while the handler ran");
+        error->hint = pstrdup("The server log tells how the process ended.");
     } else {
         error->sqlerrcode = ERRCODE_ADMIN_SHUTDOWN;
         error->message = psprintf("the worker ended %d times while it ran the task", task.losses);
@@ -251,7 +260,8 @@ After RunAttempt(WorkerSlotShared *slot, int place, ErrorData *failure, Settleme
         return unreadable == Outcome::kMoved ? After::kStop : After::kGoOn;
     }
     int32 attempt = task.attempts + 1;
-    if (slot->order == Order::kRecordLoss) attempt = task.attempts + Max(task.losses, 1);
+    if (slot->order == Order::kRecordLoss || slot->order == Order::kRecordCrash)
+        attempt = task.attempts + Max(task.losses, 1);
     if (failure == nullptr && slot->order != Order::kRun)
         failure = LostError(slot->order, task, *subscription);
 

@@ -9,6 +9,7 @@
 #include "pg/process.hpp"
 #include "worker/attempt.hpp"
 #include "worker/batch_timer.hpp"
+#include "worker/crash_file.hpp"
 #include "worker/session.hpp"
 
 extern "C" {
@@ -41,6 +42,7 @@ void RunTasks(WorkerSlotShared *slot, Settlement *settlement) {
     while (after == After::kGoOn && !over) {
         const int place = BeginTask(slot);
         if (place < 0) break;
+        if (slot->order == Order::kRun) NoteBegun(static_cast<uint32>(place) + 1);
         MemoryContextSwitchTo(task_context);
         after = RunAttempt(slot, place, nullptr, settlement);
         MemoryContextSwitchTo(batch_context);
@@ -49,6 +51,7 @@ void RunTasks(WorkerSlotShared *slot, Settlement *settlement) {
         over = BatchTimeOver() || TooManySubtransactions();
     }
     BeginCommit(slot);
+    NoteCommit();
     slot->duration = GetCurrentTimestamp() - started_at;
     const Progress progress = ProgressOf(slot);
     if (progress.begun < progress.end && after != After::kStop) slot->trouble = true;
@@ -140,10 +143,12 @@ void RunBatch(WorkerSlotShared *slot) {
             AllocSetContextCreate(batch_context, "pg_herald attempt", ALLOCSET_DEFAULT_SIZES);
     }
     slot->started_at = GetCurrentTimestamp();
+    NoteBatch(*slot);
     // A task on its own has nobody to keep waiting.
     if (ProgressOf(slot).end > 1) StartBatchTimer();
     ErrorData *error = TryTransaction(slot, nullptr);
     StopBatchTimer();
+    NoteEnd();
     if (error != nullptr) RunAgain(slot, error);
     CleanSessionAfterTransaction();
     pgstat_report_activity(STATE_IDLE, nullptr);

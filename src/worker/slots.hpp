@@ -55,6 +55,7 @@ enum class Order : uint8 {
     kRun = 0,
     kRecordTimeout,  // the handler did not end after its timeout: record the failed attempt
     kRecordLoss,     // workers died while running it: record the failed attempts
+    kRecordCrash,    // the server crashed while it ran: record the failed attempts
 };
 
 // What a worker's transaction means for a task, if it commits.

@@ -7,6 +7,7 @@
 #include "settings.hpp"
 #include "worker/batch.hpp"
 #include "worker/batch_timer.hpp"
+#include "worker/crash_file.hpp"
 #include "worker/processes.hpp"
 #include "worker/slots.hpp"
 
@@ -33,6 +34,7 @@ void WakeOwnDispatcher() {
 // Runs when the process ends, after its transaction was aborted or committed and before another
 // process can see it gone: leaves the slot in a state that says what became of the task.
 void LeaveSlot(int, Datum) {
+    NoteEnd();
     // A slot that was given up and claimed again is no longer ours.
     if (WordOf(own_slot).generation != own_generation) return;
     pg_atomic_write_u32(&own_slot->pid, 0);
@@ -64,6 +66,7 @@ void RunWorker(int index, uint64 generation) {
     SlotWord word = WordOf(own_slot);
     if (word.state != SlotState::kStarting || word.generation != generation)
         proc_exit(0);  // started too late: the dispatcher has given up on this start
+    OpenNote(index);
     on_shmem_exit(LeaveSlot, static_cast<Datum>(0));
     pg::InitProcess(pg::CancelSignal::kCancelsStatement);
     pg::ConnectToDatabase(own_slot->database, own_slot->role);

@@ -29,7 +29,8 @@ for my $kind (qw(worker worker dispatcher announcer launcher worker))
 }
 wait_idle($node, 'work');
 handled_once($node, 'work', \@ids);
-is($node->safe_psql('postgres', 'SELECT count(*) FROM herald.failure_log'), '0', 'nobody is charged');
+is($node->safe_psql('postgres', 'SELECT error_code, attempt, count(*) FROM herald.failure_log GROUP BY 1, 2'),
+	'57P02|1|3', 'the three tasks whose worker was killed are charged, nobody else');
 clean_log($node, signals => 9);
 
 done_testing();

@@ -1,0 +1,101 @@
+// See crash_notes.hpp.
+
+#include "core/crash_notes.hpp"
+
+#include <algorithm>
+#include <vector>
+
+namespace herald::core {
+
+namespace {
+
+constexpr Microseconds kFirstRest = 1000000;
+constexpr Microseconds kLongestRest = 60 * kFirstRest;
+
+// A task that was running.
+struct Open {
+    const RunningNote* note;
+    const Task* task;
+};
+
+std::vector<Open> ListOpen(const CrashNotes& notes) {
+    std::vector<Open> open;
+    for (const RunningNote& note : notes.running) {
+        const int begun = static_cast<int>(std::min<std::uint32_t>(note.begun, kMaxBatch));
+        for (int i = note.committing ? 0 : begun - 1; i >= 0 && i < begun; ++i)
+            open.push_back({&note, &note.tasks[i]});
+    }
+    return open;
+}
+
+Suspect* FindSuspect(CrashNotes* notes, const Open& open) {
+    for (Suspect& suspect : notes->suspects)
+        if (suspect.database == open.note->database && suspect.extension == open.note->extension &&
+            suspect.task.subscription == open.task->subscription &&
+            suspect.task.message.id == open.task->message.id)
+            return &suspect;
+    return nullptr;
+}
+
+void AddSuspect(CrashNotes* notes, const Open& open, bool guilty, Microseconds now) {
+    Suspect* place = FindSuspect(notes, open);
+    for (Suspect& suspect : notes->suspects)
+        if (!place && suspect.database == 0)
+            place = &suspect;
+    if (!place)
+        return;
+    const std::int32_t before = place->database == 0 ? 0 : place->crashes;
+    *place = {open.note->database, open.note->extension, *open.task, before + 1, open.note->pid, now,
+              guilty};
+}
+
+// Once for each subscription, however many of its tasks were running.
+void NoteOffence(CrashNotes* notes, const Open& open, Microseconds now) {
+    Offender* place = &notes->offenders[0];
+    for (Offender& offender : notes->offenders) {
+        if (offender.database == open.note->database &&
+            offender.extension == open.note->extension &&
+            offender.subscription == open.task->subscription) {
+            if (offender.crashed_at == now)
+                return;
+            const bool forgiven = now - offender.crashed_at > kForgiven;
+            offender.crashes = forgiven ? 1 : offender.crashes + 1;
+            offender.crashed_at = now;
+            return;
+        }
+        // A free place, else that of the one longest ago.
+        const auto age = [](const Offender& o) { return o.database == 0 ? 0 : o.crashed_at; };
+        if (age(offender) < age(*place))
+            place = &offender;
+    }
+    *place = {open.note->database, open.note->extension, open.task->subscription, 1, now};
+}
+
+}  // namespace
+
+int JudgeCrash(CrashNotes* notes, Microseconds now) {
+    const std::vector<Open> open = ListOpen(*notes);
+    std::vector<Open> blamed;
+    for (const Open& each : open)
+        if (FindSuspect(notes, each))
+            blamed.push_back(each);
+    const bool known = !blamed.empty() || open.size() == 1;
+    if (blamed.empty())
+        blamed = open;
+    for (const Open& each : blamed) {
+        AddSuspect(notes, each, known, now);
+        NoteOffence(notes, each, now);
+    }
+    for (RunningNote& note : notes->running) {
+        note.begun = 0;
+        note.committing = false;
+    }
+    return static_cast<int>(open.size());
+}
+
+Microseconds RestAfter(std::int32_t crashes) {
+    const int doublings = std::clamp(crashes - 1, 0, 10);
+    return std::min(kFirstRest << doublings, kLongestRest);
+}
+
+}  // namespace herald::core

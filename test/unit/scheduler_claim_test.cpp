@@ -1,0 +1,83 @@
+// Tasks taken out of turn, and put aside.
+
+#include "scheduler_fixture.hpp"
+
+namespace herald::core {
+
+namespace {
+
+class ClaimTest : public SchedulerTest {
+ protected:
+    void SetUp() override { scheduler.Configure({Config()}); }
+};
+
+TEST_F(ClaimTest, OnlyAWaitingTaskCanBeClaimed) {
+    EXPECT_FALSE(scheduler.Claim(kSub, Message(1), 0));
+    scheduler.AddMessage(kChannel, Message(1));
+    EXPECT_TRUE(scheduler.Claim(kSub, Message(1), 0));
+    EXPECT_TRUE(scheduler.IsRunning(kSub, 1));
+    EXPECT_FALSE(scheduler.Claim(kSub, Message(1), 0));
+    scheduler.Finish(kSub, 1);
+    EXPECT_FALSE(scheduler.Claim(kSub, Message(1), 0));
+    EXPECT_FALSE(scheduler.Claim(kSub + 1, Message(1), 0));
+}
+
+TEST_F(ClaimTest, ASettledTaskIsNotClaimed) {
+    scheduler.MarkSettled(kSub, 1);
+    scheduler.AddMessage(kChannel, Message(1));
+    EXPECT_FALSE(scheduler.Claim(kSub, Message(1), 0));
+}
+
+TEST_F(ClaimTest, AParkedTaskKeepsItsReferenceAndAttempts) {
+    scheduler.AddParked(kSub, ParkedMessage(1), 2, 50);
+    EXPECT_FALSE(scheduler.Claim(kSub, Message(1), 1));
+    EXPECT_TRUE(scheduler.Claim(kSub, Message(1), 2));
+    scheduler.Return(kSub, 1, 3, true);
+    const auto task = TakeTask();
+    ASSERT_TRUE(task);
+    EXPECT_EQ(task->message.segment, kParkedSegment);
+    EXPECT_EQ(task->attempts, 2);
+    EXPECT_EQ(task->losses, 3);
+    EXPECT_TRUE(task->alone);
+}
+
+TEST_F(ClaimTest, APostponedTaskWaitsAndRunsAlone) {
+    for (MessageId id = 1; id <= 3; ++id)
+        scheduler.AddMessage(kChannel, Message(id));
+    ASSERT_TRUE(scheduler.Claim(kSub, Message(1), 0));
+    scheduler.Postpone(kSub, 1, 100);
+    EXPECT_FALSE(scheduler.AddMessage(kChannel, Message(1)));
+    EXPECT_EQ(TakeId(), 2);
+    EXPECT_EQ(TakeId(), 3);
+    EXPECT_EQ(TakeId(99), 0);
+    EXPECT_EQ(scheduler.NextDue(99), std::optional<Microseconds>(100));
+    EXPECT_EQ(scheduler.Gauges(kSub)->pending, 1u);
+    const auto task = TakeTask(100);
+    ASSERT_TRUE(task);
+    EXPECT_EQ(task->message.id, 1);
+    EXPECT_TRUE(task->alone);
+}
+
+TEST_F(ClaimTest, APostponedTaskHoldsItsKey) {
+    for (MessageId id = 1; id <= 3; ++id)
+        scheduler.AddMessage(kChannel, Message(id, id == 2 ? 8 : 7));
+    ASSERT_TRUE(scheduler.Claim(kSub, Message(1, 7), 0));
+    scheduler.Postpone(kSub, 1, 100);
+    EXPECT_EQ(TakeId(), 2);
+    EXPECT_EQ(TakeId(99), 0);
+    EXPECT_EQ(TakeId(100), 1);
+    EXPECT_EQ(TakeId(100), 0);
+    scheduler.Finish(kSub, 1);
+    EXPECT_EQ(TakeId(100), 3);
+}
+
+TEST_F(ClaimTest, ARunnableSubscriptionIsToldFromOthers) {
+    EXPECT_TRUE(scheduler.IsRunnable(kSub));
+    scheduler.SetRunnable(kSub, false);
+    EXPECT_FALSE(scheduler.IsRunnable(kSub));
+    EXPECT_FALSE(scheduler.IsRunnable(kSub + 1));
+}
+
+}  // namespace
+
+}  // namespace herald::core
