@@ -224,7 +224,8 @@ $node->poll_query_until('postgres', 'SELECT true');
 wait_until($node, 'SELECT count(*) = 11 FROM app.effects WHERE message_id IN (' . join(',', @ids) . ')', 'after the restart all are done');
 undef $runs;
 all_once('worker killed in a batch');
-is(value('SELECT count(*) FROM herald.failure_log'), $failures, 'nobody is charged');
+is(value('SELECT count(*) FROM herald.failure_log'), $failures + 1, 'one is charged');
+is(value("SELECT attempt || ' ' || error_code FROM herald.failure_log WHERE message_id = $ids[5]"), '1 57P02', 'the one that ran in the killed worker');
 clean_log($node, signals => 9);
 
 done_testing();
