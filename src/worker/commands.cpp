@@ -5,6 +5,7 @@
 #include "outbox/outbox.hpp"
 #include "pg/extension.hpp"
 #include "pg/pg.hpp"
+#include "stats/subscription_counters.hpp"
 #include "worker/session.hpp"
 #include "worker/slots.hpp"
 
@@ -179,9 +180,14 @@ void OnCommand(PlannedStmt *statement, const char *query, bool read_only_tree,
                      (castNode(TransactionStmt, node)->kind == TRANS_STMT_COMMIT_PREPARED ||
                       castNode(TransactionStmt, node)->kind == TRANS_STMT_ROLLBACK_PREPARED);
     if (nodeTag(node) == T_ConstraintsSetStmt) NoteSetConstraints();
+    const bool creates = nodeTag(node) == T_CreateExtensionStmt && !pg::ExtensionExists();
     Execute(command);
     // By name or by CASCADE.
-    if (nodeTag(node) == T_CreateExtensionStmt && pg::ExtensionExists()) NoteExtensionChange();
+    if (creates && pg::ExtensionExists()) {
+        // Of an earlier one, whose channels and subscriptions are gone.
+        RemoveDatabaseStatistics(MyDatabaseId);
+        NoteExtensionChange();
+    }
     // No callback knows what a prepared transaction published or changed; its entries may even have been
     // lost in a restart. So both consumers look at everything.
     DatabaseShared *own = two_phase ? FindDatabase(MyDatabaseId) : nullptr;

@@ -22,6 +22,7 @@ sub subscribe_and_work
 	wait_for_effects($node, 'work', 20, name => "$what: tasks run");
 	wait_idle($node, 'work');
 	handled_once($node, 'work', \@ids);
+	statistics_true($node, 'work', 'jobs');
 	return;
 }
 
