@@ -19,7 +19,8 @@ CREATE TABLE herald.channel_store (
     accept_notify     boolean NOT NULL,
     max_payload_bytes integer,
     description       text,
-    created_at        timestamptz NOT NULL DEFAULT pg_catalog.now()
+    created_at        timestamptz NOT NULL DEFAULT pg_catalog.now(),
+    when_full         text NOT NULL DEFAULT 'refuse' CHECK (when_full IN ('refuse', 'dead_letters'))
 );
 COMMENT ON TABLE herald.channel_store IS 'Declared channels. Internal: look at herald.channels.';
 
@@ -256,19 +257,22 @@ CREATE FUNCTION herald.create_channel(
     channel text, durable boolean DEFAULT true, schema jsonb DEFAULT NULL,
     validation text DEFAULT 'reject', announce text DEFAULT NULL,
     accept_notify boolean DEFAULT false, max_payload_bytes integer DEFAULT NULL,
-    description text DEFAULT NULL, if_not_exists boolean DEFAULT false)
+    description text DEFAULT NULL, if_not_exists boolean DEFAULT false,
+    when_full text DEFAULT 'refuse')
 RETURNS void LANGUAGE c VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'herald_create_channel';
 COMMENT ON FUNCTION herald.create_channel IS
     'Declares a channel owned by the caller, who needs CREATE on the database. announce: payload, pointer '
     'or off; NULL is pointer for durable channels (everybody can LISTEN), else payload. max_payload_bytes: '
-    'bytes as jsonb, NULL or 0 for herald.max_payload. accept_notify stores plain NOTIFYs. Errors: 42710 '
+    'bytes as jsonb, NULL or 0 for herald.max_payload. accept_notify stores plain NOTIFYs. when_full: at '
+    'herald.max_log_size publishers are refused, or (dead_letters) what is oldest is given up. Errors: 42710 '
     'declared already, 42501, 22023 for values that do not fit, 0A000 for a schema.';
 
 CREATE FUNCTION herald.alter_channel(
     channel text, durable boolean DEFAULT NULL, schema jsonb DEFAULT NULL,
     validation text DEFAULT NULL, announce text DEFAULT NULL, accept_notify boolean DEFAULT NULL,
-    max_payload_bytes integer DEFAULT NULL, description text DEFAULT NULL, owner text DEFAULT NULL)
+    max_payload_bytes integer DEFAULT NULL, description text DEFAULT NULL, owner text DEFAULT NULL,
+    when_full text DEFAULT NULL)
 RETURNS void LANGUAGE c VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'herald_alter_channel';
 COMMENT ON FUNCTION herald.alter_channel IS
@@ -316,7 +320,7 @@ SELECT c.channel::pg_catalog.text COLLATE "default" AS channel,
               WHERE g.channel_id = c.id
               GROUP BY g.grantee
               ORDER BY g.grantee) AS privileges,
-       c.description, c.created_at
+       c.description, c.created_at, c.when_full
   FROM herald.channel_store AS c
  WHERE herald.has_channel_privilege(current_user::pg_catalog.text, c.channel, 'publish,subscribe,read');
 COMMENT ON VIEW herald.channels IS

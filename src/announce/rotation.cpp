@@ -2,6 +2,8 @@
 
 #include "announce/rotation.hpp"
 
+#include "announce/leftovers.hpp"
+#include "announce/log_size.hpp"
 #include "log/log_table.hpp"
 #include "pg/compat.hpp"
 #include "pg/extension.hpp"
@@ -36,13 +38,6 @@ TimestampTz stop_began = 0;  // tasks are not dealt since; 0: they are
 TimestampTz next_try = 0;
 TimestampTz last_turn = 0;
 
-uint64 BytesOf(Oid table) {
-    Relation relation = table_open(table, AccessShareLock);
-    uint64 bytes = static_cast<uint64>(RelationGetNumberOfBlocks(relation)) * BLCKSZ;
-    table_close(relation, AccessShareLock);
-    return bytes;
-}
-
 // When its oldest message was published: nearly, its first row is the oldest one. DT_NOEND: none is seen.
 TimestampTz FirstPublished(Oid table) {
     TimestampTz first = DT_NOEND;
@@ -65,26 +60,16 @@ int CurrentOf(DatabaseShared *database) {
 }
 
 bool IsEmpty(int segment) {
-    return BytesOf(pg::Tables().log[segment]) == 0 && BytesOf(pg::Tables().settled[segment]) == 0;
+    return HeapBytes(pg::Tables().log[segment]) == 0 && HeapBytes(pg::Tables().settled[segment]) == 0;
 }
 
-// How much the log takes.
-uint64 MeasureLog(DatabaseShared *database) {
-    uint64 bytes = 0;
-    for (int i = 0; i < pg::kSegments; i++)
-        bytes += BytesOf(pg::Tables().log[i]) + BytesOf(pg::Tables().settled[i]);
-    pg_atomic_write_u64(&database->log_bytes, bytes);
-    return bytes;
-}
-
-bool IsTime(uint64 log_bytes, int current) {
+bool IsTime(DatabaseShared *database, int current) {
     TimestampTz first = FirstPublished(pg::Tables().log[current]);
     if (first != DT_NOEND &&
         GetCurrentTimestamp() - first >= settings::rotation_period * USECS_PER_SEC)
         return true;
-    const uint64 limit = static_cast<uint64>(settings::max_log_size) * 1024 * 1024;
-    return limit > 0 && log_bytes > limit / 2 &&
-           BytesOf(pg::Tables().log[current]) > Min(kSmallest, limit / 8);
+    return IsHalfFull(database) &&
+           HeapBytes(pg::Tables().log[current]) > Min(kSmallest, LogLimit() / 8);
 }
 
 void SetDealing(DatabaseShared *database, bool dealing) {
@@ -128,34 +113,11 @@ bool WorkersHaveTasksOf(int segment) {
     return false;
 }
 
-// In a transaction. Returns the number of tasks that were parked.
-uint64 ParkLeftovers(int segment) {
-    // What is committed by now is seen, and nothing more can come.
-    PopActiveSnapshot();
-    PushActiveSnapshot(GetTransactionSnapshot());
-    pg::SpiBegin();
-    uint64 parked = pg::SpiRun(psprintf(
-        "INSERT INTO herald.parked_store (subscription_id, message_id, channel_id, published_at,"
-        " published_by, key, headers, payload, attempts, next_attempt_at)"
-        " SELECT s.id, l.id, l.channel_id, l.published_at, l.published_by, l.key, l.headers, l.payload, 0,"
-        " l.published_at"
-        " FROM herald.log_%d AS l JOIN herald.subscription_store AS s ON s.channel_id = l.channel_id"
-        " WHERE NOT EXISTS (SELECT FROM (SELECT d.subscription_id, pg_catalog.unnest(d.message_ids) AS id"
-        " FROM herald.settled_%d AS d) AS settled"
-        " WHERE settled.subscription_id = s.id AND settled.id = l.id)"
-        " ORDER BY l.id"
-        " ON CONFLICT DO NOTHING",
-        segment, segment));
-    (void)pg::SpiRun(psprintf("TRUNCATE herald.log_%d, herald.settled_%d", segment, segment));
-    pg::SpiEnd();
-    return parked;
-}
-
 enum class Emptied { kYes, kHeldByWorkers, kHeldByOthers };
 
 Emptied Empty(DatabaseShared *database, int segment) {
     Emptied result = Emptied::kYes;
-    uint64 parked = 0;
+    uint64 moved = 0;
     pg::BeginTransaction();
     if (!ConditionalLockRelationOid(pg::Tables().log[segment], AccessExclusiveLock) ||
         !ConditionalLockRelationOid(pg::Tables().settled[segment], AccessExclusiveLock))
@@ -163,10 +125,10 @@ Emptied Empty(DatabaseShared *database, int segment) {
     else if (WorkersHaveTasksOf(segment))
         result = Emptied::kHeldByWorkers;
     else
-        parked = ParkLeftovers(segment);
+        moved = EmptySegment(segment, IsHalfFull(database));
     pg::CommitTransaction();
-    if (parked > 0) {
-        // The dispatcher has the addresses of what was parked: its successor reads them anew.
+    if (moved > 0) {
+        // The dispatcher has the addresses of what was moved: its successor reads them anew.
         RaiseFlag(database, kFlagMoved);
         WakeConsumer(database, Consumer::kDispatcher);
     }
@@ -214,8 +176,8 @@ TimestampTz RotateLog(DatabaseShared *database) {
     const TimestampTz period = settings::rotation_period * USECS_PER_SEC;
     pg::BeginTransaction();
     int current = CurrentOf(database);
-    const uint64 bytes = MeasureLog(database);
-    if (IsEmpty(Following(current)) && IsTime(bytes, current)) {
+    MeasureLog(database);
+    if (IsEmpty(Following(current)) && IsTime(database, current)) {
         current = Following(current);
         pg_atomic_write_u32(&database->segment, static_cast<uint32>(current));
         last_turn = GetCurrentTimestamp();
@@ -228,6 +190,7 @@ TimestampTz RotateLog(DatabaseShared *database) {
         due = Following(current);
     else if (GetCurrentTimestamp() - last_turn >= period && !IsEmpty(previous))
         due = previous;
+    TruncateParked();
     pg::CommitTransaction();
     const TimestampTz regular =
         GetCurrentTimestamp() + Min(period / 4, settings::sweep_interval * USECS_PER_SEC);

@@ -18,6 +18,12 @@ enum class AnnounceMode : uint8 {
     kPointer,  // {"herald": {"message_id": ..., "bytes": ...}}
 };
 
+// What happens at herald.max_log_size.
+enum class WhenFull : uint8 {
+    kRefuse = 0,   // publishers get an error
+    kDeadLetters,  // what leaves the log without having been handled becomes a dead letter
+};
+
 enum ChannelPrivilege : uint8 {
     kPrivilegePublish = 1 << 0,
     kPrivilegeSubscribe = 1 << 1,
@@ -31,6 +37,7 @@ struct Channel {
     bool durable;
     bool accept_notify;
     AnnounceMode announce;
+    WhenFull when_full;
     int32 max_payload_bytes;  // 0: only herald.max_payload limits
     Oid owner;                // InvalidOid: undeclared, or the role is gone
     uint8 privileges;         // of the role `role`, a set of ChannelPrivilege; owners have all
@@ -74,6 +81,8 @@ uint8 RequirePrivilege(const char *name);
 const char *NameOfPrivilege(ChannelPrivilege privilege);
 const char *NameOfAnnounce(AnnounceMode mode);
 AnnounceMode AnnounceOfName(const char *name);  // 22023 for what is none
+const char *NameOfWhenFull(WhenFull when_full);
+WhenFull WhenFullOfName(const char *name);  // 22023 for what is none
 
 // Registers the cache's callbacks; once per process, from _PG_init.
 void InitChannelCache();

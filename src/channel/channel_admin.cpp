@@ -56,11 +56,11 @@ int32 InsertChannel(const char *name, const Channel &channel, const char *descri
     limit.is_null = unlimited;
     uint64 rows = pg::SpiRun(
         "INSERT INTO herald.channel_store (channel, owner, durable, announce, accept_notify, "
-        "max_payload_bytes, description) VALUES ($1, $2, $3, $4, $5, $6, $7) "
+        "max_payload_bytes, description, when_full) VALUES ($1, $2, $3, $4, $5, $6, $7, $8) "
         "ON CONFLICT (channel) DO NOTHING RETURNING id",
         std::array{pg::Text(name), pg::Text(owner), pg::Bool(channel.durable),
                    pg::Text(NameOfAnnounce(channel.announce)), pg::Bool(channel.accept_notify), limit,
-                   pg::Text(description)});
+                   pg::Text(description), pg::Text(NameOfWhenFull(channel.when_full))});
     int32 id = rows == 0 ? 0 : pg::SpiInt4(0, 1);
     pg::SpiEnd();
     pg::BecomeCaller(caller);
@@ -73,7 +73,7 @@ bool LockChannel(const char *name, LockedChannel *locked) {
     MemoryContext context = CurrentMemoryContext;
     pg::SpiBegin();
     uint64 rows = pg::SpiRun(
-        "SELECT id, owner, durable, announce, accept_notify, max_payload_bytes "
+        "SELECT id, owner, durable, announce, accept_notify, max_payload_bytes, when_full "
         "FROM herald.channel_store WHERE channel = $1 FOR UPDATE",
         std::array{pg::Text(name)});
     if (rows > 0) {
@@ -85,6 +85,7 @@ bool LockChannel(const char *name, LockedChannel *locked) {
         channel.announce = AnnounceOfName(pg::SpiText(0, 4));
         channel.accept_notify = pg::SpiBool(0, 5);
         channel.max_payload_bytes = pg::SpiInt4(0, 6);
+        channel.when_full = WhenFullOfName(pg::SpiText(0, 7));
         char *owner = pg::SpiText(0, 2);
         channel.owner = pg::RoleByName(owner);
         locked->channel = channel;
@@ -180,6 +181,7 @@ void CreateChannel(const char *name, const ChannelOptions &options, bool if_not_
     channel.announce = options.announce.value_or(channel.durable ? AnnounceMode::kPointer
                                                                  : AnnounceMode::kPayload);
     channel.max_payload_bytes = options.max_payload_bytes.value_or(0);
+    channel.when_full = options.when_full.value_or(WhenFull::kRefuse);
 
     RequireCreate(name);
     CheckOptions(name, channel.durable, channel.accept_notify, channel.announce,
@@ -216,11 +218,12 @@ void AlterChannel(const char *name, const ChannelOptions &options) {
     pg::SpiBegin();
     pg::SpiRun(
         "UPDATE herald.channel_store SET owner = $2, durable = $3, announce = $4, accept_notify = $5, "
-        "max_payload_bytes = $6, description = COALESCE($7, description) WHERE id = $1",
+        "max_payload_bytes = $6, description = COALESCE($7, description), when_full = $8 WHERE id = $1",
         std::array{pg::Int4(channel.id),
                    pg::Text(options.owner != nullptr ? options.owner : locked.owner),
                    pg::Bool(durable), pg::Text(NameOfAnnounce(announce)), pg::Bool(accept_notify),
-                   limit_param, pg::Text(options.description)});
+                   limit_param, pg::Text(options.description),
+                   pg::Text(NameOfWhenFull(options.when_full.value_or(channel.when_full)))});
     pg::SpiEnd();
     pg::BecomeCaller(caller);
     NoteChannelChange();

@@ -14,6 +14,7 @@ struct ChannelOptions {
     std::optional<bool> accept_notify;
     std::optional<AnnounceMode> announce;
     std::optional<int32> max_payload_bytes;  // 0: no limit of its own
+    std::optional<WhenFull> when_full;
     const char *description;                 // NULL: left out
     const char *owner;                       // NULL: left out; only for alter
 };

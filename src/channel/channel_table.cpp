@@ -28,6 +28,9 @@ enum StoreColumn : AttrNumber {
     kAnnounce,
     kAcceptNotify,
     kMaxPayloadBytes,
+    kDescription,
+    kCreatedAt,
+    kWhenFull,
 };
 enum GrantColumn : AttrNumber { kChannelId = 1, kGrantee, kPrivilege };
 
@@ -54,6 +57,8 @@ void Unpack(HeapTuple tuple, TupleDesc descriptor, Channel *channel) {
     channel->announce = AnnounceOfName(announce);
     Datum limit = get(kMaxPayloadBytes);
     channel->max_payload_bytes = is_null ? 0 : DatumGetInt32(limit);
+    char *when_full = text_to_cstring(DatumGetTextPP(get(kWhenFull)));
+    channel->when_full = WhenFullOfName(when_full);
     char *owner = text_to_cstring(DatumGetTextPP(get(kOwner)));
     channel->owner = pg::RoleByName(owner);
 }
@@ -158,6 +163,19 @@ AnnounceMode AnnounceOfName(const char *name) {
                     errmsg("unknown kind of announcement \"%s\"", name),
                     errhint("Known are payload, pointer and off.")));
     pg_unreachable();
+}
+
+WhenFull WhenFullOfName(const char *name) {
+    if (std::strcmp(name, "refuse") == 0) return WhenFull::kRefuse;
+    if (std::strcmp(name, "dead_letters") == 0) return WhenFull::kDeadLetters;
+    ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+                    errmsg("unknown policy for a full log \"%s\"", name),
+                    errhint("Known are refuse and dead_letters.")));
+    pg_unreachable();
+}
+
+const char *NameOfWhenFull(WhenFull when_full) {
+    return when_full == WhenFull::kRefuse ? "refuse" : "dead_letters";
 }
 
 const char *NameOfAnnounce(AnnounceMode mode) {

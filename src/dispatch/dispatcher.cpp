@@ -22,12 +22,16 @@ extern "C" {
 #include "utils/snapmgr.h"
 }
 
+#include <memory>
+
 namespace herald {
 
 namespace {
 
 // Every so many sweeps the log is read, too.
 constexpr int kSweepsPerScan = 20;
+// Addresses that are wrong after so short a time are not the work of rotation.
+constexpr TimestampTz kShortLife = USECS_PER_SEC / 5;
 
 class Dispatcher {
 public:
@@ -36,7 +40,9 @@ public:
           results_(database->database),
           pool_(database, &scheduler_, &results_) {}
 
-    [[noreturn]] void Run();
+    // Returns when the addresses of messages that it knows are no longer right: then a new one is to begin
+    // with what the slots and the tables say. Ends the process where it is not wanted any more.
+    void Run();
 
 private:
     bool Reload();
@@ -193,8 +199,7 @@ void Dispatcher::Run() {
         // Reports first: a replayed dead letter must not be refused because its last attempt still counts
         // as running. What is read next is newer than any report.
         pool_.Collect(now);
-        // A successor reads all addresses anew.
-        if (pool_.AddressesAreStale() || TakeFlags(kFlagMoved) != 0) proc_exit(1);
+        if (pool_.AddressesAreStale() || TakeFlags(kFlagMoved) != 0) return;
         ReadWhatIsNew();
         ApplyPauseRequests(now);
         // A pause ends its request only after it has asked for a reload: not seen, it must be read first.
@@ -221,7 +226,11 @@ void herald_dispatcher_main(Datum argument) {
         pg::InitProcess(pg::CancelSignal::kIgnored);
         pg::ConnectToDatabase(DatumGetObjectId(argument), InvalidOid);
         DatabaseShared *database = EnterDatabase(Consumer::kDispatcher);
-        // Never destroyed: it lives as long as the process.
-        (new Dispatcher(database))->Run();
+        for (;;) {
+            const TimestampTz began = GetCurrentTimestamp();
+            std::make_unique<Dispatcher>(database)->Run();
+            // Whatever makes addresses wrong again and again must not keep a processor busy.
+            if (GetCurrentTimestamp() - began < kShortLife) (void)pg::SleepOnLatch(100);
+        }
     });
 }

@@ -29,6 +29,13 @@ public:
     Pool(DatabaseShared *database, core::Scheduler *scheduler, Results *results)
         : database_(database), scheduler_(scheduler), results_(results), suspects_(database->database, scheduler) {}
 
+    // Workers being started come up without it, and are found by their slots.
+    ~Pool() {
+        for (auto &[slot, start] : starts_) pfree(start.handle);
+    }
+    Pool(const Pool &) = delete;
+    Pool &operator=(const Pool &) = delete;
+
     // Takes over what workers of this database hold since before this dispatcher: the first thing a
     // dispatcher does, before the snapshot of its scan (see slots.hpp, the fence). Slots of an earlier
     // incarnation of the extension, whose ids mean nothing now, are only freed when they end.

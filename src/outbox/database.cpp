@@ -79,6 +79,7 @@ DatabaseShared *FindOrCreateDatabase(Oid database) {
             pg_atomic_write_u32(&entry->segment, 0);
             pg_atomic_write_u32(&entry->dealing_stopped, 0);
             pg_atomic_write_u64(&entry->log_bytes, 0);
+            pg_atomic_write_u64(&entry->parked_bytes, 0);
             pg_atomic_write_u64(&entry->log_held_since, 0);
             for (pg_atomic_uint64 &bytes : entry->pointer_bytes) pg_atomic_write_u64(&bytes, 0);
             for (int i = 0; i < kConsumers; i++) {
@@ -193,6 +194,7 @@ void InitDatabaseMemory() {
         pg_atomic_init_u32(&entry.segment, 0);
         pg_atomic_init_u32(&entry.dealing_stopped, 0);
         pg_atomic_init_u64(&entry.log_bytes, 0);
+        pg_atomic_init_u64(&entry.parked_bytes, 0);
         pg_atomic_init_u64(&entry.log_held_since, 0);
         for (pg_atomic_uint64 &bytes : entry.pointer_bytes) pg_atomic_init_u64(&bytes, 0);
         pg_atomic_init_u64(&entry.turns_begun, 0);

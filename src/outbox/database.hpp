@@ -87,7 +87,8 @@ struct DatabaseShared {
     // segment could not be emptied (0: not so).
     pg_atomic_uint32 segment;
     pg_atomic_uint32 dealing_stopped;
-    pg_atomic_uint64 log_bytes;
+    pg_atomic_uint64 log_bytes;  // with what is parked
+    pg_atomic_uint64 parked_bytes;
     pg_atomic_uint64 log_held_since;
     // Atomic. 1 where the subscriptions belong to another cluster or database and must be activated.
     pg_atomic_uint32 inert;

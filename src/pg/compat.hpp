@@ -10,6 +10,7 @@ extern "C" {
 #include "catalog/pg_database.h"
 #include "catalog/pg_namespace.h"
 #include "catalog/pg_proc.h"
+#include "pgstat.h"
 #include "postmaster/bgworker.h"
 #include "storage/lwlock.h"
 #include "storage/proc.h"
@@ -87,6 +88,15 @@ inline void IgnoreSignal(int signal_number) {
 // A sequential scan from the first block on, whatever other scans are under way.
 inline TableScanDesc BeginTableScan(Relation relation, Snapshot snapshot) {
     return table_beginscan_strat(relation, snapshot, 0, nullptr, true, false);
+}
+
+// How many rows a table has, as far as the statistics know.
+inline int64 LiveRows(const PgStat_StatTabEntry &statistics) {
+#if PG_VERSION_NUM >= 160000
+    return statistics.live_tuples;
+#else
+    return statistics.n_live_tuples;
+#endif
 }
 
 // True where a role without LOGIN cannot start a background worker.

@@ -100,12 +100,17 @@ void AnnounceStored(const Channel &channel, int64 id, Datum payload) {
 void CheckLogSize(const Channel &channel) {
     if (settings::max_log_size == 0) return;
     const uint64 limit = static_cast<uint64>(settings::max_log_size) * 1024 * 1024;
-    if (pg_atomic_read_u64(&ThisDatabase()->log_bytes) < limit) return;
+    DatabaseShared *database = ThisDatabase();
+    if (pg_atomic_read_u64(&database->log_bytes) < limit) return;
+    // What is oldest makes room, unless it can't.
+    if (channel.when_full == WhenFull::kDeadLetters &&
+        pg_atomic_read_u64(&database->log_held_since) == 0)
+        return;
     CountNow(CountersOf(channel), ChannelCounter::kRejected, 1);
     ereport(ERROR, (errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
                     errmsg("the log of messages has reached herald.max_log_size"),
                     errdetail("It takes " UINT64_FORMAT " MB.",
-                              pg_atomic_read_u64(&ThisDatabase()->log_bytes) / (1024 * 1024)),
+                              pg_atomic_read_u64(&database->log_bytes) / (1024 * 1024)),
                     errhint("herald.status() says what keeps it from being emptied.")));
 }
 

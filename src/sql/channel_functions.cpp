@@ -32,7 +32,7 @@ bool FlagArgument(FunctionCallInfo fcinfo, int argument) {
     return !PG_ARGISNULL(argument) && PG_GETARG_BOOL(argument);
 }
 
-// Arguments 1 to 7, which create_channel and alter_channel share.
+// Arguments 1 to 7 and 9, which create_channel and alter_channel share.
 ChannelOptions OptionArguments(FunctionCallInfo fcinfo) {
     ChannelOptions options{};
     options.durable = BoolArgument(fcinfo, 1);
@@ -51,6 +51,8 @@ ChannelOptions OptionArguments(FunctionCallInfo fcinfo) {
     options.accept_notify = BoolArgument(fcinfo, 5);
     if (!PG_ARGISNULL(6)) options.max_payload_bytes = PG_GETARG_INT32(6);
     options.description = TextArgument(fcinfo, 7);
+    if (char *when_full = TextArgument(fcinfo, 9); when_full != nullptr)
+        options.when_full = WhenFullOfName(when_full);
     return options;
 }
 
@@ -91,7 +93,7 @@ uint8 PrivilegesOnUndeclared(Oid role) {
 }  // namespace
 
 // herald.create_channel(channel, durable, schema, validation, announce, accept_notify,
-//                       max_payload_bytes, description, if_not_exists)
+//                       max_payload_bytes, description, if_not_exists, when_full)
 HERALD_FUNCTION(create_channel) {
     char *channel = ChannelNameArgument(fcinfo, 0);
     CreateChannel(channel, OptionArguments(fcinfo), FlagArgument(fcinfo, 8));

@@ -122,12 +122,14 @@ void ReportLog(FunctionCallInfo fcinfo, DatabaseShared *database) {
     const TimestampTz held =
         database == nullptr ? 0 : static_cast<TimestampTz>(pg_atomic_read_u64(&database->log_held_since));
     const uint64 limit = static_cast<uint64>(settings::max_log_size) * megabyte;
+    const uint64 parked = database == nullptr ? 0 : pg_atomic_read_u64(&database->parked_bytes);
     char *value = psprintf(UINT64_FORMAT " MB", bytes / megabyte);
+    if (parked >= megabyte) value = psprintf("%s, " UINT64_FORMAT " MB of it parked", value, parked / megabyte);
     if (held != 0)
         value = psprintf("%s, a segment cannot be emptied since %s", value, timestamptz_to_str(held));
     const bool late =
         held != 0 && GetCurrentTimestamp() - held > settings::rotation_period * USECS_PER_SEC;
-    Report(fcinfo, "log", !late && (limit == 0 || bytes < limit / 4 * 3), value,
+    Report(fcinfo, "log", !late && (limit == 0 || bytes < limit / 2), value,
            late ? "A transaction has locked it: pg_dump, a prepared transaction, a task that runs for long; see "
                   "pg_locks."
                 : "Raise herald.max_log_size: what is published when it is reached is refused.");

@@ -9,9 +9,9 @@ SELECT set_eq(
        WHERE p.pronamespace = 'herald'::regnamespace$$,
     ARRAY[
     'activate() -> void',
-    'alter_channel(channel text, durable boolean DEFAULT NULL::boolean, schema jsonb DEFAULT NULL::jsonb, validation text DEFAULT NULL::text, announce text DEFAULT NULL::text, accept_notify boolean DEFAULT NULL::boolean, max_payload_bytes integer DEFAULT NULL::integer, description text DEFAULT NULL::text, owner text DEFAULT NULL::text) -> void',
+    'alter_channel(channel text, durable boolean DEFAULT NULL::boolean, schema jsonb DEFAULT NULL::jsonb, validation text DEFAULT NULL::text, announce text DEFAULT NULL::text, accept_notify boolean DEFAULT NULL::boolean, max_payload_bytes integer DEFAULT NULL::integer, description text DEFAULT NULL::text, owner text DEFAULT NULL::text, when_full text DEFAULT NULL::text) -> void',
     'alter_subscription(subscription text, channel text DEFAULT NULL::text, handler text DEFAULT NULL::text, max_concurrency integer DEFAULT NULL::integer, max_attempts integer DEFAULT NULL::integer, retry_delay interval DEFAULT NULL::interval, retry_backoff double precision DEFAULT NULL::double precision, max_retry_delay interval DEFAULT NULL::interval, timeout interval DEFAULT NULL::interval, run_as text DEFAULT NULL::text, batch boolean DEFAULT NULL::boolean) -> void',
-    'create_channel(channel text, durable boolean DEFAULT true, schema jsonb DEFAULT NULL::jsonb, validation text DEFAULT ''reject''::text, announce text DEFAULT NULL::text, accept_notify boolean DEFAULT false, max_payload_bytes integer DEFAULT NULL::integer, description text DEFAULT NULL::text, if_not_exists boolean DEFAULT false) -> void',
+    'create_channel(channel text, durable boolean DEFAULT true, schema jsonb DEFAULT NULL::jsonb, validation text DEFAULT ''reject''::text, announce text DEFAULT NULL::text, accept_notify boolean DEFAULT false, max_payload_bytes integer DEFAULT NULL::integer, description text DEFAULT NULL::text, if_not_exists boolean DEFAULT false, when_full text DEFAULT ''refuse''::text) -> void',
     'discard_dead_letters(subscription text, before timestamp with time zone DEFAULT NULL::timestamp with time zone) -> bigint',
     'drop_channel(channel text, if_exists boolean DEFAULT false, force boolean DEFAULT false) -> void',
     'fetch(message_id bigint) -> jsonb',
@@ -95,7 +95,7 @@ SELECT set_eq(
        GROUP BY c.relname$$,
     ARRAY[
     'channel_stats: channel published published_bytes announced rejected delivered failed retried dead listeners p50_ms p95_ms p99_ms last_published_at last_delivered_at stats_reset',
-    'channels: channel owner durable announce accept_notify max_payload_bytes privileges description created_at',
+    'channels: channel owner durable announce accept_notify max_payload_bytes privileges description created_at when_full',
     'dead_letters: id subscription channel message_id task_id payload key headers attempts error_code message died_at',
     'failure_log: subscription channel message_id task_id attempt error_code message detail hint context handler started_at failed_at next_attempt_at',
     'listeners: pid database role application client_address channel since',

@@ -1,0 +1,92 @@
+// See leftovers.hpp.
+
+#include "announce/leftovers.hpp"
+
+#include "announce/log_size.hpp"
+#include "pg/compat.hpp"
+#include "pg/extension.hpp"
+#include "pg/spi.hpp"
+#include "stats/channel_counters.hpp"
+
+extern "C" {
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "storage/lmgr.h"
+#include "utils/snapmgr.h"
+}
+
+namespace herald {
+
+namespace {
+
+// Less than that is not worth a new file.
+constexpr uint64 kSmallest = 8 * 1024 * 1024;
+
+// What is committed by now is seen, and under the exclusive lock nothing more can come.
+void LookAnew() {
+    PopActiveSnapshot();
+    PushActiveSnapshot(GetTransactionSnapshot());
+}
+
+}  // namespace
+
+uint64 EmptySegment(int segment, bool half_full) {
+    LookAnew();
+    pg::SpiBegin();
+    // A row for what was parked, and one for each channel that gave up some. The failure log is about
+    // attempts, of which there was none.
+    const uint64 rows = pg::SpiRun(
+        psprintf("WITH left_over AS MATERIALIZED ("
+                 " SELECT s.id AS subscription_id, l.id AS message_id, l.channel_id, l.published_at,"
+                 " l.published_by, l.key, l.headers, l.payload,"
+                 " $1 AND c.when_full = 'dead_letters' AS given_up, c.channel"
+                 " FROM herald.log_%d AS l JOIN herald.subscription_store AS s ON s.channel_id = l.channel_id"
+                 " JOIN herald.channel_store AS c ON c.id = l.channel_id"
+                 " WHERE NOT EXISTS (SELECT FROM (SELECT d.subscription_id,"
+                 " pg_catalog.unnest(d.message_ids) AS id FROM herald.settled_%d AS d) AS settled"
+                 " WHERE settled.subscription_id = s.id AND settled.id = l.id)"
+                 " ORDER BY l.id),"
+                 " parked AS (INSERT INTO herald.parked_store (subscription_id, message_id, channel_id,"
+                 " published_at, published_by, key, headers, payload, attempts, next_attempt_at)"
+                 " SELECT subscription_id, message_id, channel_id, published_at, published_by, key, headers,"
+                 " payload, 0, published_at FROM left_over WHERE NOT given_up"
+                 " ON CONFLICT DO NOTHING RETURNING 1),"
+                 " buried AS (INSERT INTO herald.dead_letter_store (subscription_id, message_id, channel_id,"
+                 " published_at, published_by, key, headers, payload, attempts, error_code, message, died_at)"
+                 " SELECT subscription_id, message_id, channel_id, published_at, published_by, key, headers,"
+                 " payload, 0, '53400', 'given up: it was among the oldest when the log had reached half of"
+                 " herald.max_log_size', pg_catalog.clock_timestamp() FROM left_over WHERE given_up"
+                 " RETURNING channel_id)"
+                 " SELECT NULL, count(*) FROM parked UNION ALL"
+                 " SELECT (SELECT c.channel FROM herald.channel_store AS c WHERE c.id = b.channel_id), count(*)"
+                 " FROM buried AS b GROUP BY b.channel_id",
+                 segment, segment),
+        std::array{pg::Bool(half_full)});
+    uint64 moved = 0;
+    for (uint64 i = 0; i < rows; i++) {
+        const char *channel = pg::SpiText(i, 1);
+        const uint64 count = static_cast<uint64>(pg::SpiInt8(i, 2));
+        moved += count;
+        if (channel != nullptr)
+            CountNow(ChannelCounterSlot(MyDatabaseId, channel, true), ChannelCounter::kDead, count);
+    }
+    (void)pg::SpiRun(psprintf("TRUNCATE herald.log_%d, herald.settled_%d", segment, segment));
+    pg::SpiEnd();
+    return moved;
+}
+
+void TruncateParked() {
+    const Oid parked = pg::Tables().parked_store;
+    // The statistics are a hint that it is worth looking; a table of dead rows takes long to be read.
+    const PgStat_StatTabEntry *known = pgstat_fetch_stat_tabentry(parked);
+    if (HeapBytes(parked) < kSmallest || known == nullptr || pg::LiveRows(*known) > 0 ||
+        !ConditionalLockRelationOid(parked, AccessExclusiveLock))
+        return;
+    LookAnew();
+    pg::SpiBegin();
+    if (pg::SpiRun("SELECT FROM herald.parked_store", 1) == 0)
+        (void)pg::SpiRun("TRUNCATE herald.parked_store");
+    pg::SpiEnd();
+}
+
+}  // namespace herald

@@ -1,0 +1,19 @@
+// What is left of a segment when it is emptied: tasks that are not settled. They are parked, with their
+// payload, or become dead letters.
+
+#pragma once
+
+#include "pg/pg.hpp"
+
+namespace herald {
+
+// In a transaction that holds the segment's exclusive lock, while no worker has a task of it. `half_full`:
+// the log is on its way to herald.max_log_size, and channels with when_full = dead_letters give up what is
+// left. Returns the number of tasks moved.
+uint64 EmptySegment(int segment, bool half_full);
+
+// Gives the space of the parked table back, if it is empty and nobody uses it at this moment: a long backlog
+// of a paused subscription would leave it large. In a transaction.
+void TruncateParked();
+
+}  // namespace herald

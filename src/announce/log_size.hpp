@@ -1,0 +1,25 @@
+// How much the log takes, and what herald.max_log_size says to it.
+//
+// What has left the log without having been handled counts, too: else a paused subscription would fill the
+// disk through the parked table. Of that table what is in use counts, as free space in it is used again.
+
+#pragma once
+
+#include "outbox/database.hpp"
+#include "pg/pg.hpp"
+
+namespace herald {
+
+// Of a table's heap alone: 0 where it is empty.
+uint64 HeapBytes(Oid table);
+
+// Notes the size in shared memory, and logs when it passes half of the limit. In a transaction.
+void MeasureLog(DatabaseShared *database);
+
+// In bytes; 0: no limit.
+uint64 LogLimit();
+
+// From here on what is not handled in time is given up where its channel says so, and the log turns early.
+bool IsHalfFull(DatabaseShared *database);
+
+}  // namespace herald

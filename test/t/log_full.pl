@@ -1,0 +1,77 @@
+# A log that grows towards herald.max_log_size: it says so early; channels either refuse what is published or give up what
+# is oldest, as they were told; and when all is done, the space of the parked table comes back.
+
+use strict;
+use warnings;
+use FindBin;
+use lib "$FindBin::RealBin/../lib";
+use HeraldTest;
+use Test::More;
+
+use PostgreSQL::Test::Utils;
+
+my $node = start_herald('full', conf => "herald.max_log_size = 16MB\nherald.rotation_period = 1h\nherald.sweep_interval = 1s\n");
+$node->safe_psql('postgres', <<'SQL');
+SELECT herald.create_channel('strict', announce => 'off');
+SELECT herald.create_channel('lossy', announce => 'off');
+SELECT herald.alter_channel('lossy', when_full => 'dead_letters');
+SELECT herald.subscribe('strict', 'strict', 'app.work', run_as => 'app');
+SELECT herald.subscribe('lossy', 'lossy', 'app.work', run_as => 'app');
+SELECT herald.pause('strict'), herald.pause('lossy');
+-- Nothing that TOAST could make smaller: a kilobyte each, that is 1 MB.
+CREATE FUNCTION app.fill(channel text) RETURNS void LANGUAGE sql AS $$
+	SELECT count(herald.publish(channel, to_jsonb((SELECT string_agg(md5(random()::text || i || j), '') FROM generate_series(1, 32) AS j))))
+	  FROM generate_series(1, 1000) AS i $$;
+SQL
+
+sub value { return $node->safe_psql('postgres', $_[0]) }
+
+# Far more than the limit.
+my $log_start = -s $node->logfile;
+my $published = 0;
+for (1 .. 30)
+{
+	$node->safe_psql('postgres', q(SELECT app.fill('lossy')));
+	$published += 1000;
+	# As many as the announcer measures; the limit is not a sharp one.
+	wait_until($node, q(SELECT count(*) = 0 FROM herald.status() WHERE name = 'log' AND split_part(value, ' ', 1)::integer >= 12),
+		"$published messages: the log is kept small") if $published % 10_000 == 0;
+}
+cmp_ok(value(q(SELECT dead FROM herald.subscription_stats WHERE subscription = 'lossy')), '>=', 10_000, 'what is oldest was given up');
+is(value(q(SELECT DISTINCT error_code || ' ' || attempts FROM herald.dead_letters)), '53400 0', 'which the dead letters say');
+is(value(q(SELECT count(*) FROM herald.failure_log)), '0', 'nothing was attempted');
+is(value(q(SELECT (SELECT max(message_id) FROM herald.dead_letters) < (SELECT min(message_id) FROM herald.tasks WHERE subscription = 'lossy' AND state = 'pending'))),
+	't', 'the others are younger');
+is(value(q(SELECT dead = (SELECT count(*) FROM herald.dead_letters) FROM herald.channel_stats WHERE channel = 'lossy')), 't', 'the statistics count them');
+ok($node->log_contains('WARNING: .*the log of messages has reached half of herald.max_log_size', $log_start), 'the server log has a warning');
+
+# What is younger is handled, and what was given up can be called back.
+$node->safe_psql('postgres', q(SELECT herald.resume('lossy')));
+wait_until($node, "SELECT (SELECT count(DISTINCT message_id) FROM app.effects) + (SELECT count(*) FROM herald.dead_letters) = $published", 'all others are handled');
+is(value('SELECT count(*) - count(DISTINCT message_id) FROM app.effects'), '0', 'once');
+my $dead = value('SELECT min(id) FROM herald.dead_letters');
+my $message = value("SELECT message_id FROM herald.dead_letters WHERE id = $dead");
+is(value("SELECT herald.replay($dead)"), 't', 'a dead letter is called back');
+wait_until($node, "SELECT count(*) = 1 FROM app.effects WHERE message_id = $message", 'and handled');
+
+# The other channel's publishers are refused instead, although its messages leave the log: what is parked counts.
+my $refused = 0;
+wait_for('in the end messages are refused', sub {
+	my (undef, undef, $error) = $node->psql('postgres', q(SELECT app.fill('strict')));
+	$refused = $error =~ /has reached herald.max_log_size/;
+	return $refused;
+});
+is(sqlstate_of($node, q(SELECT herald.publish('strict', '1'))), '53400', 'with a code of its own');
+is(sqlstate_of($node, q(SELECT herald.publish('lossy', '1'))), '00000', 'but not those of the first channel');
+wait_until($node, q(SELECT NOT ok AND value LIKE '% MB of it parked' FROM herald.status() WHERE name = 'log'), 'status says why');
+is(value(q(SELECT count(*) FROM herald.dead_letters AS d WHERE subscription = 'strict')), '0', 'nothing of it was given up');
+my $expected = value(q(SELECT count(*) FROM herald.tasks WHERE subscription = 'strict' AND state = 'pending'));
+cmp_ok(value(q(SELECT pg_relation_size('herald.parked_store'))), '>', 8 * 1024 * 1024, 'most of it is parked');
+$node->safe_psql('postgres', q(SELECT herald.resume('strict')));
+wait_until($node, "SELECT count(*) = $expected FROM app.effects WHERE subscription = 'strict'", 'resumed, it is handled');
+wait_until($node, q(SELECT pg_relation_size('herald.parked_store') = 0), 'and the space comes back');
+wait_for('messages are taken again', sub { ($node->psql('postgres', q(SELECT herald.publish('strict', '1'))))[0] == 0 });
+is(sqlstate_of($node, q(SELECT herald.alter_channel('strict', when_full => 'explode'))), '22023', 'an unknown policy is refused');
+clean_log($node);
+
+done_testing();
