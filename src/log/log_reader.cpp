@@ -17,6 +17,10 @@ namespace herald {
 
 namespace {
 
+// How many blocks to each side of where it should be a message is looked for, in every segment, before all
+// are read. Sessions that write at the same time get blocks of their own, up to 512 at once.
+constexpr int64 kNear[] = {64, 1024};
+
 // Copies a row; the tuple may lie in a buffer that is let go afterwards.
 void Unpack(HeapTuple tuple, TupleDesc descriptor, StoredMessage *message) {
     Datum values[kLogColumns];
@@ -39,6 +43,87 @@ void Unpack(HeapTuple tuple, TupleDesc descriptor, StoredMessage *message) {
 int64 IdOf(HeapTuple tuple, TupleDesc descriptor) {
     bool is_null;
     return DatumGetInt64(heap_getattr(tuple, kLogId, descriptor, &is_null));
+}
+
+// The tuple of that id in a block, whether or not it is visible, or (where `id` is 0) the first one. Returns
+// its id; 0: there is none.
+int64 LookIntoBlock(Relation log, BlockNumber block, int64 id, ItemPointerData *tid) {
+    int64 found = 0;
+    Buffer buffer = ReadBuffer(log, block);
+    LockBuffer(buffer, BUFFER_LOCK_SHARE);
+    Page page = BufferGetPage(buffer);
+    const OffsetNumber last = PageGetMaxOffsetNumber(page);
+    for (OffsetNumber offset = FirstOffsetNumber; offset <= last && found == 0; offset++) {
+        ItemId item = PageGetItemId(page, offset);
+        if (!ItemIdIsNormal(item)) continue;
+        HeapTupleData tuple{};
+        tuple.t_data = reinterpret_cast<HeapTupleHeader>(PageGetItem(page, item));
+        tuple.t_len = ItemIdGetLength(item);
+        const int64 here = IdOf(&tuple, RelationGetDescr(log));
+        if (id != 0 && here != id) continue;
+        found = here;
+        ItemPointerSet(tid, block, offset);
+    }
+    UnlockReleaseBuffer(buffer);
+    return found;
+}
+
+// The first block from which on ids are about as large: they are drawn just before the rows are written, so
+// that they rise with the blocks, but for what sessions do at the same time.
+BlockNumber BlockNear(Relation log, BlockNumber blocks, int64 id) {
+    ItemPointerData tid;
+    BlockNumber low = 0;
+    BlockNumber high = blocks;
+    while (low < high) {
+        CHECK_FOR_INTERRUPTS();
+        const BlockNumber middle = low + (high - low) / 2;
+        // Blocks without a row (of a transaction that was rolled back) tell nothing.
+        BlockNumber probe = middle;
+        int64 first = 0;
+        while (probe < high && (first = LookIntoBlock(log, probe, 0, &tid)) == 0) probe++;
+        if (first != 0 && first <= id)
+            low = probe + 1;
+        else
+            high = middle;
+    }
+    return low;
+}
+
+// Looks around the place where the message should be. kUnseen: it is there, but not for this snapshot, so
+// that it need not be looked for elsewhere.
+enum class Nearby { kNotFound, kRead, kUnseen };
+
+Nearby FindNearby(int segment, int64 id, int64 within, StoredMessage *message) {
+    ItemPointerData tid;
+    int64 found = 0;
+    Relation log = table_open(pg::Tables().log[segment], AccessShareLock);
+    const int64 blocks = RelationGetNumberOfBlocks(log);
+    const int64 near = blocks == 0 ? 0 : BlockNear(log, static_cast<BlockNumber>(blocks), id);
+    for (int64 distance = 0; distance <= within && found == 0; distance++) {
+        CHECK_FOR_INTERRUPTS();
+        for (int64 block : {near - 1 - distance, near + distance})
+            if (block >= 0 && block < blocks && found == 0)
+                found = LookIntoBlock(log, static_cast<BlockNumber>(block), id, &tid);
+    }
+    // The lock is kept: it must not be emptied in between.
+    table_close(log, NoLock);
+    if (found == 0) return Nearby::kNotFound;
+    return ReadMessage(segment, tid, id, message) ? Nearby::kRead : Nearby::kUnseen;
+}
+
+bool FindAnywhere(int segment, int64 id, StoredMessage *message) {
+    bool found = false;
+    Relation log = table_open(pg::Tables().log[segment], AccessShareLock);
+    TableScanDesc scan = pg::BeginTableScan(log, GetActiveSnapshot());
+    for (HeapTuple tuple;
+         !found && HeapTupleIsValid(tuple = heap_getnext(scan, ForwardScanDirection));) {
+        CHECK_FOR_INTERRUPTS();
+        found = IdOf(tuple, RelationGetDescr(log)) == id;
+        if (found) Unpack(tuple, RelationGetDescr(log), message);
+    }
+    table_endscan(scan);
+    table_close(log, AccessShareLock);
+    return found;
 }
 
 }  // namespace
@@ -64,20 +149,14 @@ bool ReadMessage(int segment, ItemPointerData tid, int64 id, StoredMessage *mess
 }
 
 bool FindMessage(int64 id, StoredMessage *message) {
-    bool found = false;
-    for (int segment = 0; segment < pg::kSegments && !found; segment++) {
-        Relation log = table_open(pg::Tables().log[segment], AccessShareLock);
-        TableScanDesc scan = pg::BeginTableScan(log, GetActiveSnapshot());
-        for (HeapTuple tuple;
-             !found && HeapTupleIsValid(tuple = heap_getnext(scan, ForwardScanDirection));) {
-            CHECK_FOR_INTERRUPTS();
-            found = IdOf(tuple, RelationGetDescr(log)) == id;
-            if (found) Unpack(tuple, RelationGetDescr(log), message);
+    for (int64 blocks : kNear)
+        for (int segment = 0; segment < pg::kSegments; segment++) {
+            const Nearby result = FindNearby(segment, id, blocks, message);
+            if (result != Nearby::kNotFound) return result == Nearby::kRead;
         }
-        table_endscan(scan);
-        table_close(log, AccessShareLock);
-    }
-    return found;
+    for (int segment = 0; segment < pg::kSegments; segment++)
+        if (FindAnywhere(segment, id, message)) return true;
+    return false;
 }
 
 }  // namespace herald

@@ -15,7 +15,8 @@ namespace herald {
 // is not there: not visible, or the segment was rotated meanwhile.
 bool ReadMessage(int segment, ItemPointerData tid, int64 id, StoredMessage *message);
 
-// The same without an address: reads the whole log. For people, not for programs.
+// The same without an address. Messages lie nearly in the order of their ids: it is looked for where it
+// should be, and the whole log is read only where it is not there.
 bool FindMessage(int64 id, StoredMessage *message);
 
 }  // namespace herald

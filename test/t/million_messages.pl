@@ -62,6 +62,13 @@ SELECT count(*) = done, count(DISTINCT r.message_id) = done, count(DISTINCT e.me
        (SELECT done FROM herald.subscription_stats WHERE subscription = 'work') AS stats
  GROUP BY done
 SQL
+# One of them is found without reading them all, also where it is not to be seen.
+for my $id (split /\n/, $node->safe_psql('postgres', q(SELECT min(id) FROM stored UNION ALL SELECT max(id) FROM stored UNION ALL (SELECT id FROM stored ORDER BY random() LIMIT 8))))
+{
+	is($node->safe_psql('postgres', "SELECT herald.fetch($id) = payload FROM stored WHERE id = $id"), 't', "message $id is fetched");
+	my ($read) = $node->safe_psql('postgres', "EXPLAIN (ANALYZE, BUFFERS, COSTS OFF, TIMING OFF) SELECT herald.fetch($id)") =~ /shared hit=(\d+)/;
+	cmp_ok($read, '<', 3000, "from $read blocks of more than 10,000");
+}
 ok(end_process($node, 'TERM', 'dispatcher'), 'a new dispatcher');
 wait_until($node, $known, 'knows as many', expect => '1000000|0|0', seconds => 60);
 handled_once($node, 'others', \@others);
