@@ -3,6 +3,7 @@
 #include "shared_memory.hpp"
 
 #include "listen/listeners.hpp"
+#include "log/recent.hpp"
 #include "outbox/locks.hpp"
 #include "outbox/outbox.hpp"
 #include "pg/pg.hpp"
@@ -29,7 +30,8 @@ void Request() {
     if (previous_request != nullptr) previous_request();
     RequestAddinShmemSpace(add_size(
         add_size(add_size(DatabaseMemory(), OutboxMemory()), WorkerSlotMemory()),
-        add_size(add_size(ChannelCounterMemory(), SubscriptionCounterMemory()), ListenerMemory())));
+        add_size(add_size(ChannelCounterMemory(), SubscriptionCounterMemory()),
+                 add_size(ListenerMemory(), RecentMemory()))));
     RequestNamedLWLockTranche("pg_herald", kLockCount);
 }
 
@@ -43,6 +45,7 @@ void Startup() {
     InitChannelCounters();
     InitSubscriptionCounters();
     InitListeners();
+    InitRecent();
     LWLockRelease(AddinShmemInitLock);
     KeepStatistics();
     InitCrashFile();

@@ -3,6 +3,7 @@
 #include "log/log_reader.hpp"
 
 #include "log/log_table.hpp"
+#include "log/recent.hpp"
 #include "pg/extension.hpp"
 
 extern "C" {
@@ -149,6 +150,10 @@ bool ReadMessage(int segment, ItemPointerData tid, int64 id, StoredMessage *mess
 }
 
 bool FindMessage(int64 id, StoredMessage *message) {
+    int recent_segment;
+    ItemPointerData tid;
+    if (RecentAddress(id, &recent_segment, &tid) && ReadMessage(recent_segment, tid, id, message))
+        return true;
     for (int64 blocks : kNear)
         for (int segment = 0; segment < pg::kSegments; segment++) {
             const Nearby result = FindNearby(segment, id, blocks, message);

@@ -5,6 +5,7 @@
 #include "log/log_writer.hpp"
 
 #include "log/log_table.hpp"
+#include "log/recent.hpp"
 #include "outbox/database.hpp"
 #include "pg/extension.hpp"
 
@@ -111,6 +112,7 @@ MessageAddress WriteMessage(int32 channel_id, TimestampTz published_at, Oid publ
     HeapTuple tuple = heap_form_tuple(RelationGetDescr(log), row.values, row.nulls);
     heap_insert(log, tuple, GetCurrentCommandId(true), 0, nullptr);
     address.tid = tuple->t_self;
+    NoteRecent(address.id, address.segment, address.tid);
     heap_freetuple(tuple);
     table_close(log, NoLock);
     return address;
@@ -144,6 +146,7 @@ void WriteMessages(int32 channel_id, TimestampTz published_at, Oid published_by,
         for (int i = 0; i < group; i++) {
             addresses[first + i].segment = segment;
             addresses[first + i].tid = slots[i]->tts_tid;
+            NoteRecent(addresses[first + i].id, segment, slots[i]->tts_tid);
             ExecClearTuple(slots[i]);
         }
         MemoryContextSwitchTo(outer);
