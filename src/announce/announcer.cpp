@@ -95,6 +95,7 @@ void PurgeOld() {
     pg_atomic_write_u32(&database->announces, 0);
     pg_memory_barrier();
     if (pg_atomic_read_u32(&database->leave_requests) == 0) (void)Announce(database);
+    pg_atomic_write_u32(&database->left[static_cast<int>(Consumer::kAnnouncer)], 1);
     proc_exit(0);
 }
 

@@ -181,6 +181,7 @@ void Dispatcher::Sweep(TimestampTz now) {
 
 void Dispatcher::Leave() {
     EvictIdleWorkers(database_->database);
+    pg_atomic_write_u32(&database_->left[static_cast<int>(Consumer::kDispatcher)], 1);
     proc_exit(0);
 }
 

@@ -85,6 +85,7 @@ DatabaseShared *FindOrCreateDatabase(Oid database) {
             for (int i = 0; i < kConsumers; i++) {
                 pg_atomic_write_u32(&entry->consumers[i], 0);
                 pg_atomic_write_u32(&entry->consumer_pids[i], 0);
+                pg_atomic_write_u32(&entry->left[i], 0);
                 pg_atomic_write_u64(&entry->started_at[i], 0);
             }
             entry->database = database;
@@ -202,6 +203,7 @@ void InitDatabaseMemory() {
         for (int i = 0; i < kConsumers; i++) {
             pg_atomic_init_u32(&entry.consumers[i], 0);
             pg_atomic_init_u32(&entry.consumer_pids[i], 0);
+            pg_atomic_init_u32(&entry.left[i], 0);
             pg_atomic_init_u64(&entry.started_at[i], 0);
         }
     }

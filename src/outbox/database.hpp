@@ -92,6 +92,9 @@ struct DatabaseShared {
     pg_atomic_uint64 log_held_since;
     // Atomic. 1 where the subscriptions belong to another cluster or database and must be activated.
     pg_atomic_uint32 inert;
+    // Atomic. 1 where the consumer has left because it was not wanted, which is no failure; written by itself,
+    // cleared by the launcher.
+    pg_atomic_uint32 left[kConsumers];
     // Atomic, a TimestampTz. When the consumers started; written by themselves.
     pg_atomic_uint64 started_at[kConsumers];
     // Atomic. Turns of the dispatcher begun and ended, written by it: when a turn that began after some

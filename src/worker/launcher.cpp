@@ -136,14 +136,19 @@ bool Launcher::Ended(Process *process, bool may_fail, TimestampTz now) {
 }
 
 void Launcher::TendProcess(Oid oid, Consumer consumer, Process *process, TimestampTz now) {
+    DatabaseShared *database = FindDatabase(oid);
     if (!Ended(process, true, now)) return;
+    if (database != nullptr &&
+        pg_atomic_exchange_u32(&database->left[static_cast<int>(consumer)], 0) != 0) {
+        process->failures = 0;
+        process->next_start = 0;
+    }
     if (now < process->next_start) {
         NoteTime(process->next_start);
         return;
     }
     process->handle = consumer == Consumer::kDispatcher ? StartDispatcher(oid) : StartAnnouncer(oid);
     process->started = now;
-    DatabaseShared *database = FindDatabase(oid);
     if (process->handle == nullptr) {
         // A worker that idles has one.
         (void)EvictOneIdleWorker(InvalidOid, InvalidOid, false);

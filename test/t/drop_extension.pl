@@ -71,6 +71,13 @@ wait_for_effects($node, 'work', 120, name => 'a DROP that is rolled back changes
 wait_idle($node, 'work');
 is($node->safe_psql('postgres', 'SELECT count(*) FROM app.effects'), '120', 'nothing twice');
 cmp_ok(scalar(log_lines($node, qr/(FATAL|ERROR|PANIC):/, $log)), '<', 30, 'no loop of errors in the log');
+# Again and again: that they had to leave is no failure of the processes, after which they would be started later and later.
+for my $round (1 .. 10)
+{
+	$node->safe_psql('postgres', 'DROP EXTENSION pg_herald CASCADE');
+	$node->safe_psql('postgres', 'CREATE EXTENSION pg_herald');
+	wait_until($node, q(SELECT count(*) = 2 FROM herald.workers WHERE kind IN ('dispatcher', 'announcer')), "created again $round times");
+}
 clean_log($node);
 
 done_testing();
