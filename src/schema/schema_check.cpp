@@ -1,0 +1,320 @@
+// See schema_check.hpp.
+
+#include "schema/schema_check.hpp"
+
+#include "schema/check_run.hpp"
+
+extern "C" {
+#include "mb/pg_wchar.h"
+#include "utils/fmgrprotos.h"
+}
+
+namespace herald {
+
+namespace {
+
+// A check may take so many steps, and so many more for each byte of the payload. A step is about 50 ns.
+constexpr int64 kSteps = 1000000;
+constexpr int64 kStepsPerByte = 100;
+
+bool IsMultipleOf(Numeric number, Numeric of) {
+    Numeric rest = DatumGetNumeric(
+        DirectFunctionCall2(numeric_mod, NumericGetDatum(number), NumericGetDatum(of)));
+    const bool none = CompareNumbers(rest, int64_to_numeric(0)) == 0;
+    pfree(rest);
+    return none;
+}
+
+template <bool kReport>
+bool CheckNumber(Run *run, const SchemaNode *node, Numeric number, const PathStep *path) {
+    const NumberRules &rules = *node->number;
+    bool fits = true;
+    auto refuse = [&](const char *keyword, const char *what, Numeric limit) {
+        fits = false;
+        return Violated<kReport>(run, node, keyword, path, [&] {
+            JsonView value{};
+            value.type = JsonType::kNumber;
+            value.number = limit;
+            return psprintf("must be %s %s", what, ShortJson(value));
+        });
+    };
+    if (rules.minimum != nullptr && CompareNumbers(number, rules.minimum) < 0 &&
+        !refuse("minimum", "at least", rules.minimum))
+        return false;
+    if (rules.maximum != nullptr && CompareNumbers(number, rules.maximum) > 0 &&
+        !refuse("maximum", "at most", rules.maximum))
+        return false;
+    if (rules.exclusive_minimum != nullptr && CompareNumbers(number, rules.exclusive_minimum) <= 0 &&
+        !refuse("exclusiveMinimum", "greater than", rules.exclusive_minimum))
+        return false;
+    if (rules.exclusive_maximum != nullptr && CompareNumbers(number, rules.exclusive_maximum) >= 0 &&
+        !refuse("exclusiveMaximum", "less than", rules.exclusive_maximum))
+        return false;
+    if (rules.multiple_of != nullptr && !IsMultipleOf(number, rules.multiple_of) &&
+        !refuse("multipleOf", "a multiple of", rules.multiple_of))
+        return false;
+    return fits;
+}
+
+template <bool kReport>
+bool CheckString(Run *run, const SchemaNode *node, const JsonView &value, const PathStep *path) {
+    const StringRules &rules = *node->string;
+    bool fits = true;
+    TakeSteps(run, value.size / 16);
+    // Characters are counted only where the number of bytes leaves it open.
+    if (value.size > rules.max_length || (rules.min_length > 0 && value.size / 4 < rules.min_length)) {
+        const int64 length = pg_mbstrlen_with_len(value.string, static_cast<int>(value.size));
+        if (length < rules.min_length) {
+            fits = false;
+            if (!Violated<kReport>(run, node, "minLength", path, [&] {
+                    return psprintf("must have at least %s, has " INT64_FORMAT,
+                                    Count(rules.min_length, "character", "characters"), length);
+                }))
+                return false;
+        }
+        if (length > rules.max_length) {
+            fits = false;
+            if (!Violated<kReport>(run, node, "maxLength", path, [&] {
+                    return psprintf("must have at most %s, has " INT64_FORMAT,
+                                    Count(rules.max_length, "character", "characters"), length);
+                }))
+                return false;
+        }
+    }
+    if (rules.pattern != nullptr && !MatchesPattern(rules.pattern, value.text())) {
+        fits = false;
+        if (!Violated<kReport>(run, node, "pattern", path, [&] {
+                return psprintf("does not match the pattern %s",
+                                rules.pattern_source);
+            }))
+            return false;
+    }
+    if (rules.format != nullptr && !rules.format(value.text())) {
+        fits = false;
+        if (!Violated<kReport>(run, node, "format", path,
+                               [&] { return psprintf("is no valid %s", rules.format_name); }))
+            return false;
+    }
+    return fits;
+}
+
+bool IsListed(Run *run, const ValueList &list, const JsonView &value) {
+    TakeSteps(run, list.count / 8);
+    for (int i = 0; i < list.count; i++) {
+        const JsonView &listed = list.values[i];
+        if (listed.type != value.type) continue;
+        if (value.type == JsonType::kString ? listed.text() == value.text() : EqualValues(listed, value))
+            return true;
+    }
+    return false;
+}
+
+bool FitsType(TypeSet types, const JsonView &value) {
+    if ((types & TypeBit(value.type)) != 0) return true;
+    return value.type == JsonType::kNumber && (types & kIntegerBit) != 0 && IsInteger(value.number);
+}
+
+// An alternative: what it evaluated counts only where it fits.
+bool TryNode(Run *run, const SchemaNode *node, const JsonView &value, const Scope *scope, Seen *seen) {
+    if (seen == nullptr) return CheckNode<false>(run, node, value, scope, nullptr, nullptr);
+    Seen own(seen->size());
+    const bool fits = CheckNode<false>(run, node, value, scope, &own, nullptr);
+    if (fits) seen->Add(&own);
+    own.Free();
+    return fits;
+}
+
+int CountFitting(Run *run, const NodeList &list, const JsonView &value, const Scope *scope, Seen *seen,
+                 int enough) {
+    int fitting = 0;
+    for (int i = 0; i < list.count && fitting < enough; i++)
+        fitting += TryNode(run, list.nodes[i], value, scope, seen) ? 1 : 0;
+    return fitting;
+}
+
+template <bool kReport>
+bool CheckApplicators(Run *run, const SchemaNode *node, const JsonView &value, const Scope *scope, Seen *seen,
+                      const PathStep *path) {
+    const Applicators &rules = *node->applicators;
+    bool fits = true;
+    for (int i = 0; i < rules.all_of.count; i++) {
+        if (CheckNode<kReport>(run, rules.all_of.nodes[i], value, scope, seen, path)) continue;
+        if (!kReport) return false;
+        fits = false;
+    }
+    // With annotations to gather, all alternatives count, not only the first one that fits.
+    const int enough = seen == nullptr ? 1 : rules.any_of.count;
+    if (rules.any_of.count > 0 && CountFitting(run, rules.any_of, value, scope, seen, enough) == 0) {
+        fits = false;
+        if (!Violated<kReport>(run, node, "anyOf", path, [&] {
+                return psprintf("fits none of the %d alternatives", rules.any_of.count);
+            }))
+            return false;
+    }
+    if (rules.one_of.count > 0) {
+        const int fitting = CountFitting(run, rules.one_of, value, scope, seen, 2);
+        if (fitting != 1) {
+            fits = false;
+            if (!Violated<kReport>(run, node, "oneOf", path, [&] {
+                    return psprintf(fitting == 0 ? "fits none of the %d alternatives"
+                                                 : "fits more than one of the %d alternatives",
+                                    rules.one_of.count);
+                }))
+                return false;
+        }
+    }
+    if (rules.no != nullptr && CheckNode<false>(run, rules.no, value, scope, nullptr, nullptr)) {
+        fits = false;
+        if (!Violated<kReport>(run, node, "not", path, [] { return pstrdup("fits what it must not fit"); }))
+            return false;
+    }
+    if (rules.if_node != nullptr) {
+        const SchemaNode *then = TryNode(run, rules.if_node, value, scope, seen) ? rules.then_node
+                                                                                 : rules.else_node;
+        if (then != nullptr && !CheckNode<kReport>(run, then, value, scope, seen, path)) {
+            if (!kReport) return false;
+            fits = false;
+        }
+    }
+    return fits;
+}
+
+const SchemaNode *DynamicTarget(const Run *run, const SchemaNode *node, const Scope *scope) {
+    const SchemaNode *target = node->dynamic_default;
+    if (node->dynamic_ref == nullptr) return target;
+    // The outermost resource that has the anchor.
+    for (; scope != nullptr; scope = scope->outer)
+        for (int i = 0; i < run->schema->dynamic_anchor_count; i++) {
+            const DynamicAnchor &anchor = run->schema->dynamic_anchors[i];
+            if (anchor.resource == scope->resource && anchor.name == *node->dynamic_ref) target = anchor.node;
+        }
+    return target;
+}
+
+template <bool kReport>
+bool CheckScalarRules(Run *run, const SchemaNode *node, const JsonView &value, const PathStep *path) {
+    bool fits = true;
+    if (node->types != kAnyType && !FitsType(node->types, value)) {
+        fits = false;
+        if (!Violated<kReport>(run, node, "type", path, [&] {
+                TypeSet is = TypeBit(value.type);
+                return psprintf("is %s, must be %s", ExpectedTypes(is), ExpectedTypes(node->types));
+            }))
+            return false;
+    }
+    if (node->constant != nullptr && !EqualValues(*node->constant, value)) {
+        fits = false;
+        if (!Violated<kReport>(run, node, "const", path,
+                               [&] { return psprintf("must be %s", ShortJson(*node->constant)); }))
+            return false;
+    }
+    if (node->enumeration != nullptr && !IsListed(run, *node->enumeration, value)) {
+        fits = false;
+        if (!Violated<kReport>(run, node, "enum", path, [&] {
+                return psprintf("must be one of %s", ListValues(*node->enumeration));
+            }))
+            return false;
+    }
+    return fits;
+}
+
+}  // namespace
+
+template <bool kReport>
+bool CheckNode(Run *run, const SchemaNode *node, const JsonView &value, const Scope *outer, Seen *seen,
+               const PathStep *path) {
+    if (node->kind == NodeKind::kAlways) return true;
+    if (node->kind == NodeKind::kNever) {
+        (void)Violated<kReport>(run, node, "", path, [] { return pstrdup("is not allowed"); });
+        return false;
+    }
+    TakeSteps(run, 1);
+    if (unlikely(run->steps_left < 0)) return false;
+    check_stack_depth();
+    CHECK_FOR_INTERRUPTS();
+
+    const Scope own_scope{node->resource, outer};
+    const Scope *scope = outer != nullptr && outer->resource == node->resource ? outer : &own_scope;
+    const bool is_container = value.type >= JsonType::kArray;
+    Seen own(node->tracks_evaluated && is_container ? value.size : 0);
+    Seen *marks = !is_container ? nullptr : node->tracks_evaluated ? &own : seen;
+    bool fits = true;
+    // Notes a failure; true: it ends the check.
+    auto failed = [&](bool part) {
+        if (part) return false;
+        fits = false;
+        return !kReport || run->count >= run->limit;
+    };
+    auto check = [&] {
+        if (node->ref != nullptr &&
+            failed(CheckNode<kReport>(run, node->ref, value, scope, marks, path)))
+            return;
+        if (node->dynamic_default != nullptr &&
+            failed(CheckNode<kReport>(run, DynamicTarget(run, node, scope), value, scope, marks, path)))
+            return;
+        if (failed(CheckScalarRules<kReport>(run, node, value, path))) return;
+        if (value.type == JsonType::kNumber && node->number != nullptr &&
+            failed(CheckNumber<kReport>(run, node, value.number, path)))
+            return;
+        if (value.type == JsonType::kString && node->string != nullptr &&
+            failed(CheckString<kReport>(run, node, value, path)))
+            return;
+        if (value.type == JsonType::kArray && node->array != nullptr &&
+            failed(CheckArray<kReport>(run, node, value, scope, marks, path)))
+            return;
+        if (value.type == JsonType::kObject && node->object != nullptr &&
+            failed(CheckObject<kReport>(run, node, value, scope, marks, path)))
+            return;
+        if (node->applicators != nullptr &&
+            failed(CheckApplicators<kReport>(run, node, value, scope, marks, path)))
+            return;
+        // What a part that does not fit has evaluated is not known: it would be reported as well.
+        if (marks == &own && fits)
+            (void)failed(CheckUnevaluated<kReport>(run, node, value, scope, marks, path));
+    };
+    check();
+    if (marks == &own) {
+        if (seen != nullptr && fits) seen->Add(&own);
+        own.Free();
+    }
+    return fits;
+}
+
+template bool CheckNode<false>(Run *, const SchemaNode *, const JsonView &, const Scope *, Seen *,
+                               const PathStep *);
+template bool CheckNode<true>(Run *, const SchemaNode *, const JsonView &, const Scope *, Seen *,
+                              const PathStep *);
+
+void AddViolation(Run *run, const SchemaNode *node, const char *keyword, const PathStep *path,
+                  char *message) {
+    run->violations[run->count++] = {PayloadPath(path), SchemaPath(node, keyword), message};
+}
+
+namespace {
+
+Run StartRun(const CompiledSchema *schema, Jsonb *payload) {
+    Run run{};
+    run.schema = schema;
+    run.steps_left = kSteps + kStepsPerByte * static_cast<int64>(VARSIZE(payload));
+    return run;
+}
+
+}  // namespace
+
+Fit FitsSchema(const CompiledSchema *schema, Jsonb *payload) {
+    Run run = StartRun(schema, payload);
+    const bool fits = CheckNode<false>(&run, schema->root, ViewOf(payload), nullptr, nullptr, nullptr);
+    if (run.steps_left < 0) return Fit::kTooManySteps;
+    return fits ? Fit::kFits : Fit::kViolates;
+}
+
+int FindViolations(const CompiledSchema *schema, Jsonb *payload, Violation *violations, int limit) {
+    Run run = StartRun(schema, payload);
+    run.steps_left *= 4;  // it does not stop at the first one
+    run.violations = violations;
+    run.limit = limit;
+    (void)CheckNode<true>(&run, schema->root, ViewOf(payload), nullptr, nullptr, nullptr);
+    return run.count;
+}
+
+}  // namespace herald
