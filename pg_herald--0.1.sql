@@ -20,7 +20,11 @@ CREATE TABLE herald.channel_store (
     max_payload_bytes integer,
     description       text,
     created_at        timestamptz NOT NULL DEFAULT pg_catalog.now(),
-    when_full         text NOT NULL DEFAULT 'refuse' CHECK (when_full IN ('refuse', 'dead_letters'))
+    when_full         text NOT NULL DEFAULT 'refuse' CHECK (when_full IN ('refuse', 'dead_letters')),
+    schema            jsonb,
+    validation        text NOT NULL DEFAULT 'reject' CHECK (validation IN ('reject', 'warn', 'off')),
+    check_formats     boolean NOT NULL DEFAULT false,
+    schema_version    integer NOT NULL DEFAULT 0  -- counts the schemas it has had
 );
 COMMENT ON TABLE herald.channel_store IS 'Declared channels. Internal: look at herald.channels.';
 
@@ -258,25 +262,28 @@ CREATE FUNCTION herald.create_channel(
     validation text DEFAULT 'reject', announce text DEFAULT NULL,
     accept_notify boolean DEFAULT false, max_payload_bytes integer DEFAULT NULL,
     description text DEFAULT NULL, if_not_exists boolean DEFAULT false,
-    when_full text DEFAULT 'refuse')
+    when_full text DEFAULT 'refuse', check_formats boolean DEFAULT false)
 RETURNS void LANGUAGE c VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'herald_create_channel';
 COMMENT ON FUNCTION herald.create_channel IS
     'Declares a channel owned by the caller, who needs CREATE on the database. announce: payload, pointer '
     'or off; NULL is pointer for durable channels (everybody can LISTEN), else payload. max_payload_bytes: '
     'bytes as jsonb, NULL or 0 for herald.max_payload. accept_notify stores plain NOTIFYs. when_full: at '
-    'herald.max_log_size publishers are refused, or (dead_letters) what is oldest is given up. Errors: 42710 '
-    'declared already, 42501, 22023 for values that do not fit, 0A000 for a schema.';
+    'herald.max_log_size publishers are refused, or (dead_letters) what is oldest is given up. schema: a JSON '
+    'Schema; validation: reject, warn or off, for payloads that do not fit it; check_formats: its "format" '
+    'counts. Errors: 42710 declared already, 42501, 22023 for values that do not fit together or a wrong '
+    'schema, 0A000 for a schema that needs what is not there.';
 
 CREATE FUNCTION herald.alter_channel(
     channel text, durable boolean DEFAULT NULL, schema jsonb DEFAULT NULL,
     validation text DEFAULT NULL, announce text DEFAULT NULL, accept_notify boolean DEFAULT NULL,
     max_payload_bytes integer DEFAULT NULL, description text DEFAULT NULL, owner text DEFAULT NULL,
-    when_full text DEFAULT NULL)
+    when_full text DEFAULT NULL, check_formats boolean DEFAULT NULL, force boolean DEFAULT false)
 RETURNS void LANGUAGE c VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'herald_alter_channel';
 COMMENT ON FUNCTION herald.alter_channel IS
-    'Changes a channel; NULL keeps, max_payload_bytes 0 unsets. For members of its owner; a new owner must '
+    'Changes a channel; NULL keeps, max_payload_bytes 0 and schema ''null'' unset. A new schema that the '
+    'messages that wait, or the last ones, do not fit is refused with 23514 unless force. For members of its owner; a new owner must '
     'be a role that the caller may become and that has CREATE on the database. Errors: 42704 not declared, '
     '42501, 22023, 2BP01 for taking durability from a channel in use.';
 
@@ -320,7 +327,8 @@ SELECT c.channel::pg_catalog.text COLLATE "default" AS channel,
               WHERE g.channel_id = c.id
               GROUP BY g.grantee
               ORDER BY g.grantee) AS privileges,
-       c.description, c.created_at, c.when_full
+       c.description, c.created_at, c.when_full,
+       c.schema, c.validation, c.check_formats, NULLIF(c.schema_version, 0) AS schema_version
   FROM herald.channel_store AS c
  WHERE herald.has_channel_privilege(current_user::pg_catalog.text, c.channel, 'publish,subscribe,read');
 COMMENT ON VIEW herald.channels IS
@@ -330,7 +338,7 @@ COMMENT ON VIEW herald.channels IS
 
 CREATE FUNCTION herald.list_channel_stats(
     OUT channel text, OUT published bigint, OUT published_bytes bigint, OUT announced bigint,
-    OUT rejected bigint, OUT delivered bigint, OUT failed bigint, OUT retried bigint, OUT dead bigint,
+    OUT rejected bigint, OUT warned bigint, OUT delivered bigint, OUT failed bigint, OUT retried bigint, OUT dead bigint,
     OUT listeners bigint, OUT p50_ms double precision, OUT p95_ms double precision,
     OUT p99_ms double precision, OUT last_published_at timestamptz, OUT last_delivered_at timestamptz,
     OUT stats_reset timestamptz)
@@ -343,7 +351,7 @@ COMMENT ON VIEW herald.channel_stats IS
     'Counts per channel since stats_reset or the last crash, of channels that counted anything: for '
     'members of pg_monitor all, with "(other)" for channels beyond herald.max_channels in all databases '
     'together; for others those they own or have a privilege on. published counts committed messages, '
-    'published_bytes their size as jsonb, rejected refused publications; delivered, failed, retried '
+    'published_bytes their size as jsonb, rejected refused publications, warned those that a channel took though they do not fit its schema; delivered, failed, retried '
     'and dead count attempts of tasks; listeners are the sessions that LISTEN now, see herald.listeners. '
     'Percentiles are from publication to the start of the handler, in milliseconds.';
 
@@ -391,6 +399,32 @@ GRANT EXECUTE ON FUNCTION
     herald.list_channel_stats(), herald.list_listeners(), herald.reset_stats(text)
 TO PUBLIC;
 GRANT SELECT ON herald.channels, herald.channel_stats, herald.listeners TO PUBLIC;
+
+-- JSON Schema ---------------------------------------------------------------------------------------
+
+CREATE FUNCTION herald.validate(schema jsonb, payload jsonb, check_formats boolean DEFAULT false)
+RETURNS boolean LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE COST 10
+AS 'MODULE_PATHNAME', 'herald_validate';
+COMMENT ON FUNCTION herald.validate(jsonb, jsonb, boolean) IS
+    'True where the payload fits the JSON Schema (draft 2020-12, or draft-07 where $schema says so). '
+    'check_formats: the keyword "format" counts. Errors: 22023 for what is no schema, 0A000 for one that refers '
+    'to other documents or has a pattern that PostgreSQL cannot match, 54001 for a check that takes too many steps.';
+
+CREATE FUNCTION herald.validation_errors(
+    schema jsonb, payload jsonb, check_formats boolean DEFAULT false,
+    OUT payload_path text, OUT schema_path text, OUT message text)
+RETURNS SETOF record LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE COST 100 ROWS 5
+AS 'MODULE_PATHNAME', 'herald_validation_errors';
+COMMENT ON FUNCTION herald.validation_errors(jsonb, jsonb, boolean) IS
+    'What a payload violates, at most 1000 rows, none where it fits. The paths are JSON pointers into the '
+    'payload and into the schema.';
+
+REVOKE ALL ON FUNCTION
+    herald.validate(jsonb, jsonb, boolean), herald.validation_errors(jsonb, jsonb, boolean)
+FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION
+    herald.validate(jsonb, jsonb, boolean), herald.validation_errors(jsonb, jsonb, boolean)
+TO PUBLIC;
 
 -- Subscriptions -------------------------------------------------------------------------------------
 

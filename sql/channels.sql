@@ -43,7 +43,7 @@ SELECT try($$SELECT herald.create_channel('regress e', announce => 'pointer', du
 SELECT try($$SELECT herald.create_channel('regress e', announce => 'loudly')$$);
 SELECT try($$SELECT herald.create_channel('regress e', validation => 'maybe')$$);
 SELECT try($$SELECT herald.create_channel('regress e', max_payload_bytes => -1)$$);
-SELECT try($$SELECT herald.create_channel('regress e', schema => '{}')$$);
+SELECT try($$SELECT herald.create_channel('regress e', schema => '[]')$$);
 
 -- NULL keeps.
 SELECT herald.alter_channel('regress c', description => 'orders');

@@ -92,6 +92,7 @@ void Fill(CachedChannel *cached, const NameKey &key) {
     if (channel.declared) channel.privileges = PrivilegesOf(channel.id, channel.owner, key.role);
     channel.role = key.role;
     channel.counters = -1;
+    channel.compiled_schema = SchemaHandle{};
     cached->channel = channel;
     cached->generation = begun;
 }

@@ -8,6 +8,7 @@
 #pragma once
 
 #include "pg/pg.hpp"
+#include "schema/schema_handle.hpp"
 
 namespace herald {
 
@@ -24,6 +25,13 @@ enum class WhenFull : uint8 {
     kDeadLetters,  // what leaves the log without having been handled becomes a dead letter
 };
 
+// What becomes of a payload that does not fit the channel's JSON Schema.
+enum class Validation : uint8 {
+    kOff = 0,  // nobody looks
+    kWarn,     // published, with a WARNING
+    kReject,
+};
+
 enum ChannelPrivilege : uint8 {
     kPrivilegePublish = 1 << 0,
     kPrivilegeSubscribe = 1 << 1,
@@ -38,11 +46,15 @@ struct Channel {
     bool accept_notify;
     AnnounceMode announce;
     WhenFull when_full;
+    Validation validation;    // kOff also where there is no schema
+    bool check_formats;       // the schema's "format" counts
+    int32 schema_version;     // of the schema that payloads are checked against; 0: they are not
     int32 max_payload_bytes;  // 0: only herald.max_payload limits
     Oid owner;                // InvalidOid: undeclared, or the role is gone
     uint8 privileges;         // of the role `role`, a set of ChannelPrivilege; owners have all
     Oid role;                 // whose privileges these are
     mutable int counters;     // slot of channel_counters.hpp, or -1: use CountersOf
+    mutable SchemaHandle compiled_schema;
 };
 
 inline bool MayPublish(const Channel &channel) {
@@ -83,6 +95,8 @@ const char *NameOfAnnounce(AnnounceMode mode);
 AnnounceMode AnnounceOfName(const char *name);  // 22023 for what is none
 const char *NameOfWhenFull(WhenFull when_full);
 WhenFull WhenFullOfName(const char *name);  // 22023 for what is none
+const char *NameOfValidation(Validation validation);
+Validation ValidationOfName(const char *name);  // 22023 for what is none
 
 // Registers the cache's callbacks; once per process, from _PG_init.
 void InitChannelCache();

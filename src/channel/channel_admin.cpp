@@ -5,6 +5,7 @@
 #include "channel/channel_admin.hpp"
 
 #include "channel/channel_grants.hpp"
+#include "channel/channel_schema.hpp"
 #include "outbox/outbox.hpp"
 #include "pg/extension.hpp"
 #include "pg/identity.hpp"
@@ -18,8 +19,9 @@ namespace {
 
 // A channel's row, locked, with what alter and drop need. Strings live in the caller's context.
 struct LockedChannel {
-    Channel channel;
+    Channel channel;  // validation as stored
     char *owner;
+    Jsonb *schema;  // NULL: none
 };
 
 void RequireCreate(const char *name) {
@@ -47,7 +49,7 @@ void CheckOptions(const char *name, bool durable, bool accept_notify, AnnounceMo
 }
 
 // The id of the new row, or 0 where the name is taken. Waits for a concurrent declaration.
-int32 InsertChannel(const char *name, const Channel &channel, const char *description) {
+int32 InsertChannel(const char *name, const Channel &channel, Jsonb *schema, const char *description) {
     char *owner = GetUserNameFromId(GetUserId(), false);
     pg::Identity caller = pg::BecomeOwner();
     pg::SpiBegin();
@@ -56,11 +58,15 @@ int32 InsertChannel(const char *name, const Channel &channel, const char *descri
     limit.is_null = unlimited;
     uint64 rows = pg::SpiRun(
         "INSERT INTO herald.channel_store (channel, owner, durable, announce, accept_notify, "
-        "max_payload_bytes, description, when_full) VALUES ($1, $2, $3, $4, $5, $6, $7, $8) "
+        "max_payload_bytes, description, when_full, schema, validation, check_formats, schema_version) "
+        "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) "
         "ON CONFLICT (channel) DO NOTHING RETURNING id",
         std::array{pg::Text(name), pg::Text(owner), pg::Bool(channel.durable),
                    pg::Text(NameOfAnnounce(channel.announce)), pg::Bool(channel.accept_notify), limit,
-                   pg::Text(description), pg::Text(NameOfWhenFull(channel.when_full))});
+                   pg::Text(description), pg::Text(NameOfWhenFull(channel.when_full)),
+                   pg::Jsonb(JsonbPGetDatum(schema), schema == nullptr),
+                   pg::Text(NameOfValidation(channel.validation)), pg::Bool(channel.check_formats),
+                   pg::Int4(channel.schema_version)});
     int32 id = rows == 0 ? 0 : pg::SpiInt4(0, 1);
     pg::SpiEnd();
     pg::BecomeCaller(caller);
@@ -73,7 +79,8 @@ bool LockChannel(const char *name, LockedChannel *locked) {
     MemoryContext context = CurrentMemoryContext;
     pg::SpiBegin();
     uint64 rows = pg::SpiRun(
-        "SELECT id, owner, durable, announce, accept_notify, max_payload_bytes, when_full "
+        "SELECT id, owner, durable, announce, accept_notify, max_payload_bytes, when_full, validation, "
+        "check_formats, schema_version, schema "
         "FROM herald.channel_store WHERE channel = $1 FOR UPDATE",
         std::array{pg::Text(name)});
     if (rows > 0) {
@@ -86,6 +93,16 @@ bool LockChannel(const char *name, LockedChannel *locked) {
         channel.accept_notify = pg::SpiBool(0, 5);
         channel.max_payload_bytes = pg::SpiInt4(0, 6);
         channel.when_full = WhenFullOfName(pg::SpiText(0, 7));
+        channel.validation = ValidationOfName(pg::SpiText(0, 8));
+        channel.check_formats = pg::SpiBool(0, 9);
+        channel.schema_version = pg::SpiInt4(0, 10);
+        pg::Field schema = pg::SpiField(0, 11);
+        locked->schema = nullptr;
+        if (!schema.is_null) {
+            MemoryContext spi = MemoryContextSwitchTo(context);
+            locked->schema = DatumGetJsonbPCopy(schema.value);
+            MemoryContextSwitchTo(spi);
+        }
         char *owner = pg::SpiText(0, 2);
         channel.owner = pg::RoleByName(owner);
         locked->channel = channel;
@@ -183,10 +200,16 @@ void CreateChannel(const char *name, const ChannelOptions &options, bool if_not_
     channel.max_payload_bytes = options.max_payload_bytes.value_or(0);
     channel.when_full = options.when_full.value_or(WhenFull::kRefuse);
 
+    channel.validation = options.validation.value_or(Validation::kReject);
+    channel.check_formats = options.check_formats.value_or(false);
+    Jsonb *schema = GivenSchema(options.schema);
+    channel.schema_version = schema == nullptr ? 0 : 1;
+
     RequireCreate(name);
     CheckOptions(name, channel.durable, channel.accept_notify, channel.announce,
                  channel.max_payload_bytes);
-    if (InsertChannel(name, channel, options.description) == 0) {
+    if (schema != nullptr) CheckSchema(name, schema, channel.check_formats);
+    if (InsertChannel(name, channel, schema, options.description) == 0) {
         ereport(if_not_exists ? NOTICE : ERROR,
                 (errcode(ERRCODE_DUPLICATE_OBJECT),
                  if_not_exists ? errmsg("channel \"%s\" is already declared, skipping", name)
@@ -196,7 +219,7 @@ void CreateChannel(const char *name, const ChannelOptions &options, bool if_not_
     NoteChannelChange();
 }
 
-void AlterChannel(const char *name, const ChannelOptions &options) {
+void AlterChannel(const char *name, const ChannelOptions &options, bool force) {
     LockedChannel locked;
     if (!LockChannel(name, &locked)) ReportUndeclared(name);
     Channel &channel = locked.channel;
@@ -212,18 +235,33 @@ void AlterChannel(const char *name, const ChannelOptions &options) {
         RequireNoDependents(channel, "make ephemeral",
                             "Unsubscribe first: what is not stored cannot be delivered.");
 
+    Validation validation = options.validation.value_or(channel.validation);
+    bool check_formats = options.check_formats.value_or(channel.check_formats);
+    Jsonb *schema = options.schema != nullptr ? GivenSchema(options.schema) : locked.schema;
+    if (schema != nullptr &&
+        (options.schema != nullptr || validation != channel.validation || check_formats != channel.check_formats)) {
+        CheckSchema(name, schema, check_formats);
+        if (validation == Validation::kReject && !force)
+            RequireStoredFit(channel, schema, check_formats);
+    }
+
     pg::Param limit_param = pg::Int4(limit);
     limit_param.is_null = limit == 0;
     pg::Identity caller = pg::BecomeOwner();
     pg::SpiBegin();
     pg::SpiRun(
         "UPDATE herald.channel_store SET owner = $2, durable = $3, announce = $4, accept_notify = $5, "
-        "max_payload_bytes = $6, description = COALESCE($7, description), when_full = $8 WHERE id = $1",
+        "max_payload_bytes = $6, description = COALESCE($7, description), when_full = $8, "
+        "validation = $9, check_formats = $10, schema = $11, schema_version = schema_version + $12 "
+        "WHERE id = $1",
         std::array{pg::Int4(channel.id),
                    pg::Text(options.owner != nullptr ? options.owner : locked.owner),
                    pg::Bool(durable), pg::Text(NameOfAnnounce(announce)), pg::Bool(accept_notify),
                    limit_param, pg::Text(options.description),
-                   pg::Text(NameOfWhenFull(options.when_full.value_or(channel.when_full)))});
+                   pg::Text(NameOfWhenFull(options.when_full.value_or(channel.when_full))),
+                   pg::Text(NameOfValidation(validation)), pg::Bool(check_formats),
+                   pg::Jsonb(JsonbPGetDatum(schema), schema == nullptr),
+                   pg::Int4(options.schema != nullptr ? 1 : 0)});
     pg::SpiEnd();
     pg::BecomeCaller(caller);
     NoteChannelChange();
@@ -265,9 +303,10 @@ int32 DeclareForSubscription(const char *name) {
     channel.durable = true;
     // As before: LISTENers of the undeclared channel got payloads.
     channel.announce = AnnounceMode::kPayload;
+    channel.validation = Validation::kReject;
 
     RequireCreate(name);
-    int32 id = InsertChannel(name, channel, nullptr);
+    int32 id = InsertChannel(name, channel, nullptr, nullptr);
     if (id == 0) {
         // Someone was faster: the channel is theirs, and so is the right to subscribe.
         LockedChannel locked;

@@ -6,6 +6,10 @@
 #include "channel/channel.hpp"
 #include "pg/pg.hpp"
 
+extern "C" {
+#include "utils/jsonb.h"
+}
+
 namespace herald {
 
 // Arguments of create and alter; what is left out keeps its value in alter and its default in create.
@@ -15,6 +19,9 @@ struct ChannelOptions {
     std::optional<AnnounceMode> announce;
     std::optional<int32> max_payload_bytes;  // 0: no limit of its own
     std::optional<WhenFull> when_full;
+    std::optional<Validation> validation;
+    std::optional<bool> check_formats;
+    Jsonb *schema;                           // NULL: left out; the JSON value null: none
     const char *description;                 // NULL: left out
     const char *owner;                       // NULL: left out; only for alter
 };
@@ -22,7 +29,8 @@ struct ChannelOptions {
 // Declares a channel owned by the caller, who needs CREATE on the database. 42710 where it exists,
 // unless `if_not_exists`, which gives a notice.
 void CreateChannel(const char *name, const ChannelOptions &options, bool if_not_exists);
-void AlterChannel(const char *name, const ChannelOptions &options);
+// 23514 where a new schema does not fit what is stored, unless `force`.
+void AlterChannel(const char *name, const ChannelOptions &options, bool force);
 // 2BP01 while subscriptions or unsettled messages exist, unless `force`.
 void DropChannel(const char *name, bool if_exists, bool force);
 

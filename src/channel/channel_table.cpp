@@ -31,6 +31,10 @@ enum StoreColumn : AttrNumber {
     kDescription,
     kCreatedAt,
     kWhenFull,
+    kSchema,
+    kValidation,
+    kCheckFormats,
+    kSchemaVersion,
 };
 enum GrantColumn : AttrNumber { kChannelId = 1, kGrantee, kPrivilege };
 
@@ -59,6 +63,13 @@ void Unpack(HeapTuple tuple, TupleDesc descriptor, Channel *channel) {
     channel->max_payload_bytes = is_null ? 0 : DatumGetInt32(limit);
     char *when_full = text_to_cstring(DatumGetTextPP(get(kWhenFull)));
     channel->when_full = WhenFullOfName(when_full);
+    (void)get(kSchema);
+    const bool has_schema = !is_null;
+    char *validation = text_to_cstring(DatumGetTextPP(get(kValidation)));
+    if (has_schema) channel->validation = ValidationOfName(validation);
+    channel->check_formats = DatumGetBool(get(kCheckFormats));
+    if (channel->validation != Validation::kOff)
+        channel->schema_version = DatumGetInt32(get(kSchemaVersion));
     char *owner = text_to_cstring(DatumGetTextPP(get(kOwner)));
     channel->owner = pg::RoleByName(owner);
 }
@@ -86,6 +97,24 @@ bool ReadChannelById(int32 id, Channel *channel) {
     ScanKeyData key;
     ScanKeyInit(&key, kId, BTEqualStrategyNumber, F_INT4EQ, Int32GetDatum(id));
     return ReadChannel("channel_store_pkey", &key, channel);
+}
+
+Jsonb *ReadChannelSchema(int32 id) {
+    ScanKeyData key;
+    ScanKeyInit(&key, kId, BTEqualStrategyNumber, F_INT4EQ, Int32GetDatum(id));
+    Relation table = table_open(pg::Tables().channel_store, AccessShareLock);
+    SysScanDesc scan =
+        systable_beginscan(table, RelationOf("channel_store_pkey"), true, nullptr, 1, &key);
+    HeapTuple tuple = systable_getnext(scan);
+    Jsonb *schema = nullptr;
+    if (HeapTupleIsValid(tuple)) {
+        bool is_null;
+        Datum value = heap_getattr(tuple, kSchema, RelationGetDescr(table), &is_null);
+        if (!is_null) schema = DatumGetJsonbPCopy(value);
+    }
+    systable_endscan(scan);
+    table_close(table, AccessShareLock);
+    return schema;
 }
 
 uint8 PrivilegesOf(int32 channel_id, Oid owner, Oid role) {
@@ -176,6 +205,27 @@ WhenFull WhenFullOfName(const char *name) {
 
 const char *NameOfWhenFull(WhenFull when_full) {
     return when_full == WhenFull::kRefuse ? "refuse" : "dead_letters";
+}
+
+Validation ValidationOfName(const char *name) {
+    for (Validation validation : {Validation::kOff, Validation::kWarn, Validation::kReject})
+        if (std::strcmp(name, NameOfValidation(validation)) == 0) return validation;
+    ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+                    errmsg("unknown validation \"%s\"", name),
+                    errhint("Known are reject, warn and off.")));
+    pg_unreachable();
+}
+
+const char *NameOfValidation(Validation validation) {
+    switch (validation) {
+        case Validation::kOff:
+            return "off";
+        case Validation::kWarn:
+            return "warn";
+        case Validation::kReject:
+            return "reject";
+    }
+    pg_unreachable();
 }
 
 const char *NameOfAnnounce(AnnounceMode mode) {

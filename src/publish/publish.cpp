@@ -5,6 +5,7 @@
 #include "log/key_hash.hpp"
 #include "pg/extension.hpp"
 #include "pointer/pointer_store.hpp"
+#include "publish/payload_schema.hpp"
 #include "settings.hpp"
 #include "stats/channel_counters.hpp"
 
@@ -165,6 +166,7 @@ const Channel &RequireNotifiable(const char *name, const char *function) {
 int64 Publish(const Channel &channel, const NewMessage &message) {
     uint32 bytes = PayloadBytes(message.payload);
     CheckPayloadSize(channel, bytes, 0);
+    if (channel.validation != Validation::kOff) CheckPayloadSchema(channel, message.payload);
     if (!channel.durable) return PublishEphemeral(channel, message.payload, bytes);
     CheckLogSize(channel);
     TimestampTz now = GetCurrentTimestamp();
@@ -183,6 +185,7 @@ void PublishBatch(const Channel &channel, const NewMessage *messages, int64 *ids
         CheckPayloadSize(channel, PayloadBytes(messages[i].payload), i + 1);
         bytes += PayloadBytes(messages[i].payload);
     }
+    if (channel.validation != Validation::kOff) CheckPayloadSchemas(channel, messages, count);
     if (!channel.durable) {
         for (int i = 0; i < count; i++)
             ids[i] = PublishEphemeral(channel, messages[i].payload, PayloadBytes(messages[i].payload));
@@ -223,6 +226,7 @@ int64 StoreNotified(const Channel &channel, Datum payload) {
     NewMessage message{payload, static_cast<Datum>(0), static_cast<Datum>(0)};
     uint32 bytes = PayloadBytes(payload);
     CheckPayloadSize(channel, bytes, 0);
+    if (channel.validation != Validation::kOff) CheckPayloadSchema(channel, payload);
     // Who sent a NOTIFY is not known.
     TimestampTz now = GetCurrentTimestamp();
     MessageAddress address = WriteMessage(channel.id, now, InvalidOid, message);

@@ -29,7 +29,7 @@ const Channel &RequirePublishable(const char *name, const char *function);
 const Channel &RequireNotifiable(const char *name, const char *function);
 
 // Publishes; returns the message's id, or 0 where nothing is stored. 54000 for a payload
-// that is too large, counted as rejected.
+// that is too large, 23514 for one that does not fit the channel's schema; both count as rejected.
 int64 Publish(const Channel &channel, const NewMessage &message);
 // The same for many messages of one channel; ids[i] is 0 where nothing is stored.
 void PublishBatch(const Channel &channel, const NewMessage *messages, int64 *ids, int count);

@@ -32,20 +32,13 @@ bool FlagArgument(FunctionCallInfo fcinfo, int argument) {
     return !PG_ARGISNULL(argument) && PG_GETARG_BOOL(argument);
 }
 
-// Arguments 1 to 7 and 9, which create_channel and alter_channel share.
+// Arguments 1 to 7, 9 and 10, which create_channel and alter_channel share.
 ChannelOptions OptionArguments(FunctionCallInfo fcinfo) {
     ChannelOptions options{};
     options.durable = BoolArgument(fcinfo, 1);
-    if (!PG_ARGISNULL(2))
-        ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-                        errmsg("schema validation is not available in this version")));
-    if (char *validation = TextArgument(fcinfo, 3); validation != nullptr) {
-        std::string_view mode(validation);
-        if (mode != "reject" && mode != "warn" && mode != "off")
-            ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-                            errmsg("unknown validation \"%s\"", validation),
-                            errhint("Known are reject, warn and off.")));
-    }
+    if (!PG_ARGISNULL(2)) options.schema = PG_GETARG_JSONB_P(2);
+    if (char *validation = TextArgument(fcinfo, 3); validation != nullptr)
+        options.validation = ValidationOfName(validation);
     if (char *announce = TextArgument(fcinfo, 4); announce != nullptr)
         options.announce = AnnounceOfName(announce);
     options.accept_notify = BoolArgument(fcinfo, 5);
@@ -53,6 +46,7 @@ ChannelOptions OptionArguments(FunctionCallInfo fcinfo) {
     options.description = TextArgument(fcinfo, 7);
     if (char *when_full = TextArgument(fcinfo, 9); when_full != nullptr)
         options.when_full = WhenFullOfName(when_full);
+    options.check_formats = BoolArgument(fcinfo, 10);
     return options;
 }
 
@@ -93,19 +87,19 @@ uint8 PrivilegesOnUndeclared(Oid role) {
 }  // namespace
 
 // herald.create_channel(channel, durable, schema, validation, announce, accept_notify,
-//                       max_payload_bytes, description, if_not_exists, when_full)
+//                       max_payload_bytes, description, if_not_exists, when_full, check_formats)
 HERALD_FUNCTION(create_channel) {
     char *channel = ChannelNameArgument(fcinfo, 0);
     CreateChannel(channel, OptionArguments(fcinfo), FlagArgument(fcinfo, 8));
     PG_RETURN_VOID();
 }
 
-// herald.alter_channel(the same, with owner in the place of if_not_exists)
+// herald.alter_channel(the same, with owner in the place of if_not_exists, and force at the end)
 HERALD_FUNCTION(alter_channel) {
     char *channel = ChannelNameArgument(fcinfo, 0);
     ChannelOptions options = OptionArguments(fcinfo);
     options.owner = TextArgument(fcinfo, 8);
-    AlterChannel(channel, options);
+    AlterChannel(channel, options, FlagArgument(fcinfo, 11));
     PG_RETURN_VOID();
 }
 

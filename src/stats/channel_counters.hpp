@@ -19,13 +19,14 @@ enum class ChannelCounter : int {
     kPublished = 0,   // messages of committed transactions
     kPublishedBytes,  // their payloads, as stored
     kAnnounced,       // notifications sent
-    kRejected,        // publications refused: invalid, too large, not permitted
+    kRejected,        // publications refused: invalid, too large, not permitted, not fitting the schema
+    kWarned,          // publications that do not fit the schema of a channel that only warns
     kDelivered,       // attempts of tasks that succeeded
     kFailed,          // attempts that failed
     kRetried,         // failed attempts after which another one was planned
     kDead,            // failed attempts that were the last
 };
-inline constexpr int kChannelCounters = 8;
+inline constexpr int kChannelCounters = 9;
 
 inline constexpr char kOtherChannels[] = "(other)";
 

@@ -9,15 +9,15 @@ SELECT set_eq(
        WHERE p.pronamespace = 'herald'::regnamespace$$,
     ARRAY[
     'activate() -> void',
-    'alter_channel(channel text, durable boolean DEFAULT NULL::boolean, schema jsonb DEFAULT NULL::jsonb, validation text DEFAULT NULL::text, announce text DEFAULT NULL::text, accept_notify boolean DEFAULT NULL::boolean, max_payload_bytes integer DEFAULT NULL::integer, description text DEFAULT NULL::text, owner text DEFAULT NULL::text, when_full text DEFAULT NULL::text) -> void',
+    'alter_channel(channel text, durable boolean DEFAULT NULL::boolean, schema jsonb DEFAULT NULL::jsonb, validation text DEFAULT NULL::text, announce text DEFAULT NULL::text, accept_notify boolean DEFAULT NULL::boolean, max_payload_bytes integer DEFAULT NULL::integer, description text DEFAULT NULL::text, owner text DEFAULT NULL::text, when_full text DEFAULT NULL::text, check_formats boolean DEFAULT NULL::boolean, force boolean DEFAULT false) -> void',
     'alter_subscription(subscription text, channel text DEFAULT NULL::text, handler text DEFAULT NULL::text, max_concurrency integer DEFAULT NULL::integer, max_attempts integer DEFAULT NULL::integer, retry_delay interval DEFAULT NULL::interval, retry_backoff double precision DEFAULT NULL::double precision, max_retry_delay interval DEFAULT NULL::interval, timeout interval DEFAULT NULL::interval, run_as text DEFAULT NULL::text, batch boolean DEFAULT NULL::boolean) -> void',
-    'create_channel(channel text, durable boolean DEFAULT true, schema jsonb DEFAULT NULL::jsonb, validation text DEFAULT ''reject''::text, announce text DEFAULT NULL::text, accept_notify boolean DEFAULT false, max_payload_bytes integer DEFAULT NULL::integer, description text DEFAULT NULL::text, if_not_exists boolean DEFAULT false, when_full text DEFAULT ''refuse''::text) -> void',
+    'create_channel(channel text, durable boolean DEFAULT true, schema jsonb DEFAULT NULL::jsonb, validation text DEFAULT ''reject''::text, announce text DEFAULT NULL::text, accept_notify boolean DEFAULT false, max_payload_bytes integer DEFAULT NULL::integer, description text DEFAULT NULL::text, if_not_exists boolean DEFAULT false, when_full text DEFAULT ''refuse''::text, check_formats boolean DEFAULT false) -> void',
     'discard_dead_letters(subscription text, before timestamp with time zone DEFAULT NULL::timestamp with time zone) -> bigint',
     'drop_channel(channel text, if_exists boolean DEFAULT false, force boolean DEFAULT false) -> void',
     'fetch(message_id bigint) -> jsonb',
     'grant_channel(channel text, grantee text, privileges text[] DEFAULT ''{publish}''::text[]) -> void',
     'has_channel_privilege(role text, channel text, privilege text) -> boolean',
-    'list_channel_stats(OUT channel text, OUT published bigint, OUT published_bytes bigint, OUT announced bigint, OUT rejected bigint, OUT delivered bigint, OUT failed bigint, OUT retried bigint, OUT dead bigint, OUT listeners bigint, OUT p50_ms double precision, OUT p95_ms double precision, OUT p99_ms double precision, OUT last_published_at timestamp with time zone, OUT last_delivered_at timestamp with time zone, OUT stats_reset timestamp with time zone) -> SETOF record',
+    'list_channel_stats(OUT channel text, OUT published bigint, OUT published_bytes bigint, OUT announced bigint, OUT rejected bigint, OUT warned bigint, OUT delivered bigint, OUT failed bigint, OUT retried bigint, OUT dead bigint, OUT listeners bigint, OUT p50_ms double precision, OUT p95_ms double precision, OUT p99_ms double precision, OUT last_published_at timestamp with time zone, OUT last_delivered_at timestamp with time zone, OUT stats_reset timestamp with time zone) -> SETOF record',
     'list_listeners(OUT pid integer, OUT database text, OUT role text, OUT channel text, OUT since timestamp with time zone) -> SETOF record',
     'list_subscription_stats(OUT subscription_id integer, OUT subscription text, OUT channel text, OUT state text, OUT reason text, OUT pending bigint, OUT running bigint, OUT done bigint, OUT failed bigint, OUT retrying bigint, OUT oldest_published_at timestamp with time zone, OUT p50_ms double precision, OUT p95_ms double precision, OUT p99_ms double precision) -> SETOF record',
     'list_workers(OUT pid integer, OUT kind text, OUT database text, OUT role text, OUT state text, OUT subscription text, OUT message_id bigint, OUT started_at timestamp with time zone) -> SETOF record',
@@ -35,6 +35,8 @@ SELECT set_eq(
     'status(OUT name text, OUT ok boolean, OUT value text, OUT hint text) -> SETOF record',
     'subscribe(subscription text, channel text, handler text DEFAULT NULL::text, max_concurrency integer DEFAULT 4, max_attempts integer DEFAULT 16, retry_delay interval DEFAULT ''00:00:01''::interval, retry_backoff double precision DEFAULT 2, max_retry_delay interval DEFAULT ''01:00:00''::interval, timeout interval DEFAULT ''00:05:00''::interval, start_at text DEFAULT ''new''::text, run_as text DEFAULT NULL::text, batch boolean DEFAULT true, if_not_exists boolean DEFAULT false) -> void',
     'unsubscribe(subscription text, force boolean DEFAULT false) -> void',
+    'validate(schema jsonb, payload jsonb, check_formats boolean DEFAULT false) -> boolean',
+    'validation_errors(schema jsonb, payload jsonb, check_formats boolean DEFAULT false, OUT payload_path text, OUT schema_path text, OUT message text) -> SETOF record',
     'version(OUT library text, OUT extension text) -> record',
     'wait_idle(subscription text, timeout interval) -> boolean'
     ],
@@ -48,7 +50,7 @@ SELECT set_eq(
           'drop_channel', 'fetch', 'grant_channel', 'has_channel_privilege', 'list_channel_stats',
           'list_listeners', 'list_subscription_stats', 'list_workers', 'notify', 'pause', 'publish',
           'publish_batch', 'replay', 'replay_all', 'reset_stats', 'resume', 'revoke_channel', 'status', 'subscribe',
-          'unsubscribe', 'version', 'wait_idle'],
+          'unsubscribe', 'validate', 'validation_errors', 'version', 'wait_idle'],
     'what PUBLIC may execute');
 
 SELECT is_empty(
@@ -94,8 +96,8 @@ SELECT set_eq(
        WHERE c.relnamespace = 'herald'::regnamespace AND c.relkind = 'v'
        GROUP BY c.relname$$,
     ARRAY[
-    'channel_stats: channel published published_bytes announced rejected delivered failed retried dead listeners p50_ms p95_ms p99_ms last_published_at last_delivered_at stats_reset',
-    'channels: channel owner durable announce accept_notify max_payload_bytes privileges description created_at when_full',
+    'channel_stats: channel published published_bytes announced rejected warned delivered failed retried dead listeners p50_ms p95_ms p99_ms last_published_at last_delivered_at stats_reset',
+    'channels: channel owner durable announce accept_notify max_payload_bytes privileges description created_at when_full schema validation check_formats schema_version',
     'dead_letters: id subscription channel message_id task_id payload key headers attempts error_code message died_at',
     'failure_log: subscription channel message_id task_id attempt error_code message detail hint context handler started_at failed_at next_attempt_at',
     'listeners: pid database role application client_address channel since',
