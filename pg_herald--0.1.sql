@@ -524,7 +524,7 @@ CREATE FUNCTION herald.list_subscription_stats(
     OUT subscription_id integer, OUT subscription text, OUT channel text, OUT state text,
     OUT reason text, OUT pending bigint, OUT running bigint, OUT done bigint, OUT failed bigint,
     OUT retrying bigint, OUT oldest_published_at timestamptz, OUT p50_ms double precision,
-    OUT p95_ms double precision, OUT p99_ms double precision)
+    OUT p95_ms double precision, OUT p99_ms double precision, OUT dead bigint)
 RETURNS SETOF record LANGUAGE c VOLATILE PARALLEL RESTRICTED ROWS 20
 AS 'MODULE_PATHNAME', 'herald_list_subscription_stats';
 COMMENT ON FUNCTION herald.list_subscription_stats IS
@@ -550,8 +550,7 @@ COMMENT ON VIEW herald.subscriptions IS
 
 CREATE VIEW herald.subscription_stats WITH (security_barrier) AS
 SELECT l.subscription, l.channel, l.state, l.reason, l.pending, l.running, l.done, l.failed, l.retrying,
-       (SELECT pg_catalog.count(*) FROM herald.dead_letter_store AS d
-         WHERE d.subscription_id = l.subscription_id) AS dead,
+       l.dead,
        pg_catalog.clock_timestamp() - l.oldest_published_at AS oldest_pending_age,
        l.p50_ms, l.p95_ms, l.p99_ms
   FROM herald.list_subscription_stats() AS l;

@@ -9,6 +9,7 @@
 #include "settings.hpp"
 #include "shared_memory.hpp"
 #include "stats/channel_counters.hpp"
+#include "stats/dead_counts.hpp"
 #include "worker/attempt.hpp"
 #include "worker/commands.hpp"
 #include "worker/processes.hpp"
@@ -38,6 +39,7 @@ void _PG_init(void) {
     pg::InitExtensionCache();
     InitChannelCache();
     InitChannelCounterCallbacks();
+    InitDeadCounts();
     InitAttempts();
     InitCommandHook();
     InitListenCommands();

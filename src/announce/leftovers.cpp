@@ -7,6 +7,7 @@
 #include "pg/extension.hpp"
 #include "pg/spi.hpp"
 #include "stats/channel_counters.hpp"
+#include "stats/dead_counts.hpp"
 
 extern "C" {
 #include "miscadmin.h"
@@ -33,7 +34,7 @@ void LookAnew() {
 uint64 EmptySegment(int segment, bool half_full) {
     LookAnew();
     pg::SpiBegin();
-    // A row for what was parked, and one for each channel that gave up some. The failure log is about
+    // A row for what was parked, and one for each subscription that gave up some. The failure log is about
     // attempts, of which there was none.
     const uint64 rows = pg::SpiRun(
         psprintf("WITH left_over AS MATERIALIZED ("
@@ -56,10 +57,10 @@ uint64 EmptySegment(int segment, bool half_full) {
                  " SELECT subscription_id, message_id, channel_id, published_at, published_by, key, headers,"
                  " payload, 0, '53400', 'given up: it was among the oldest when the log had reached half of"
                  " herald.max_log_size', pg_catalog.clock_timestamp() FROM left_over WHERE given_up"
-                 " RETURNING channel_id)"
-                 " SELECT NULL, count(*) FROM parked UNION ALL"
-                 " SELECT (SELECT c.channel FROM herald.channel_store AS c WHERE c.id = b.channel_id), count(*)"
-                 " FROM buried AS b GROUP BY b.channel_id",
+                 " RETURNING subscription_id, channel_id)"
+                 " SELECT NULL, count(*), 0 FROM parked UNION ALL"
+                 " SELECT (SELECT c.channel FROM herald.channel_store AS c WHERE c.id = b.channel_id), count(*),"
+                 " b.subscription_id FROM buried AS b GROUP BY b.subscription_id, b.channel_id",
                  segment, segment),
         std::array{pg::Bool(half_full)});
     uint64 moved = 0;
@@ -67,8 +68,9 @@ uint64 EmptySegment(int segment, bool half_full) {
         const char *channel = pg::SpiText(i, 1);
         const uint64 count = static_cast<uint64>(pg::SpiInt8(i, 2));
         moved += count;
-        if (channel != nullptr)
-            CountNow(ChannelCounterSlot(MyDatabaseId, channel, true), ChannelCounter::kDead, count);
+        if (channel == nullptr) continue;
+        CountAtCommit(ChannelCounterSlot(MyDatabaseId, channel, true), ChannelCounter::kDead, count);
+        CountDeadAtCommit(pg::SpiInt4(i, 3), static_cast<int64>(count));
     }
     (void)pg::SpiRun(psprintf("TRUNCATE herald.log_%d, herald.settled_%d", segment, segment));
     pg::SpiEnd();

@@ -12,6 +12,7 @@
 #include "pg/guard.hpp"
 #include "pg/process.hpp"
 #include "settings.hpp"
+#include "stats/dead_counts.hpp"
 #include "subscription/subscription.hpp"
 #include "worker/processes.hpp"
 #include "worker/selection.hpp"
@@ -22,6 +23,7 @@ extern "C" {
 #include "utils/snapmgr.h"
 }
 
+#include <malloc.h>
 #include <memory>
 
 namespace herald {
@@ -174,9 +176,16 @@ long Dispatcher::SleepTime(TimestampTz now) const {
 void Dispatcher::Sweep(TimestampTz now) {
     if (now < next_sweep_) return;
     RaiseFlag(database_, kFlagReload | kFlagParked);
-    if (sweeps_++ % kSweepsPerScan == 0) RaiseFlag(database_, kFlagRescan);
+    if (sweeps_++ % kSweepsPerScan == 0) {
+        RaiseFlag(database_, kFlagRescan);
+        ForgetDeadCounts(database_);
+    }
     next_sweep_ = now + settings::sweep_interval * USECS_PER_SEC;
     pgstat_report_stat(true);
+#ifdef __GLIBC__
+    // After a long backlog most of the heap is free, and would stay with the process.
+    (void)malloc_trim(0);
+#endif
 }
 
 void Dispatcher::Leave() {

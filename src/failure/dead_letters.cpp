@@ -7,6 +7,7 @@
 #include "outbox/outbox.hpp"
 #include "pg/identity.hpp"
 #include "pg/spi.hpp"
+#include "stats/dead_counts.hpp"
 #include "subscription/subscription.hpp"
 
 extern "C" {
@@ -19,7 +20,7 @@ namespace {
 
 // Runs a statement that moves dead letters and returns (moved, parked); the counts differ where a
 // task of the same message is parked already.
-int64 MoveToParked(const char *sql, int64 id) {
+int64 MoveToParked(const char *sql, int64 id, int32 subscription) {
     pg::Identity caller = pg::BecomeOwner();
     pg::SpiBegin();
     pg::SpiRun(sql, std::array{pg::Int8(id), pg::Time(GetCurrentTimestamp())});
@@ -32,6 +33,7 @@ int64 MoveToParked(const char *sql, int64 id) {
         ereport(ERROR, (errcode(ERRCODE_OBJECT_IN_USE),
                         errmsg("a task of the same message is waiting already"),
                         errhint("Look at herald.tasks, and discard the dead letter.")));
+    CountDeadAtCommit(subscription, -moved);
     if (moved > 0) RaiseFlagAtCommit(kFlagParked);
     return moved;
 }
@@ -66,13 +68,13 @@ char *SubscriptionOfDeadLetter(int64 id) {
 bool ReplayDeadLetter(int64 id) {
     const char *name = SubscriptionOfDeadLetter(id);
     if (name == nullptr) return false;
-    FindOwnedSubscription(name);
-    return MoveToParked(MOVE_TO_PARKED("id = $1"), id) > 0;
+    const int32 subscription = FindOwnedSubscription(name)->id;
+    return MoveToParked(MOVE_TO_PARKED("id = $1"), id, subscription) > 0;
 }
 
 int64 ReplayDeadLetters(const char *subscription) {
-    return MoveToParked(MOVE_TO_PARKED("subscription_id = $1"),
-                        FindOwnedSubscription(subscription)->id);
+    const int32 id = FindOwnedSubscription(subscription)->id;
+    return MoveToParked(MOVE_TO_PARKED("subscription_id = $1"), id, id);
 }
 
 int64 DiscardDeadLetters(const char *subscription, const TimestampTz *before) {
@@ -88,6 +90,7 @@ int64 DiscardDeadLetters(const char *subscription, const TimestampTz *before) {
         std::array{pg::Int4(id), until});
     pg::SpiEnd();
     pg::BecomeCaller(caller);
+    CountDeadAtCommit(id, -static_cast<int64>(deleted));
     return static_cast<int64>(deleted);
 }
 

@@ -5,6 +5,7 @@
 #include "failure/failure_log.hpp"
 #include "pg/identity.hpp"
 #include "pg/saved_plan.hpp"
+#include "stats/dead_counts.hpp"
 
 extern "C" {
 #include "catalog/pg_type.h"
@@ -127,6 +128,7 @@ void BuryTask(int32 subscription_id, const StoredMessage &message, int32 attempt
                    OptionalJsonb(message.payload), pg::Int4(attempts),
                    pg::Text(unpack_sql_state(sqlstate)), pg::Text(error_message),
                    pg::Time(died_at)});
+    CountDeadAtCommit(subscription_id, 1);
     RunDeleteParked(subscription_id, message.id);
     pg::SpiEnd();
     pg::BecomeCaller(caller);

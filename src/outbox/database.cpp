@@ -81,6 +81,8 @@ DatabaseShared *FindOrCreateDatabase(Oid database) {
             pg_atomic_write_u64(&entry->log_bytes, 0);
             pg_atomic_write_u64(&entry->parked_bytes, 0);
             pg_atomic_write_u64(&entry->log_held_since, 0);
+            pg_atomic_write_u32(&entry->dead_in_flight, 0);
+            pg_atomic_fetch_add_u64(&entry->dead_epoch, 1);
             for (pg_atomic_uint64 &bytes : entry->pointer_bytes) pg_atomic_write_u64(&bytes, 0);
             for (int i = 0; i < kConsumers; i++) {
                 pg_atomic_write_u32(&entry->consumers[i], 0);
@@ -194,6 +196,9 @@ void InitDatabaseMemory() {
         pg_atomic_init_u32(&entry.announces, 0);
         pg_atomic_init_u32(&entry.segment, 0);
         pg_atomic_init_u32(&entry.dealing_stopped, 0);
+        pg_atomic_init_u32(&entry.dead_in_flight, 0);
+        pg_atomic_init_u64(&entry.dead_changes, 0);
+        pg_atomic_init_u64(&entry.dead_epoch, 0);
         pg_atomic_init_u64(&entry.log_bytes, 0);
         pg_atomic_init_u64(&entry.parked_bytes, 0);
         pg_atomic_init_u64(&entry.log_held_since, 0);

@@ -90,6 +90,11 @@ struct DatabaseShared {
     pg_atomic_uint64 log_bytes;  // with what is parked
     pg_atomic_uint64 parked_bytes;
     pg_atomic_uint64 log_held_since;
+    // Atomic. Transactions that change dead letters and are in their commit, those that have told of it, and the
+    // epoch of their numbers: see stats/dead_counts.hpp.
+    pg_atomic_uint32 dead_in_flight;
+    pg_atomic_uint64 dead_changes;
+    pg_atomic_uint64 dead_epoch;
     // Atomic. 1 where the subscriptions belong to another cluster or database and must be activated.
     pg_atomic_uint32 inert;
     // Atomic. 1 where the consumer has left because it was not wanted, which is no failure; written by itself,

@@ -11,6 +11,7 @@
 #include "pg/roles.hpp"
 #include "pg/spi.hpp"
 #include "sql/look.hpp"
+#include "stats/dead_counts.hpp"
 #include "stats/subscription_counters.hpp"
 #include "worker/slots.hpp"
 
@@ -207,6 +208,7 @@ void PutSubscription(FunctionCallInfo fcinfo, const Subscription &subscription) 
     AddPercentile(&row, counts, 0.50);
     AddPercentile(&row, counts, 0.95);
     AddPercentile(&row, counts, 0.99);
+    Add(&row, Int64GetDatum(DeadLettersOf(subscription.id)));
     Put(fcinfo, &row);
 }
 
@@ -293,5 +295,7 @@ HERALD_FUNCTION(activate) {
     pg::InvalidateCatalogCaches();
     pg::BecomeCaller(caller);
     RaiseFlagAtCommit(kFlagReload | kFlagRescan);
+    // What was restored since the tables were looked at first was counted by nobody.
+    ForgetDeadCounts(ThisDatabase());
     PG_RETURN_VOID();
 }

@@ -14,6 +14,7 @@
 #include "settings.hpp"
 #include "sql/look.hpp"
 #include "stats/channel_counters.hpp"
+#include "stats/dead_counts.hpp"
 #include "stats/subscription_counters.hpp"
 #include "worker/crash_file.hpp"
 #include "worker/role_check.hpp"
@@ -213,29 +214,13 @@ const char *CrashesOf(const Subscription &subscription) {
     return nullptr;
 }
 
-int64 CountDeadLetters(const int32 *subscriptions, int count) {
-    if (count == 0) return 0;
-    int64 *ids = static_cast<int64 *>(palloc(sizeof(int64) * count));
-    for (int i = 0; i < count; i++) ids[i] = subscriptions[i];
-    pg::Identity caller = pg::BecomeOwner();
-    pg::SpiBegin();
-    pg::SpiRun("SELECT pg_catalog.count(*) FROM herald.dead_letter_store "
-               "WHERE subscription_id = ANY ($1::integer[])",
-               std::array{pg::Int8Array(ids, count)});
-    const int64 dead = pg::SpiInt8(0, 1);
-    pg::SpiEnd();
-    pg::BecomeCaller(caller);
-    return dead;
-}
-
 // Only of subscriptions the caller may see.
 void ReportSubscriptions(FunctionCallInfo fcinfo) {
     int count;
-    int visible = 0;
+    int64 dead = 0;
     TimestampTz oldest = 0;
     Listed inert, paused, held, roles, handlers, crashes;
     Subscription *subscriptions = LoadSubscriptions(CurrentMemoryContext, &count);
-    int32 *ids = static_cast<int32 *>(palloc(sizeof(int32) * Max(count, 1)));
 
     InitListed(&inert);
     InitListed(&paused);
@@ -246,7 +231,7 @@ void ReportSubscriptions(FunctionCallInfo fcinfo) {
     for (int i = 0; i < count; i++) {
         const Subscription &subscription = subscriptions[i];
         if (!MaySeeSubscription(subscription)) continue;
-        ids[visible++] = subscription.id;
+        dead += DeadLettersOf(subscription.id);
         if (subscription.inert) AddListed(&inert, subscription.name, nullptr);
         if (subscription.state == SubscriptionState::kPaused)
             AddListed(&paused, subscription.name, subscription.reason);
@@ -281,7 +266,6 @@ void ReportSubscriptions(FunctionCallInfo fcinfo) {
     ReportListed(fcinfo, "server_crashes", crashes,
                  "Its handlers were running when the server crashed; the failure log and the server log tell "
                  "more. It rests between crashes, up to a minute.");
-    const int64 dead = CountDeadLetters(ids, visible);
     Report(fcinfo, "dead_letters", dead == 0, psprintf(INT64_FORMAT, dead),
            "Look at herald.dead_letters, then call herald.replay() or herald.discard_dead_letters().");
     const int64 age = oldest == 0 ? 0 : Max(GetCurrentTimestamp() - oldest, 0);

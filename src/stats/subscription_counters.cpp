@@ -31,6 +31,8 @@ void Zero(SubscriptionShared *entry) {
     pg_atomic_write_u32(&entry->retrying, 0);
     pg_atomic_write_u32(&entry->pause_requests, 0);
     pg_atomic_write_u64(&entry->oldest_published_at, 0);
+    pg_atomic_write_u64(&entry->dead, 0);
+    pg_atomic_write_u64(&entry->dead_epoch, 0);
     ResetSubscriptionShared(entry);
 }
 
@@ -122,6 +124,8 @@ void InitSubscriptionCounters() {
         pg_atomic_init_u32(&entry.retrying, 0);
         pg_atomic_init_u32(&entry.pause_requests, 0);
         pg_atomic_init_u64(&entry.oldest_published_at, 0);
+        pg_atomic_init_u64(&entry.dead, 0);
+        pg_atomic_init_u64(&entry.dead_epoch, 0);
         pg_atomic_init_u64(&entry.done, 0);
         pg_atomic_init_u64(&entry.failed, 0);
         for (pg_atomic_uint64 &bucket : entry.latency) pg_atomic_init_u64(&bucket, 0);

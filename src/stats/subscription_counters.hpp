@@ -30,6 +30,10 @@ struct SubscriptionShared {
     // Atomic. Written by the dispatcher: tasks done, failed attempts.
     pg_atomic_uint64 done;
     pg_atomic_uint64 failed;
+    // Atomic. Dead letters, as a signed number, and the epoch in which it was counted (0: never): see
+    // stats/dead_counts.hpp.
+    pg_atomic_uint64 dead;
+    pg_atomic_uint64 dead_epoch;
     // Atomic. Written by the dispatcher: from publication to the start of the handler.
     pg_atomic_uint64 latency[core::kHistogramBuckets];
 };

@@ -5,6 +5,7 @@
 #include "outbox/outbox.hpp"
 #include "pg/extension.hpp"
 #include "pg/pg.hpp"
+#include "stats/dead_counts.hpp"
 #include "stats/subscription_counters.hpp"
 #include "worker/session.hpp"
 #include "worker/slots.hpp"
@@ -192,6 +193,7 @@ void OnCommand(PlannedStmt *statement, const char *query, bool read_only_tree,
     // lost in a restart. So both consumers look at everything.
     DatabaseShared *own = two_phase ? FindDatabase(MyDatabaseId) : nullptr;
     if (own != nullptr) {
+        ForgetDeadCounts(own);
         RaiseFlag(own, kFlagRescan | kFlagReload | kFlagParked | kFlagReloadAnnouncer);
         for (int i = 0; i < kConsumers; i++) WakeConsumer(own, static_cast<Consumer>(i));
     }

@@ -1,0 +1,174 @@
+// See dead_counts.hpp.
+
+#include "stats/dead_counts.hpp"
+
+#include "outbox/locks.hpp"
+#include "pg/extension.hpp"
+#include "stats/subscription_counters.hpp"
+
+extern "C" {
+#include "access/genam.h"
+#include "access/table.h"
+#include "access/xact.h"
+#include "access/xlog.h"
+#include "catalog/pg_type.h"
+#include "miscadmin.h"
+#include "utils/fmgroids.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+#include "utils/snapmgr.h"
+}
+
+namespace herald {
+
+namespace {
+
+constexpr AttrNumber kSubscriptionId = 2;  // of dead_letter_store, in the order of the script
+
+// Differences of the current transaction, ordered by subtransaction.
+struct Difference {
+    int32 subscription;
+    SubTransactionId subtransaction;
+    int64 amount;
+};
+
+Difference *differences = nullptr;  // in TopTransactionContext
+int difference_count = 0;
+int difference_capacity = 0;
+bool in_flight = false;
+
+void Forget() {
+    differences = nullptr;
+    difference_count = difference_capacity = 0;
+}
+
+void Land() {
+    if (in_flight) pg_atomic_fetch_sub_u32(&ThisDatabase()->dead_in_flight, 1);
+    in_flight = false;
+}
+
+void Apply() {
+    for (int i = 0; i < difference_count; i++) {
+        SubscriptionShared *entry =
+            FindSubscriptionShared(MyDatabaseId, differences[i].subscription, false);
+        if (entry != nullptr) pg_atomic_fetch_add_u64(&entry->dead, differences[i].amount);
+    }
+    pg_atomic_fetch_add_u64(&ThisDatabase()->dead_changes, 1);
+}
+
+void OnTransactionEnd(XactEvent event, void *) {
+    switch (event) {
+        case XACT_EVENT_PRE_COMMIT:
+            if (difference_count == 0) return;
+            in_flight = true;
+            pg_atomic_fetch_add_u32(&ThisDatabase()->dead_in_flight, 1);
+            return;
+        case XACT_EVENT_COMMIT:
+            if (difference_count > 0) Apply();
+            break;
+        case XACT_EVENT_PREPARE:  // COMMIT PREPARED makes all be counted again
+        case XACT_EVENT_ABORT:
+            break;
+        default:
+            return;
+    }
+    Land();
+    Forget();
+}
+
+void OnSubtransactionEnd(SubXactEvent event, SubTransactionId own, SubTransactionId parent, void *) {
+    for (int i = difference_count - 1; i >= 0 && differences[i].subtransaction >= own; i--) {
+        if (event == SUBXACT_EVENT_COMMIT_SUB)
+            differences[i].subtransaction = parent;
+        else if (event == SUBXACT_EVENT_ABORT_SUB)
+            difference_count--;
+    }
+}
+
+int64 CountIn(Snapshot snapshot, int32 subscription) {
+    int64 count = 0;
+    ScanKeyData key;
+    const Oid schema = pg::Tables().schema;
+    ScanKeyInit(&key, kSubscriptionId, BTEqualStrategyNumber, F_INT4EQ, Int32GetDatum(subscription));
+    Relation table = table_open(get_relname_relid("dead_letter_store", schema), AccessShareLock);
+    SysScanDesc scan = systable_beginscan(
+        table, get_relname_relid("dead_letter_store_subscription", schema), true, snapshot, 1, &key);
+    for (; HeapTupleIsValid(systable_getnext(scan)); count++) CHECK_FOR_INTERRUPTS();
+    systable_endscan(scan);
+    table_close(table, AccessShareLock);
+    return count;
+}
+
+}  // namespace
+
+void CountDeadAtCommit(int32 subscription, int64 difference) {
+    if (difference == 0) return;
+    // The commit must not fail for lack of it.
+    (void)ThisDatabase();
+    if (difference_count == difference_capacity) {
+        const int capacity = difference_capacity == 0 ? 16 : 2 * difference_capacity;
+        const Size size = sizeof(Difference) * static_cast<Size>(capacity);
+        differences = static_cast<Difference *>(
+            differences == nullptr ? MemoryContextAlloc(TopTransactionContext, size)
+                                   : repalloc_huge(differences, size));
+        difference_capacity = capacity;
+    }
+    const SubTransactionId own = GetCurrentSubTransactionId();
+    Difference *last = difference_count == 0 ? nullptr : &differences[difference_count - 1];
+    if (last != nullptr && last->subscription == subscription && last->subtransaction == own)
+        last->amount += difference;
+    else
+        differences[difference_count++] = {subscription, own, difference};
+}
+
+int64 DeadLettersOf(int32 subscription) {
+    DatabaseShared *database = RecoveryInProgress() ? nullptr : ThisDatabase();
+    SubscriptionShared *entry =
+        database == nullptr ? nullptr : FindSubscriptionShared(MyDatabaseId, subscription, false);
+    uint64 epoch = 0;
+    uint64 changes = 0;
+    int64 before = 0;
+    bool quiet = false;
+    if (entry != nullptr) {
+        epoch = pg_atomic_read_u64(&database->dead_epoch);
+        before = static_cast<int64>(pg_atomic_read_u64(&entry->dead));
+        // Its own changes a transaction sees only by counting.
+        if (pg_atomic_read_u64(&entry->dead_epoch) == epoch && difference_count == 0) return before;
+        changes = pg_atomic_read_u64(&database->dead_changes);
+        pg_memory_barrier();
+        quiet = pg_atomic_read_u32(&database->dead_in_flight) == 0;
+        before = static_cast<int64>(pg_atomic_read_u64(&entry->dead));
+    }
+    const bool latest = !IsInParallelMode();
+    Snapshot snapshot = RegisterSnapshot(latest ? GetLatestSnapshot() : GetActiveSnapshot());
+    if (entry != nullptr) {
+        // Nobody was at it while the snapshot was taken: it shows what the entry has been told of.
+        pg_memory_barrier();
+        quiet = quiet && latest && pg_atomic_read_u32(&database->dead_in_flight) == 0 &&
+                pg_atomic_read_u64(&database->dead_changes) == changes;
+    }
+    const int64 count = CountIn(snapshot, subscription);
+    UnregisterSnapshot(snapshot);
+    if (quiet && difference_count == 0) {
+        // Two who count at the same time must not both correct it.
+        LWLockAcquire(Lock(kSubscriptionCounterLock), LW_EXCLUSIVE);
+        if (entry->database == MyDatabaseId && entry->subscription == subscription &&
+            pg_atomic_read_u64(&entry->dead_epoch) != epoch) {
+            pg_atomic_fetch_add_u64(&entry->dead, count - before);
+            pg_atomic_write_u64(&entry->dead_epoch, epoch);
+        }
+        LWLockRelease(Lock(kSubscriptionCounterLock));
+    }
+    return count;
+}
+
+void ForgetDeadCounts(DatabaseShared *database) {
+    pg_atomic_fetch_add_u64(&database->dead_epoch, 1);
+}
+
+void InitDeadCounts() {
+    RegisterXactCallback(OnTransactionEnd, nullptr);
+    RegisterSubXactCallback(OnSubtransactionEnd, nullptr);
+}
+
+}  // namespace herald
