@@ -1,7 +1,8 @@
 # A worker that dies around its commit. When the commit is on disk but the worker could not say so any more,
 # the task must not run again; when it is not, the task must. The first moment is made to last by a synchronous
 # standby that is not there: the worker waits in its commit, its transaction is committed on disk and still
-# running for everybody else. The second one by the lock that NOTIFY takes just before the commit.
+# running for everybody else. The second one by the lock that NOTIFY takes just before the commit. What dies may also be
+# the whole server.
 
 use strict;
 use warnings;
@@ -93,6 +94,12 @@ signal_process('TERM', $worker);
 wait_until($node, "SELECT count(*) = 0 FROM pg_stat_activity WHERE pid = $worker", 'no worker');
 signal_process('CONT', $launcher);
 ran_once($id, 'worker terminated without a dispatcher');
+
+# A cancel ends the waiting, and the commit stays one.
+($id, $worker) = publish_and_block();
+$node->safe_psql('postgres', "SELECT pg_cancel_backend($worker)");
+ran_once($id, 'worker cancelled');
+is($node->safe_psql('postgres', "SELECT count(*) FROM herald.workers WHERE pid = $worker"), '1', 'it lives on');
 
 # A session that waits for the standby in its commit, until it is cancelled.
 sub block_session
@@ -202,6 +209,29 @@ wait_until($node, "SELECT count(*) = 1 FROM app.effects WHERE message_id = $id A
 wait_idle($node, 'work');
 is($node->safe_psql('postgres', 'SELECT last_value FROM app.runs'), $runs, 'there were two attempts');
 failures_complete($node, 'work', 1);
-clean_log($node);
+
+# The server crashes: what memory knew of the commit is gone, and it is on disk.
+for my $how ('immediate', 'kill -9 of the worker', 'kill -9 of the dispatcher')
+{
+	($id, $worker) = publish_and_block();
+	if ($how eq 'immediate')
+	{
+		$node->stop('immediate');
+		$node->start;
+	}
+	else
+	{
+		my $launcher = pid_of($node, 'launcher');
+		signal_process('KILL', $how =~ /dispatcher/ ? pid_of($node, 'dispatcher') : $worker);
+		wait_until($node, "SELECT count(*) = 0 FROM pg_stat_activity WHERE pid = $launcher", "$how: all processes are new");
+	}
+	is($node->safe_psql('postgres', "SELECT count(*) FROM app.effects WHERE message_id = $id"), '1', "$how: its effect is there");
+	wait_idle($node, 'work');
+	is($node->safe_psql('postgres', "SELECT string_agg(attempt || ' ' || pid, ', ') FROM app.effects WHERE message_id = $id"),
+		"1 $worker", "$how: and no other");
+	handled_once($node, 'work', [$id]);
+}
+failures_complete($node, 'work', 1);
+clean_log($node, signals => 9);
 
 done_testing();

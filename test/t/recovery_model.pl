@@ -1,0 +1,489 @@
+# Anything may happen in any order, and in the end each subscription has handled exactly what was committed, each
+# message once. Sessions publish in transactions that stay open, fail, are prepared, or commit late, while processes are
+# terminated, the server crashes, segments are rotated, rows move, and ids have gaps. A model here knows what committed:
+# it sends one statement at a time and waits for the answer, so it knows for sure.
+#
+# HERALD_TEST_SEED repeats a run as far as its timing allows, HERALD_TEST_STEPS makes it longer.
+
+use strict;
+use warnings;
+use FindBin;
+use lib "$FindBin::RealBin/../lib";
+use HeraldSessions;
+use HeraldTest;
+use Test::More;
+
+use List::Util qw(first max min);
+
+my $seed = $ENV{HERALD_TEST_SEED} // int(rand(1_000_000));
+my $steps = $ENV{HERALD_TEST_STEPS} // 300;  # of an epoch
+my $epochs = 3;
+srand($seed);
+note "HERALD_TEST_SEED=$seed HERALD_TEST_STEPS=$steps";
+
+my $node = start_herald('model', conf => <<'CONF');
+herald.rotation_period = 1s
+herald.sweep_interval = 1h
+herald.outbox_size = 64kB
+herald.max_workers = 6
+CONF
+# Workers of grim are not terminated: a second loss of the same task would be a failed attempt, and the only one.
+$node->safe_psql('postgres', <<'SQL');
+CREATE ROLE grim LOGIN;
+ALTER TABLE app.effects ADD place bigint GENERATED ALWAYS AS IDENTITY;
+CREATE TABLE app.amnesty ();
+GRANT USAGE ON SCHEMA app TO grim;
+GRANT INSERT ON app.effects TO grim;
+GRANT SELECT ON app.amnesty TO app, grim;
+CREATE FUNCTION app.act(task herald.task) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    INSERT INTO app.effects (subscription, message_id, attempt, payload)
+    VALUES (task.subscription, task.message_id, task.attempt, task.payload);
+    IF task.payload ? 'seconds' THEN
+        PERFORM pg_sleep((task.payload ->> 'seconds')::float);  -- a slow handler
+    END IF;
+    IF task.subscription = 'flaky' AND task.attempt <= (task.payload ->> 'fails')::integer THEN
+        RAISE EXCEPTION 'as asked' USING ERRCODE = 'HT001';
+    END IF;
+    IF task.subscription = 'strict' AND task.payload ? 'dies' AND NOT EXISTS (SELECT FROM app.amnesty) THEN
+        RAISE EXCEPTION 'as asked' USING ERRCODE = 'HT002';
+    END IF;
+END $$;
+SELECT herald.create_channel('jobs', announce => 'off'), herald.create_channel('news');
+SELECT herald.subscribe('plain', 'jobs', 'app.act', run_as => 'app'),
+       herald.subscribe('flaky', 'jobs', 'app.act', run_as => 'app', retry_delay => '20 ms', retry_backoff => 1, max_attempts => 1000),
+       herald.subscribe('lazy', 'jobs', 'app.act', run_as => 'app'),
+       herald.subscribe('strict', 'news', 'app.act', run_as => 'grim', max_attempts => 1),
+       herald.subscribe('reader', 'news', 'app.act', run_as => 'app', batch => false);
+SQL
+my %channel_of = (plain => 'jobs', flaky => 'jobs', lazy => 'jobs', strict => 'news', reader => 'news');
+
+# The model. Every message has a number, which its payload shows; every transaction its messages. What counts as
+# before and after is the number of the statement.
+my $clock = 0;
+my @messages = (undef);      # number => { channel, key, id, at, transaction, fails, dies }
+my @prepared;                # transactions
+my $gid = 0;
+my %made;                    # what has happened how often
+my %ended;                   # processes terminated since the server started: the launcher gets slower and slower
+my $late_from;               # when "late" subscribed
+my @sessions;                # { psql, transaction }
+
+sub any_of { return $_[ int(rand(@_)) ] }
+
+sub new_transaction { return { state => 'open', messages => [], ended => undef } }
+
+sub end_transaction
+{
+	my ($transaction, $state) = @_;
+	$transaction->{state} = $state;
+	$transaction->{ended} = $clock++;
+	return;
+}
+
+sub open_sessions
+{
+	push @sessions, { psql => $node->background_psql('postgres', on_error_stop => 0), transaction => undef } while @sessions < 5;
+	return;
+}
+
+# The server has ended them: what was open is rolled back.
+sub lose_sessions
+{
+	for (@sessions)
+	{
+		end_transaction($_->{transaction}, 'lost') if $_->{transaction};
+		end_sessions($_->{psql});
+	}
+	@sessions = ();
+	%ended = ();
+	open_sessions();
+	return;
+}
+
+sub run
+{
+	my ($session, $sql) = @_;
+	$session->{psql}{stderr} = '';
+	my $out = $session->{psql}->query($sql);
+	$clock++;
+	my $err = $session->{psql}{stderr};
+	die "unexpected: $sql\n$err\n" if $err =~ /ERROR|FATAL|PANIC/ && $sql !~ m{1/0};
+	return $out;
+}
+
+sub begin
+{
+	my ($session) = @_;
+	return if $session->{transaction};
+	run($session, 'BEGIN;');
+	$session->{transaction} = new_transaction();
+	return;
+}
+
+# A message that is about to be published.
+sub new_message
+{
+	my ($channel, $transaction) = @_;
+	my %message = (channel => $channel, at => $clock, transaction => $transaction);
+	my $number = @messages;
+	my @parts = (qq("n": $number));
+	$message{key} = any_of(qw(k1 k2 k3)) if rand() < 0.4;
+	push @parts, '"seconds": 0.02' if rand() < 0.05;
+	if ($channel eq 'jobs' && rand() < 0.15)
+	{
+		$message{fails} = 1 + int(rand(3));
+		push @parts, qq("fails": $message{fails});
+	}
+	if ($channel eq 'news' && rand() < 0.2)
+	{
+		$message{dies} = 1;
+		push @parts, '"dies": true';
+	}
+	$message{payload} = '{' . join(', ', @parts) . '}';
+	push @messages, \%message;
+	return \%message;
+}
+
+sub key_of { return defined $_[0]{key} ? "'$_[0]{key}'" : 'NULL' }
+
+# Publishes some in a session, in its transaction if it has one.
+sub publish
+{
+	my ($session, $count) = @_;
+	my $channel = rand() < 0.6 ? 'jobs' : 'news';
+	my $transaction = $session->{transaction} // new_transaction();
+	my @new = map { new_message($channel, $transaction) } 1 .. $count;
+	my $sql = "SELECT herald.publish('$channel', '$new[0]{payload}', " . key_of($new[0]) . ");";
+	if ($count > 1)
+	{
+		my $payloads = join ',', map { "'$_->{payload}'" } @new;
+		my $keys = join ',', map { key_of($_) } @new;
+		$sql = "SELECT string_agg(id::text, ',' ORDER BY place)"
+		  . " FROM herald.publish_batch('$channel', ARRAY[$payloads]::jsonb[], ARRAY[$keys]::text[]) WITH ORDINALITY AS p (id, place);";
+	}
+	my @ids = split /,/, run($session, $sql);
+	die "ids: @ids\n" unless @ids == $count;
+	$_->{id} = shift @ids for @new;
+	push @{ $transaction->{messages} }, @new;
+	end_transaction($transaction, 'committed') unless $session->{transaction};
+	return;
+}
+
+# Savepoints in savepoints: what is published before ROLLBACK TO is gone.
+sub publish_in_savepoint
+{
+	my ($session, $depth) = @_;
+	begin($session);
+	run($session, "SAVEPOINT s$depth;");
+	my $kept = @{ $session->{transaction}{messages} };
+	publish($session, 1 + int(rand(2)));
+	publish_in_savepoint($session, $depth + 1) if $depth < 3 && rand() < 0.5;
+	if (rand() < 0.6)
+	{
+		run($session, "ROLLBACK TO s$depth;");
+		my @gone = splice @{ $session->{transaction}{messages} }, $kept;
+		$_->{transaction} = { state => 'rolled back to a savepoint' } for @gone;
+	}
+	else
+	{
+		run($session, "RELEASE s$depth;");
+	}
+	return;
+}
+
+sub end_open
+{
+	my ($session, $how) = @_;
+	my $transaction = $session->{transaction} // return;
+	if ($how eq 'prepare')
+	{
+		return if @prepared >= 6;
+		$transaction->{gid} = 'g' . ++$gid;
+		run($session, "PREPARE TRANSACTION '$transaction->{gid}';");
+		push @prepared, $transaction;
+	}
+	elsif ($how eq 'fail')
+	{
+		run($session, 'SELECT 1/0;');
+		run($session, 'COMMIT;');
+		end_transaction($transaction, 'failed');
+	}
+	else
+	{
+		run($session, "$how;");
+		end_transaction($transaction, $how eq 'COMMIT' ? 'committed' : 'rolled back');
+	}
+	$session->{transaction} = undef;
+	return;
+}
+
+sub end_prepared
+{
+	return unless @prepared;
+	my $transaction = splice @prepared, int(rand(@prepared)), 1;
+	my $session = first { !$_->{transaction} } @sessions;
+	unless ($session)
+	{
+		end_open($sessions[0], 'COMMIT');
+		$session = $sessions[0];
+	}
+	my $commit = rand() < 0.7;
+	run($session, ($commit ? 'COMMIT' : 'ROLLBACK') . " PREPARED '$transaction->{gid}';");
+	end_transaction($transaction, $commit ? 'committed' : 'rolled back');
+	return;
+}
+
+sub terminate
+{
+	my ($kind) = @_;
+	return if $kind ne 'worker' && ++$ended{$kind} > 3;
+	$made{$kind}++;
+	$node->safe_psql('postgres', <<"SQL");
+SELECT pg_terminate_backend(pid) FROM (
+    SELECT pid FROM pg_stat_activity WHERE backend_type = 'pg_herald $kind' AND usename IS DISTINCT FROM 'grim' ORDER BY random() LIMIT 1) AS p
+SQL
+	return;
+}
+
+sub restart
+{
+	my ($mode) = @_;
+	$node->stop($mode);
+	$node->start;
+	lose_sessions();
+	return;
+}
+
+sub crash
+{
+	my $launcher = pid_of($node, 'launcher');
+	my ($victim) = $node->safe_psql('postgres', <<'SQL');
+SELECT pid FROM pg_stat_activity WHERE backend_type ~ '^pg_herald (worker|dispatcher|announcer)' ORDER BY random() LIMIT 1
+SQL
+	signal_process('KILL', $victim) or return;
+	$node->poll_query_until('postgres', "SELECT count(*) = 0 FROM pg_stat_activity WHERE pid = $launcher") or die "no restart\n";
+	lose_sessions();
+	return;
+}
+
+# Rows move, so that addresses are wrong; only if nobody holds the table.
+sub move_rows
+{
+	$node->psql('postgres', 'SET lock_timeout = 50; VACUUM FULL herald.log_' . int(rand(3)));
+	return;
+}
+
+sub pause_or_resume
+{
+	my $paused = $node->safe_psql('postgres', q(SELECT state = 'paused' FROM herald.subscriptions WHERE subscription = 'lazy')) eq 't';
+	$node->safe_psql('postgres', 'SELECT herald.' . ($paused ? 'resume' : 'pause') . "('lazy')");
+	return;
+}
+
+sub subscribe_late
+{
+	return if defined $late_from;
+	$node->safe_psql('postgres', q(SELECT herald.subscribe('late', 'jobs', 'app.act', run_as => 'app')));
+	$late_from = $clock++;
+	$channel_of{late} = 'jobs';
+	return;
+}
+
+# What may happen, and how often in comparison. Faults cost time.
+my @actions = (
+	[ 30, 'one', sub { publish($_[0], 1) } ],
+	[ 8, 'batch', sub { publish($_[0], 2 + int(rand(8))) } ],
+	[ 12, 'begin', sub { begin($_[0]); publish($_[0], 1) } ],
+	[ 6, 'savepoint', sub { publish_in_savepoint($_[0], 1) } ],
+	[ 10, 'commit', sub { end_open($_[0], 'COMMIT') } ],
+	[ 3, 'rollback', sub { end_open($_[0], 'ROLLBACK') } ],
+	[ 2, 'fail', sub { end_open($_[0], 'fail') } ],
+	[ 4, 'prepare', sub { end_open($_[0], 'prepare') } ],
+	[ 3, 'end prepared', \&end_prepared ],
+	[ 2, 'gap', sub { $node->safe_psql('postgres', q(SELECT setval('herald.message_id_seq', nextval('herald.message_id_seq') + (random() ^ 4 * 9000)::int))) } ],
+	[ 2, 'pause or resume', \&pause_or_resume ],
+	[ 1, 'alter', sub { $node->safe_psql('postgres', "SELECT herald.alter_subscription('" . any_of('plain', 'reader') . "', max_concurrency => " . (1 + int(rand(5))) . ', batch => ' . any_of('true', 'false') . ')') } ],
+	[ 1, 'move', \&move_rows ],
+	[ 0.6, 'overflow', sub { publish($_[0], 1000) } ],
+	[ 1.5, undef, sub { terminate('dispatcher') } ],
+	[ 0.7, undef, sub { terminate('announcer') } ],
+	[ 1.5, undef, sub { terminate('worker') } ],
+	[ 0.3, 'subscribe', \&subscribe_late ],
+);
+my $weights = 0;
+$weights += $_->[0] for @actions;
+# Each of these once or twice in an epoch, at random places.
+my @faults = ([ 'rotation', \&rotate ], [ 'crash', \&crash ], [ 'immediate', sub { restart('immediate') } ], [ 'fast', sub { restart('fast') } ]);
+
+# Until all of the log is parked or forgotten. Who publishes meanwhile does so in transactions of his own: open ones
+# would keep their segments. The announcer would try again after ten seconds only.
+sub rotate
+{
+	end_open($_, 'COMMIT') for @sessions;
+	end_prepared() while @prepared;
+	$node->safe_psql('postgres', q(SELECT herald.pause('lazy')));
+	publish(any_of(@sessions), 5) for 1 .. 4;
+	my $last = $node->safe_psql('postgres', 'SELECT last_value FROM herald.message_id_seq');
+	terminate('announcer');
+	wait_for('all that was in the log has left it', sub {
+		publish(any_of(@sessions), 1 + int(rand(3))) for 1 .. 3;
+		terminate(any_of('worker', 'worker', 'dispatcher')) if rand() < 0.1;
+		return $node->safe_psql('postgres', "SELECT count(*) FROM stored WHERE id <= $last") eq '0';
+	});
+	return;
+}
+
+sub act
+{
+	my $point = rand($weights);
+	my $action = first { ($point -= $_->[0]) < 0 } @actions;
+	$made{ $action->[1] }++ if defined $action->[1];
+	return $action->[2]->(any_of(@sessions));
+}
+
+# What a subscription must have handled by now.
+sub expected_of
+{
+	my ($subscription) = @_;
+	return grep {
+		my $message = $messages[$_];
+		$message->{channel} eq $channel_of{$subscription} && $message->{transaction}{state} eq 'committed'
+		  && !($subscription eq 'strict' && $message->{dies})
+		  && !($subscription eq 'late' && $message->{transaction}{ended} < $late_from);
+	} 1 .. $#messages;
+}
+
+sub some_of { return join ' ', @_ > 20 ? (@_[ 0 .. 19 ], '... ' . @_ . ' in all') : @_ }
+
+# Messages of one key in the wrong order: those of one transaction, and those where one was published after the other
+# one's commit.
+sub disordered
+{
+	my ($places) = @_;
+	my %lines;
+	push @{ $lines{ $messages[$_]{key} } }, $_ for grep { defined $messages[$_]{key} } sort { $places->{$a} <=> $places->{$b} } keys %$places;
+	my @wrong;
+	for my $line (values %lines)
+	{
+		# From behind: whoever comes before must not have begun after the earliest commit of those that follow.
+		my ($earliest, $whose);
+		for my $number (reverse @$line)
+		{
+			my $message = $messages[$number];
+			push @wrong, "$number,$whose" if defined $earliest && $message->{at} > $earliest;
+			($earliest, $whose) = ($message->{transaction}{ended}, $number) if !defined $earliest || $message->{transaction}{ended} < $earliest;
+		}
+		my %last;
+		for my $number (@$line)
+		{
+			my $transaction = $messages[$number]{transaction};
+			push @wrong, "$last{$transaction},$number" if ($last{$transaction} // 0) > $number;
+			$last{$transaction} = $number;
+		}
+	}
+	return @wrong;
+}
+
+sub compare
+{
+	my ($name) = @_;
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
+	$node->safe_psql('postgres', q(SELECT herald.resume('lazy')));
+	for my $subscription (sort keys %channel_of)
+	{
+		my @expected = expected_of($subscription);
+		# Not a matter of the number: what is there too much is to be seen below, and not to be waited for.
+		wait_until($node, "SELECT count(DISTINCT message_id) >= @{[ scalar @expected ]} FROM app.effects WHERE subscription = '$subscription'",
+			"$name, $subscription: as many are handled as were committed", seconds => 60);
+		wait_idle($node, $subscription);
+		my (%times, %places, @wrong);
+		for (split /\n/, $node->safe_psql('postgres', "SELECT payload ->> 'n', message_id, place FROM app.effects WHERE subscription = '$subscription'"))
+		{
+			my ($number, $id, $place) = split /\|/;
+			$times{$number}++;
+			$places{$number} = $place;
+			push @wrong, $number if $messages[$number]{id} ne $id;
+		}
+		my %expected = map { $_ => 1 } @expected;
+		is(some_of(grep { !$times{$_} } @expected), '', "$name, $subscription: nothing is lost (of @{[ scalar @expected ]})");
+		is(some_of(map { "$_: $messages[$_]{transaction}{state}" } grep { !$expected{$_} } sort { $a <=> $b } keys %times), '', "$name, $subscription: nothing else is handled");
+		is(some_of(grep { $times{$_} > 1 } sort { $a <=> $b } keys %times), '', "$name, $subscription: nothing is handled twice");
+		is(some_of(@wrong), '', "$name, $subscription: each has the id that its publisher was told");
+		is(some_of(disordered({ map { $_ => $places{$_} } grep { $expected{$_} } keys %places })), '', "$name, $subscription: keys are in order");
+	}
+	is($node->safe_psql('postgres', "SELECT count(*) FROM herald.tasks WHERE state <> 'dead'"), '0', "$name: no task is left");
+	is($node->safe_psql('postgres', 'SELECT count(*) FROM herald.parked_store'), '0', "$name: nothing is parked");
+	is($node->safe_psql('postgres', 'SELECT sum(pending + running + retrying) FROM herald.subscription_stats'), '0', "$name: nothing is waited for");
+	return;
+}
+
+sub compare_failures
+{
+	my ($name) = @_;
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
+	# Ids of what was lost in a crash may be given again.
+	my %id_of = map { $messages[$_]{id} => $_ } grep { $messages[$_]{transaction}{state} eq 'committed' } 1 .. $#messages;
+	my @dead = map { $id_of{$_} } split /\n/, $node->safe_psql('postgres', q(SELECT message_id FROM herald.dead_letters ORDER BY message_id));
+	my @must_die = grep { $messages[$_]{dies} && $messages[$_]{transaction}{state} eq 'committed' } 1 .. $#messages;
+	is(join(' ', sort { $a <=> $b } @dead), join(' ', @must_die), "$name: @{[ scalar @must_die ]} are dead letters");
+	is($node->safe_psql('postgres', q(SELECT string_agg(message_id::text, ' ' ORDER BY message_id) FROM herald.failure_log WHERE subscription = 'strict' AND error_code = 'HT002' AND attempt = 1 AND next_attempt_at IS NULL)),
+		join(' ', sort { $a <=> $b } map { $messages[$_]{id} } @must_die), "$name: each with its failure");
+
+	# A worker terminated twice under the same task is a failed attempt, too.
+	my (%attempts, @wrong);
+	for (split /\n/, $node->safe_psql('postgres', q(SELECT message_id, array_agg(attempt ORDER BY attempt), array_agg(error_code ORDER BY attempt) FROM herald.failure_log WHERE subscription <> 'strict' GROUP BY subscription, message_id)))
+	{
+		my ($id, $numbers, $codes) = split /\|/;
+		my $number = $id_of{$id};
+		my $count = () = $codes =~ /[A-Z0-9]+/g;
+		my $asked = () = $codes =~ /HT001/g;
+		my $lost = () = $codes =~ /57P01/g;
+		push @wrong, "$number: $codes" unless $numbers eq '{' . join(',', 1 .. $count) . '}' && $asked + $lost == $count
+		  && ($lost == 0 || ($made{worker} // 0) > 1) && $asked <= ($messages[$number]{fails} // 0);
+		$attempts{$number} = $count if $asked > 0;
+	}
+	is(some_of(@wrong), '', "$name: failed attempts are numbered, and of the expected kind");
+	my %handled = map { split /\|/ } split /\n/, $node->safe_psql('postgres', q(SELECT payload ->> 'n', attempt FROM app.effects WHERE subscription = 'flaky'));
+	@wrong = grep { $handled{$_} <= ($messages[$_]{fails} // 0) || $handled{$_} > 1 && $handled{$_} != ($attempts{$_} // 0) + 1 && ($made{worker} // 0) < 2 } keys %handled;
+	is(some_of(@wrong), '', "$name: who succeeded did so at the attempt after them");
+	is(some_of(grep { !$attempts{$_} } grep { $messages[$_]{fails} } expected_of('flaky')), '', "$name: who fails is in the failure log");
+	return;
+}
+
+open_sessions();
+for my $epoch (1 .. $epochs)
+{
+	my %fault_at = map { int($steps * (0.1 + rand(0.85))) => $_ } @faults, any_of(@faults);
+	my %plan = map { $_ => $fault_at{$_}[0] } keys %fault_at;
+	note "epoch $epoch: ", join ', ', map { "$plan{$_} at $_" } sort { $a <=> $b } keys %plan;
+	for my $step (1 .. $steps)
+	{
+		act();
+		if (my $fault = $fault_at{$step})
+		{
+			$made{ $fault->[0] }++;
+			$fault->[1]->();
+		}
+	}
+	subscribe_late() if $epoch == 2;
+	# Some stay prepared until the next epoch, with low ids.
+	end_open($_, rand() < 0.8 ? 'COMMIT' : 'ROLLBACK') for @sessions;
+	end_prepared() while @prepared > ($epoch < $epochs ? 2 : 0);
+	note "epoch $epoch: $#messages messages, ", join ', ', map { "$_ $made{$_}" } sort keys %made;
+	compare("epoch $epoch");
+	compare_failures("epoch $epoch");
+	# What is wrong now stays wrong.
+	last unless Test::More->builder->is_passing;
+}
+# Dead letters get their second life.
+$node->safe_psql('postgres', q(INSERT INTO app.amnesty DEFAULT VALUES; SELECT herald.replay_all('strict')));
+wait_idle($node, 'strict');
+is($node->safe_psql('postgres', q(SELECT count(*) FROM herald.dead_letters)), '0', 'no dead letters are left');
+my @all = grep { $messages[$_]{channel} eq 'news' && $messages[$_]{transaction}{state} eq 'committed' } 1 .. $#messages;
+is($node->safe_psql('postgres', q(SELECT count(*), count(DISTINCT message_id) FROM app.effects WHERE subscription = 'strict')),
+	@all . '|' . @all, 'replayed, they are handled once');
+end_sessions(map { $_->{psql} } @sessions);
+clean_log($node, signals => '9');
+
+done_testing();
