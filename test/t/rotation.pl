@@ -77,14 +77,22 @@ wait_until($node, q(SELECT value LIKE '%cannot be emptied since%' FROM herald.st
 push @ids, publish_many($node, 'jobs', 100);
 wait_until($node, "SELECT count(*) = 200 FROM app.effects WHERE subscription = 'busy' AND message_id > $ids", 'and goes on doing them');
 $reader->query_safe('COMMIT');
+# The announcer would try again ten seconds later, as below. A new one does so at once.
+ok(end_process($node, 'TERM', 'announcer'), 'the reader goes');
 wait_for('then it is emptied', sub { log_bytes() == 0 });
 $reader->quit;
 
 # A handler that runs for long keeps its segment.
-my ($slow) = publish_many($node, 'jobs', 1, payload => '{"seconds": 4}');
-wait_for('a task that runs through a turn', sub { log_bytes() == 0 });
+my $gate = close_gate($node, 1);
+my ($slow) = publish_many($node, 'jobs', 1, payload => '{"gate": 1}');
+wait_until($node, q(SELECT value LIKE '%cannot be emptied since%' FROM herald.status() WHERE name = 'log'), 'a task runs through a turn');
+publish_many($node, 'jobs', 10);
+wait_until($node, "SELECT count(*) = 20 FROM app.effects WHERE message_id > $slow", 'beside it others go on');
+$gate->quit;
+ok(end_process($node, 'TERM', 'announcer'), 'a new announcer');
+wait_for('finds its segment free when it is over', sub { log_bytes() == 0 });
 is($node->safe_psql('postgres', "SELECT subscription, count(*) FROM app.effects WHERE message_id = $slow GROUP BY 1 ORDER BY 1"),
-	"busy|1\npaused|1", 'was done before, and once');
+	"busy|1\npaused|1", 'it was done before, and once');
 
 # The limit: publishers hear of it, and it ends when the log is small again.
 $reader = $node->background_psql('postgres');
