@@ -21,8 +21,9 @@ my $epochs = 3;
 srand($seed);
 note "HERALD_TEST_SEED=$seed HERALD_TEST_STEPS=$steps";
 
+# Rotation and sweeps would find in the end what was forgotten. So there are no sweeps, and rotation is a fault like others.
 my $node = start_herald('model', conf => <<'CONF');
-herald.rotation_period = 1s
+herald.rotation_period = 1h
 herald.sweep_interval = 1h
 herald.outbox_size = 64kB
 herald.max_workers = 6
@@ -108,8 +109,9 @@ sub run
 	my $out = $session->{psql}->query($sql);
 	$clock++;
 	my $err = $session->{psql}{stderr};
-	die "unexpected: $sql\n$err\n" if $err =~ /ERROR|FATAL|PANIC/ && $sql !~ m{1/0};
-	return $out;
+	my $refused = $err =~ /the outbox has no room for the announcements of a prepared transaction/;
+	BAIL_OUT(substr($sql, 0, 200) . ": $err") if $err =~ /ERROR|FATAL|PANIC/ && $sql !~ m{1/0} && !$refused;
+	return $refused ? undef : $out;
 }
 
 sub begin
@@ -129,7 +131,7 @@ sub new_message
 	my $number = @messages;
 	my @parts = (qq("n": $number));
 	$message{key} = any_of(qw(k1 k2 k3)) if rand() < 0.4;
-	push @parts, '"seconds": 0.02' if rand() < 0.05;
+	push @parts, '"seconds": 0.03' if rand() < 0.1;
 	if ($channel eq 'jobs' && rand() < 0.15)
 	{
 		$message{fails} = 1 + int(rand(3));
@@ -170,6 +172,22 @@ sub publish
 	return;
 }
 
+# More than the outbox takes.
+sub publish_many_at_once
+{
+	my ($session) = @_;
+	my $transaction = $session->{transaction} // new_transaction();
+	my ($first, $last) = (scalar @messages, @messages + 999);
+	my ($id, $end) = split /\|/, run($session, <<"SQL");
+SELECT min(id), max(id) FROM herald.publish_batch('jobs', (SELECT array_agg(jsonb_build_object('n', n)) FROM generate_series($first, $last) AS n)) AS id;
+SQL
+	die "ids: $id, $end\n" unless $end - $id == 999;
+	push @messages, map { { channel => 'jobs', at => $clock, transaction => $transaction, id => $id++ } } $first .. $last;
+	push @{ $transaction->{messages} }, @messages[ $first .. $last ];
+	end_transaction($transaction, 'committed') unless $session->{transaction};
+	return;
+}
+
 # Savepoints in savepoints: what is published before ROLLBACK TO is gone.
 sub publish_in_savepoint
 {
@@ -200,8 +218,14 @@ sub end_open
 	{
 		return if @prepared >= 6;
 		$transaction->{gid} = 'g' . ++$gid;
-		run($session, "PREPARE TRANSACTION '$transaction->{gid}';");
-		push @prepared, $transaction;
+		if (defined run($session, "PREPARE TRANSACTION '$transaction->{gid}';"))
+		{
+			push @prepared, $transaction;
+		}
+		else
+		{
+			end_transaction($transaction, 'refused');
+		}
 	}
 	elsif ($how eq 'fail')
 	{
@@ -241,7 +265,7 @@ sub terminate
 	$made{$kind}++;
 	$node->safe_psql('postgres', <<"SQL");
 SELECT pg_terminate_backend(pid) FROM (
-    SELECT pid FROM pg_stat_activity WHERE backend_type = 'pg_herald $kind' AND usename IS DISTINCT FROM 'grim' ORDER BY random() LIMIT 1) AS p
+    SELECT pid FROM herald.workers WHERE kind = '$kind' AND role IS DISTINCT FROM 'grim' ORDER BY state = 'running' DESC, random() LIMIT 1) AS p
 SQL
 	return;
 }
@@ -255,13 +279,17 @@ sub restart
 	return;
 }
 
+# A process is killed. Where that is a worker with a task, the task is charged and its subscription rests for a while,
+# longer from time to time.
 sub crash
 {
 	my $launcher = pid_of($node, 'launcher');
-	my ($victim) = $node->safe_psql('postgres', <<'SQL');
-SELECT pid FROM pg_stat_activity WHERE backend_type ~ '^pg_herald (worker|dispatcher|announcer)' ORDER BY random() LIMIT 1
+	my $kind = $made{'worker killed'} ? any_of('dispatcher', 'announcer') : 'worker';
+	my ($victim) = $node->safe_psql('postgres', <<"SQL");
+SELECT pid FROM herald.workers WHERE kind = '$kind' AND role IS DISTINCT FROM 'grim' ORDER BY state = 'running' DESC, random() LIMIT 1
 SQL
 	signal_process('KILL', $victim) or return;
+	$made{"$kind killed"}++;
 	$node->poll_query_until('postgres', "SELECT count(*) = 0 FROM pg_stat_activity WHERE pid = $launcher") or die "no restart\n";
 	lose_sessions();
 	return;
@@ -270,7 +298,8 @@ SQL
 # Rows move, so that addresses are wrong; only if nobody holds the table.
 sub move_rows
 {
-	$node->psql('postgres', 'SET lock_timeout = 50; VACUUM FULL herald.log_' . int(rand(3)));
+	my (@segments) = @_;
+	$node->psql('postgres', "SET lock_timeout = 50; VACUUM FULL herald.log_$_") for @segments;
 	return;
 }
 
@@ -304,8 +333,8 @@ my @actions = (
 	[ 2, 'gap', sub { $node->safe_psql('postgres', q(SELECT setval('herald.message_id_seq', nextval('herald.message_id_seq') + (random() ^ 4 * 9000)::int))) } ],
 	[ 2, 'pause or resume', \&pause_or_resume ],
 	[ 1, 'alter', sub { $node->safe_psql('postgres', "SELECT herald.alter_subscription('" . any_of('plain', 'reader') . "', max_concurrency => " . (1 + int(rand(5))) . ', batch => ' . any_of('true', 'false') . ')') } ],
-	[ 1, 'move', \&move_rows ],
-	[ 0.6, 'overflow', sub { publish($_[0], 1000) } ],
+	[ 1, 'move', sub { move_rows(int(rand(3))) } ],
+	[ 0.3, 'overflow', sub { publish_many_at_once($_[0]) } ],
 	[ 1.5, undef, sub { terminate('dispatcher') } ],
 	[ 0.7, undef, sub { terminate('announcer') } ],
 	[ 1.5, undef, sub { terminate('worker') } ],
@@ -313,11 +342,11 @@ my @actions = (
 );
 my $weights = 0;
 $weights += $_->[0] for @actions;
-# Each of these once or twice in an epoch, at random places.
+# Each of these once in an epoch, at random places, and one of them twice: not the rotation, which takes seconds.
 my @faults = ([ 'rotation', \&rotate ], [ 'crash', \&crash ], [ 'immediate', sub { restart('immediate') } ], [ 'fast', sub { restart('fast') } ]);
 
 # Until all of the log is parked or forgotten. Who publishes meanwhile does so in transactions of his own: open ones
-# would keep their segments. The announcer would try again after ten seconds only.
+# would keep their segments. A new announcer looks at once.
 sub rotate
 {
 	end_open($_, 'COMMIT') for @sessions;
@@ -325,12 +354,16 @@ sub rotate
 	$node->safe_psql('postgres', q(SELECT herald.pause('lazy')));
 	publish(any_of(@sessions), 5) for 1 .. 4;
 	my $last = $node->safe_psql('postgres', 'SELECT last_value FROM herald.message_id_seq');
-	terminate('announcer');
+	reload_with($node, 'herald.rotation_period' => '1s');
+	end_process($node, 'TERM', 'announcer');
 	wait_for('all that was in the log has left it', sub {
 		publish(any_of(@sessions), 1 + int(rand(3))) for 1 .. 3;
 		terminate(any_of('worker', 'worker', 'dispatcher')) if rand() < 0.1;
 		return $node->safe_psql('postgres', "SELECT count(*) FROM stored WHERE id <= $last") eq '0';
 	});
+	reload_with($node, 'herald.rotation_period' => undef);
+	end_process($node, 'TERM', 'announcer');
+	%ended = ();
 	return;
 }
 
@@ -395,7 +428,7 @@ sub compare
 		my @expected = expected_of($subscription);
 		# Not a matter of the number: what is there too much is to be seen below, and not to be waited for.
 		wait_until($node, "SELECT count(DISTINCT message_id) >= @{[ scalar @expected ]} FROM app.effects WHERE subscription = '$subscription'",
-			"$name, $subscription: as many are handled as were committed", seconds => 60);
+			"$name, $subscription: as many are handled as were committed", seconds => Test::More->builder->is_passing ? 60 : 5);
 		wait_idle($node, $subscription);
 		my (%times, %places, @wrong);
 		for (split /\n/, $node->safe_psql('postgres', "SELECT payload ->> 'n', message_id, place FROM app.effects WHERE subscription = '$subscription'"))
@@ -430,7 +463,7 @@ sub compare_failures
 	is($node->safe_psql('postgres', q(SELECT string_agg(message_id::text, ' ' ORDER BY message_id) FROM herald.failure_log WHERE subscription = 'strict' AND error_code = 'HT002' AND attempt = 1 AND next_attempt_at IS NULL)),
 		join(' ', sort { $a <=> $b } map { $messages[$_]{id} } @must_die), "$name: each with its failure");
 
-	# A worker terminated twice under the same task is a failed attempt, too.
+	# A worker terminated twice under the same task is a failed attempt, too, and one killed is at once.
 	my (%attempts, @wrong);
 	for (split /\n/, $node->safe_psql('postgres', q(SELECT message_id, array_agg(attempt ORDER BY attempt), array_agg(error_code ORDER BY attempt) FROM herald.failure_log WHERE subscription <> 'strict' GROUP BY subscription, message_id)))
 	{
@@ -438,14 +471,14 @@ sub compare_failures
 		my $number = $id_of{$id};
 		my $count = () = $codes =~ /[A-Z0-9]+/g;
 		my $asked = () = $codes =~ /HT001/g;
-		my $lost = () = $codes =~ /57P01/g;
+		my $lost = () = $codes =~ /57P0[12]/g;
 		push @wrong, "$number: $codes" unless $numbers eq '{' . join(',', 1 .. $count) . '}' && $asked + $lost == $count
-		  && ($lost == 0 || ($made{worker} // 0) > 1) && $asked <= ($messages[$number]{fails} // 0);
+		  && ($lost == 0 || ($made{worker} // 0) + ($made{'worker killed'} // 0)) && $asked <= ($messages[$number]{fails} // 0);
 		$attempts{$number} = $count if $asked > 0;
 	}
 	is(some_of(@wrong), '', "$name: failed attempts are numbered, and of the expected kind");
 	my %handled = map { split /\|/ } split /\n/, $node->safe_psql('postgres', q(SELECT payload ->> 'n', attempt FROM app.effects WHERE subscription = 'flaky'));
-	@wrong = grep { $handled{$_} <= ($messages[$_]{fails} // 0) || $handled{$_} > 1 && $handled{$_} != ($attempts{$_} // 0) + 1 && ($made{worker} // 0) < 2 } keys %handled;
+	@wrong = grep { $handled{$_} <= ($messages[$_]{fails} // 0) || $handled{$_} > 1 && $handled{$_} != ($attempts{$_} // 0) + 1 && !$made{worker} && !$made{'worker killed'} } keys %handled;
 	is(some_of(@wrong), '', "$name: who succeeded did so at the attempt after them");
 	is(some_of(grep { !$attempts{$_} } grep { $messages[$_]{fails} } expected_of('flaky')), '', "$name: who fails is in the failure log");
 	return;
@@ -454,7 +487,7 @@ sub compare_failures
 open_sessions();
 for my $epoch (1 .. $epochs)
 {
-	my %fault_at = map { int($steps * (0.1 + rand(0.85))) => $_ } @faults, any_of(@faults);
+	my %fault_at = map { int($steps * (0.1 + rand(0.85))) => $_ } @faults, any_of(@faults[ 1 .. $#faults ]);
 	my %plan = map { $_ => $fault_at{$_}[0] } keys %fault_at;
 	note "epoch $epoch: ", join ', ', map { "$plan{$_} at $_" } sort { $a <=> $b } keys %plan;
 	for my $step (1 .. $steps)
@@ -467,9 +500,18 @@ for my $epoch (1 .. $epochs)
 		}
 	}
 	subscribe_late() if $epoch == 2;
-	# Some stay prepared until the next epoch, with low ids.
-	end_open($_, rand() < 0.8 ? 'COMMIT' : 'ROLLBACK') for @sessions;
+	# Some stay prepared until the next epoch, with low ids. What is open is ended last: nothing that comes after it makes
+	# the dispatcher look again.
 	end_prepared() while @prepared > ($epoch < $epochs ? 2 : 0);
+	$node->safe_psql('postgres', q(SELECT herald.pause('lazy')));
+	begin($_) for @sessions;
+	publish($sessions[1], 5);
+	end_open($sessions[1], 'ROLLBACK');
+	publish_many_at_once($sessions[0]);
+	publish($_, 1) for @sessions;
+	end_open($_, 'COMMIT') for @sessions;
+	move_rows(0 .. 2);
+	terminate('worker') for 1 .. 2;
 	note "epoch $epoch: $#messages messages, ", join ', ', map { "$_ $made{$_}" } sort keys %made;
 	compare("epoch $epoch");
 	compare_failures("epoch $epoch");
