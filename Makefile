@@ -47,19 +47,22 @@ $(unit_objects): $(unit_dir)/%.o: $(top)/%.cpp
 
 -include $(unit_objects:.o=.d)
 
-# QUICK=1 for a short trial. All is in bench/; make check runs none of it.
+# QUICK=1 for a short trial; RECORD=1 puts tables and pictures into doc/. All is in bench/; make check
+# runs none of it.
 bench:
-	@$(top)/bench/publish $(if $(QUICK),--quick)
-	@$(top)/bench/latency $(if $(QUICK),--quick)
-	@$(top)/bench/report
+	@for script in publish latency tasks backlog decay restart rotation; do \
+		$(top)/bench/$$script $(if $(QUICK),--quick) || exit 1; done
+	$(if $(RECORD),@$(top)/bench/plot)
+	@$(top)/bench/report $(if $(RECORD),--into $(top)/doc/performance.md)
 
 bench_dir ?= build/bench_programs
 
-bench-programs: $(addprefix $(bench_dir)/,listeners latency slow_flush.so)
+bench-programs: $(addprefix $(bench_dir)/,listeners latency slow_flush.so bare_worker.so)
 
 $(bench_dir)/%.so: $(top)/bench/%.cpp
 	@mkdir -p $(@D)
-	$(CXX) -std=c++20 -O2 -Wall -Wextra -shared -fPIC -o $@ $< -ldl
+	$(CXX) -std=c++20 -O2 -Wall -Wextra -Wno-register -Wno-unused-parameter -shared -fPIC \
+		-isystem $(shell $(PG_CONFIG) --includedir-server) -o $@ $< -ldl
 
 $(bench_dir)/%: $(top)/bench/%.cpp $(top)/bench/connection.hpp
 	@mkdir -p $(@D)

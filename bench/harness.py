@@ -45,12 +45,14 @@ def fail(text):
     sys.exit(f"pg_herald: {text}")
 
 
-def arguments(description, **numbers):
-    """Parses the command line; each number is name=(full, quick, help)."""
+def arguments(description, words=None, **numbers):
+    """Parses the command line; each number is name=(full, quick, help), each word name: help."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--quick", action="store_true", help="a short trial, whose figures mean little")
     parser.add_argument("--out", default=os.path.join(BUILD, "bench"),
                         help="folder for the result files, default build/bench")
+    for name, text in (words or {}).items():
+        parser.add_argument(f"--{name}", help=text)
     for name, (full, quick, text) in numbers.items():
         parser.add_argument(f"--{name}", type=int, help=f"{text}, default {full} ({quick})")
     options = parser.parse_args()
@@ -67,23 +69,48 @@ def inside():
     return os.environ.get(INSIDE)
 
 
-def run_beside_servers(disks, settings=()):
-    """Runs this script again beside a server for each disk: (name, milliseconds added to a flush)."""
+def run_beside_servers(disks, options, settings=(), preload=None):
+    """Runs this script again beside a server for each disk: (name, milliseconds added to a flush).
+    `preload` is a library of bench/ that the server loads besides the extension."""
+    began = time.time()
     subprocess.run([f"{TOP}/scripts/setup", "bench"], check=True)
     build_programs()
     # Where the server's user can read it, which may not be true of the build.
     with tempfile.TemporaryDirectory(prefix="pg_herald_bench.") as folder:
         os.chmod(folder, 0o755)
         library = shutil.copy(program("slow_flush.so"), folder)
+        settings = {**SERVER_SETTINGS, **dict(settings)}
+        if preload:
+            settings["shared_preload_libraries"] = "pg_herald," + shutil.copy(program(preload), folder)
         for name, delay in disks:
             environment = dict(os.environ, **{INSIDE: name})
             if delay:
                 environment.update({"LD_PRELOAD": library, DELAY: str(delay * 1000)})
             command = [f"{TOP}/scripts/server"]
-            for key, value in {**SERVER_SETTINGS, **dict(settings)}.items():
+            for key, value in settings.items():
                 command += ["-o", f"{key}={value}"]
             say(f"a server with disk: {name}")
             run_to_its_end(command + [os.path.abspath(sys.argv[0])] + sys.argv[1:], environment)
+    note_run(options, (time.time() - began) / 60)
+    say(f"results are in {options.out}")
+
+
+def note_run(options, minutes):
+    """runs.csv has a line per script: when, of which commit, how long, with which options."""
+    script = os.path.basename(sys.argv[0])
+    runs = [row for row in read_table(options.out, "runs.csv") if row["script"] != script]
+    table = Table(options.out, "runs.csv", ["script", "day", "commit", "minutes", "options"], True)
+    for row in runs:
+        table.add(*row.values())
+    chosen = ", ".join(f"{name} {value}" for name, value in vars(options).items()
+                       if value is not None and name not in ("out", "quick"))
+    table.add(script, time.strftime("%Y-%m-%d"), commit_name(), f"{minutes:.1f}",
+              ("a quick trial: " if options.quick else "") + chosen)
+
+
+def commit_name():
+    return subprocess.run(["git", "-C", TOP, "describe", "--always", "--dirty", "--exclude=*"],
+                          capture_output=True, text=True, check=False).stdout.strip() or "unknown"
 
 
 def run_to_its_end(command, environment):
@@ -134,15 +161,16 @@ def start(command, **options):
 
 def connect(name="bench"):
     import psycopg  # scripts/setup may have to install it first
-    return psycopg.connect(f"application_name={name}", autocommit=True)
+    # Nothing here takes as long as that; a benchmark that hangs has to end.
+    return psycopg.connect(f"application_name={name} options='-c statement_timeout=5min'", autocommit=True)
 
 
-def wait_until(what, condition, seconds=60):
+def wait_until(what, condition, seconds=60, pause=0.05):
     deadline = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > deadline:
             fail(f"waited in vain for {what}")
-        time.sleep(0.05)
+        time.sleep(pause)
 
 
 def pid_of(connection, kind):
@@ -221,8 +249,6 @@ def first_line(pattern, path):
 
 def describe_machine(connection):
     """What a reader of the figures has to know."""
-    commit = subprocess.run(["git", "-C", TOP, "describe", "--always", "--dirty", "--exclude=*"],
-                            capture_output=True, text=True, check=False).stdout.strip()
     version = connection.execute("SELECT extension FROM herald.version()").fetchone()[0]
     return {
         "processor": first_line(r"model name\s*:(.*)", "/proc/cpuinfo"),
@@ -232,7 +258,7 @@ def describe_machine(connection):
         "kernel": platform.release(),
         "postgresql": connection.execute("SHOW server_version").fetchone()[0].split()[0],
         "pg_herald": version,
-        "commit": commit or "unknown",
+        "commit": commit_name(),
         "day": time.strftime("%Y-%m-%d"),
         **{key: connection.execute(f"SHOW {key}").fetchone()[0] for key in SERVER_SETTINGS},
     }
