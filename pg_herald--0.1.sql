@@ -48,7 +48,8 @@ CREATE TABLE herald.log_0 (
     published_by text,
     key          text,
     headers      jsonb,
-    payload      jsonb NOT NULL
+    payload      jsonb NOT NULL,
+    schema_version integer
 ) USING heap;
 CREATE TABLE herald.log_1 (LIKE herald.log_0) USING heap;
 CREATE TABLE herald.log_2 (LIKE herald.log_0) USING heap;
@@ -103,6 +104,7 @@ CREATE TABLE herald.parked_store (
     key             text,
     headers         jsonb,
     payload         jsonb NOT NULL,
+    schema_version  integer,
     attempts        integer NOT NULL,
     next_attempt_at timestamptz NOT NULL,
     PRIMARY KEY (subscription_id, message_id)
@@ -121,6 +123,7 @@ CREATE TABLE herald.dead_letter_store (
     key             text,
     headers         jsonb,
     payload         jsonb NOT NULL,
+    schema_version  integer,
     attempts        integer NOT NULL,
     error_code      text,
     message         text,
@@ -178,10 +181,12 @@ CREATE TYPE herald.task AS (
     attempt      integer,
     published_at timestamptz,
     published_by text,
-    receipt      bigint
+    receipt      bigint,
+    schema_version integer
 );
 COMMENT ON TYPE herald.task IS
-    'What a handler gets: one message for one subscription. attempt counts from 1; receipt is NULL for handlers.';
+    'What a handler gets: one message for one subscription. attempt counts from 1; receipt is NULL for handlers. '
+    'schema_version: of the channel''s JSON Schema that the payload was checked against, NULL for none.';
 
 -- pg_dump keeps the rows of all of them. One statement each: a statement updates the list only once.
 SELECT pg_catalog.pg_extension_config_dump('herald.channel_id_seq', '');
@@ -562,7 +567,7 @@ COMMENT ON VIEW herald.subscription_stats IS
 CREATE VIEW herald.dead_letters WITH (security_barrier) AS
 SELECT d.id, s.subscription, c.channel, d.message_id,
        COALESCE(d.payload ->> 'task_id', d.message_id::text) AS task_id,
-       d.payload, d.key, d.headers, d.attempts, d.error_code, d.message, d.died_at
+       d.payload, d.key, d.headers, d.attempts, d.error_code, d.message, d.died_at, d.schema_version
   FROM herald.dead_letter_store AS d
   JOIN herald.subscription_store AS s ON s.id = d.subscription_id
   JOIN herald.channel_store AS c ON c.id = s.channel_id

@@ -41,9 +41,10 @@ int64 MoveToParked(const char *sql, int64 id, int32 subscription) {
 #define MOVE_TO_PARKED(condition)                                                              \
     "WITH moved AS (DELETE FROM herald.dead_letter_store WHERE " condition " RETURNING *), "   \
     "parked AS (INSERT INTO herald.parked_store (subscription_id, message_id, channel_id, "    \
-    "published_at, published_by, key, headers, payload, attempts, next_attempt_at) "           \
+    "published_at, published_by, key, headers, payload, schema_version, attempts, "            \
+    "next_attempt_at) "                                                                        \
     "SELECT subscription_id, message_id, channel_id, published_at, published_by, key, "        \
-    "headers, payload, 0, $2 FROM moved ON CONFLICT DO NOTHING RETURNING 1) "                  \
+    "headers, payload, schema_version, 0, $2 FROM moved ON CONFLICT DO NOTHING RETURNING 1) "  \
     "SELECT (SELECT pg_catalog.count(*) FROM moved), (SELECT pg_catalog.count(*) FROM parked)"
 
 // The name of the subscription a dead letter belongs to; NULL: there is no such dead letter, or its

@@ -21,7 +21,8 @@ constexpr int kMaxContext = 8192;  // bytes of the context kept: deep recursion 
 constexpr int kMaxTaskId = 1024;
 
 #define MESSAGE_COLUMNS \
-    "subscription_id, message_id, channel_id, published_at, published_by, key, headers, payload, attempts"
+    "subscription_id, message_id, channel_id, published_at, published_by, key, headers, payload, " \
+    "schema_version, attempts"
 
 pg::SavedPlan insert_failure = {
     "INSERT INTO herald.failure_store (subscription_id, subscription, channel, run_as, message_id, "
@@ -30,20 +31,26 @@ pg::SavedPlan insert_failure = {
     "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)"};
 pg::SavedPlan upsert_parked = {
     "INSERT INTO herald.parked_store (" MESSAGE_COLUMNS ", next_attempt_at) "
-    "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) "
+    "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) "
     "ON CONFLICT (subscription_id, message_id) DO UPDATE "
     "SET attempts = excluded.attempts, next_attempt_at = excluded.next_attempt_at"};
 pg::SavedPlan delete_parked = {
     "DELETE FROM herald.parked_store WHERE subscription_id = $1 AND message_id = $2"};
 pg::SavedPlan insert_dead = {
     "INSERT INTO herald.dead_letter_store (" MESSAGE_COLUMNS ", error_code, message, died_at) "
-    "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)"};
+    "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)"};
 pg::SavedPlan select_parked = {
-    "SELECT channel_id, published_at, published_by, key, headers, payload, attempts, next_attempt_at "
-    "FROM herald.parked_store WHERE subscription_id = $1 AND message_id = $2"};
+    "SELECT channel_id, published_at, published_by, key, headers, payload, attempts, next_attempt_at, "
+    "schema_version FROM herald.parked_store WHERE subscription_id = $1 AND message_id = $2"};
 
 pg::Param OptionalText(const text *value) {
     return pg::TextDatum(PointerGetDatum(value), value == nullptr);
+}
+
+pg::Param SchemaVersion(const StoredMessage &message) {
+    pg::Param version = pg::Int4(message.schema_version);
+    version.is_null = message.schema_version == 0;
+    return version;
 }
 
 pg::Param OptionalJsonb(const Jsonb *value) {
@@ -102,7 +109,7 @@ void ParkTask(int32 subscription_id, const StoredMessage &message, int32 attempt
                                pg::Int4(message.channel_id), pg::Time(message.published_at),
                                OptionalText(message.published_by), OptionalText(message.key),
                                OptionalJsonb(message.headers), OptionalJsonb(message.payload),
-                               pg::Int4(attempts), pg::Time(next_attempt_at)});
+                               SchemaVersion(message), pg::Int4(attempts), pg::Time(next_attempt_at)});
     pg::SpiEnd();
     pg::BecomeCaller(caller);
 }
@@ -125,7 +132,7 @@ void BuryTask(int32 subscription_id, const StoredMessage &message, int32 attempt
         std::array{pg::Int4(subscription_id), pg::Int8(message.id), pg::Int4(message.channel_id),
                    pg::Time(message.published_at), OptionalText(message.published_by),
                    OptionalText(message.key), OptionalJsonb(message.headers),
-                   OptionalJsonb(message.payload), pg::Int4(attempts),
+                   OptionalJsonb(message.payload), SchemaVersion(message), pg::Int4(attempts),
                    pg::Text(unpack_sql_state(sqlstate)), pg::Text(error_message),
                    pg::Time(died_at)});
     CountDeadAtCommit(subscription_id, 1);
@@ -149,6 +156,7 @@ bool ReadParked(int32 subscription_id, int64 message_id, StoredMessage *message,
         message->key = reinterpret_cast<text *>(CopyField(0, 4, context));
         message->headers = reinterpret_cast<Jsonb *>(CopyField(0, 5, context));
         message->payload = reinterpret_cast<Jsonb *>(CopyField(0, 6, context));
+        message->schema_version = pg::SpiInt4(0, 9);
         if (attempts != nullptr) *attempts = pg::SpiInt4(0, 7);
         if (next_attempt_at != nullptr)
             *next_attempt_at = DatumGetTimestampTz(pg::SpiField(0, 8).value);

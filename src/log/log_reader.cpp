@@ -39,6 +39,8 @@ void Unpack(HeapTuple tuple, TupleDesc descriptor, StoredMessage *message) {
     message->key = copy(kLogKey);
     message->headers = reinterpret_cast<Jsonb *>(copy(kLogHeaders));
     message->payload = reinterpret_cast<Jsonb *>(copy(kLogPayload));
+    message->schema_version =
+        nulls[kLogSchemaVersion - 1] ? 0 : DatumGetInt32(values[kLogSchemaVersion - 1]);
 }
 
 int64 IdOf(HeapTuple tuple, TupleDesc descriptor) {

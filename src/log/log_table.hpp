@@ -14,7 +14,8 @@ enum LogColumn : AttrNumber {
     kLogKey,
     kLogHeaders,
     kLogPayload,
+    kLogSchemaVersion,
 };
-inline constexpr int kLogColumns = 7;
+inline constexpr int kLogColumns = 8;
 
 }  // namespace herald

@@ -68,12 +68,13 @@ void Set(Row *row, LogColumn column, Datum value, bool is_null = false) {
     row->nulls[column - 1] = is_null;
 }
 
-Row StartRow(int32 channel_id, TimestampTz published_at, Oid published_by) {
+Row StartRow(int32 channel_id, int32 schema_version, TimestampTz published_at, Oid published_by) {
     Row row{};
     bool known = OidIsValid(published_by);
     Set(&row, kLogPublishedAt, TimestampTzGetDatum(published_at));
     Set(&row, kLogChannelId, Int32GetDatum(channel_id));
     Set(&row, kLogPublishedBy, known ? RoleNameDatum(published_by) : static_cast<Datum>(0), !known);
+    Set(&row, kLogSchemaVersion, Int32GetDatum(schema_version), schema_version == 0);
     return row;
 }
 
@@ -101,10 +102,10 @@ Relation OpenSegment(int segment) {
 // A moment later it may be another one: that does no harm, see announce/rotation.hpp.
 int CurrentSegment() { return static_cast<int>(pg_atomic_read_u32(&ThisDatabase()->segment)); }
 
-MessageAddress WriteMessage(int32 channel_id, TimestampTz published_at, Oid published_by,
-                            const NewMessage &message) {
+MessageAddress WriteMessage(int32 channel_id, int32 schema_version, TimestampTz published_at,
+                            Oid published_by, const NewMessage &message) {
     MessageAddress address{};
-    Row row = StartRow(channel_id, published_at, published_by);
+    Row row = StartRow(channel_id, schema_version, published_at, published_by);
     address.segment = static_cast<uint8>(CurrentSegment());
     Relation log = OpenSegment(address.segment);
 
@@ -118,9 +119,9 @@ MessageAddress WriteMessage(int32 channel_id, TimestampTz published_at, Oid publ
     return address;
 }
 
-void WriteMessages(int32 channel_id, TimestampTz published_at, Oid published_by,
+void WriteMessages(int32 channel_id, int32 schema_version, TimestampTz published_at, Oid published_by,
                    const NewMessage *messages, MessageAddress *addresses, int count) {
-    Row row = StartRow(channel_id, published_at, published_by);
+    Row row = StartRow(channel_id, schema_version, published_at, published_by);
     uint8 segment = static_cast<uint8>(CurrentSegment());
     Relation log = OpenSegment(segment);
     CommandId command = GetCurrentCommandId(true);

@@ -18,6 +18,7 @@ struct StoredMessage {
     text *key;           // NULL: none
     Jsonb *headers;      // NULL: none
     Jsonb *payload;
+    int32 schema_version;  // of the channel's schema that the payload was checked against; 0: none
 };
 
 }  // namespace herald

@@ -170,7 +170,7 @@ int64 Publish(const Channel &channel, const NewMessage &message) {
     if (!channel.durable) return PublishEphemeral(channel, message.payload, bytes);
     CheckLogSize(channel);
     TimestampTz now = GetCurrentTimestamp();
-    MessageAddress address = WriteMessage(channel.id, now, channel.role, message);
+    MessageAddress address = WriteMessage(channel.id, channel.schema_version, now, channel.role, message);
     Collect(channel, address, now, message);
     AnnounceStored(channel, address.id, message.payload);
     CountStored(channel, 1, bytes);
@@ -197,7 +197,7 @@ void PublishBatch(const Channel &channel, const NewMessage *messages, int64 *ids
     TimestampTz now = GetCurrentTimestamp();
     MessageAddress *addresses = static_cast<MessageAddress *>(
         MemoryContextAllocHuge(CurrentMemoryContext, sizeof(MessageAddress) * static_cast<Size>(count)));
-    WriteMessages(channel.id, now, channel.role, messages, addresses, count);
+    WriteMessages(channel.id, channel.schema_version, now, channel.role, messages, addresses, count);
     for (int i = 0; i < count; i++) {
         Collect(channel, addresses[i], now, messages[i]);
         AnnounceStored(channel, addresses[i].id, messages[i].payload);
@@ -229,7 +229,7 @@ int64 StoreNotified(const Channel &channel, Datum payload) {
     if (channel.validation != Validation::kOff) CheckPayloadSchema(channel, payload);
     // Who sent a NOTIFY is not known.
     TimestampTz now = GetCurrentTimestamp();
-    MessageAddress address = WriteMessage(channel.id, now, InvalidOid, message);
+    MessageAddress address = WriteMessage(channel.id, channel.schema_version, now, InvalidOid, message);
     Collect(channel, address, now, message);
     CountStored(channel, 1, bytes);
     return address.id;

@@ -75,8 +75,8 @@ Datum TextOrNull(text *value, bool *is_null) {
 
 Datum TaskDatum(const Subscription &subscription, const StoredMessage &message, int32 attempt) {
     TupleDesc descriptor = lookup_rowtype_tupdesc(pg::Tables().task_type, -1);
-    Datum values[10];
-    bool nulls[10] = {};
+    Datum values[11];
+    bool nulls[11] = {};
     int i = 0;
 
     values[i++] = Int64GetDatum(message.id);
@@ -93,6 +93,8 @@ Datum TaskDatum(const Subscription &subscription, const StoredMessage &message, 
     i++;
     values[i] = static_cast<Datum>(0);
     nulls[i++] = true;  // receipt
+    nulls[i] = message.schema_version == 0;
+    values[i++] = Int32GetDatum(message.schema_version);
     Assert(i == descriptor->natts);
     HeapTuple tuple = heap_form_tuple(descriptor, values, nulls);
     ReleaseTupleDesc(descriptor);

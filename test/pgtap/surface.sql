@@ -98,7 +98,7 @@ SELECT set_eq(
     ARRAY[
     'channel_stats: channel published published_bytes announced rejected warned delivered failed retried dead listeners p50_ms p95_ms p99_ms last_published_at last_delivered_at stats_reset',
     'channels: channel owner durable announce accept_notify max_payload_bytes privileges description created_at when_full schema validation check_formats schema_version',
-    'dead_letters: id subscription channel message_id task_id payload key headers attempts error_code message died_at',
+    'dead_letters: id subscription channel message_id task_id payload key headers attempts error_code message died_at schema_version',
     'failure_log: subscription channel message_id task_id attempt error_code message detail hint context handler started_at failed_at next_attempt_at',
     'listeners: pid database role application client_address channel since',
     'subscription_stats: subscription channel state reason pending running done failed retrying dead oldest_pending_age p50_ms p95_ms p99_ms',
@@ -111,7 +111,7 @@ SELECT set_eq(
 SELECT is(
     (SELECT string_agg(format('%s %s', t.attname, format_type(t.atttypid, t.atttypmod)), ', ' ORDER BY t.attnum)
        FROM pg_attribute AS t WHERE t.attrelid = 'herald.task'::regclass),
-    'message_id bigint, channel text, payload jsonb, key text, headers jsonb, subscription text, attempt integer, published_at timestamp with time zone, published_by text, receipt bigint',
+    'message_id bigint, channel text, payload jsonb, key text, headers jsonb, subscription text, attempt integer, published_at timestamp with time zone, published_by text, receipt bigint, schema_version integer',
     'herald.task, which handlers take');
 
 SELECT is_empty(
