@@ -35,7 +35,7 @@ END $$;
 CREATE FUNCTION app.take_time(task herald.task) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
     INSERT INTO app.turns VALUES (task.subscription, task.message_id, nextval('app.runs'));
-    PERFORM pg_sleep(0.001 * (task.message_id % 4));  -- the handler takes its time
+    PERFORM pg_sleep(0.001 * COALESCE((task.payload ->> 'ms')::integer, task.message_id % 4));  -- the handler takes its time
     UPDATE app.turns SET ended = clock_timestamp() WHERE message_id = task.message_id AND subscription = task.subscription;
 END $$;
 CREATE FUNCTION app.lock_two(task herald.task) RETURNS void LANGUAGE plpgsql AS $$
@@ -111,7 +111,8 @@ is(value("SELECT count(DISTINCT message_id) FROM app.turns WHERE message_id >= $
 # max_concurrency while processes end: it is reached, and never exceeded, whoever counts.
 reload_with($node, 'herald.max_workers' => 6);
 $node->safe_psql('postgres', "SELECT herald.subscribe('limit$_', 'limited', 'app.take_time', run_as => 'app', max_concurrency => $_)") for 2, 3;
-$first = publish_batch('limited', 1500);
+# Some take longer than a dispatcher needs to come back.
+$first = publish_batch('limited', 1500, q(CASE WHEN i % 50 = 0 THEN '{"ms": 200}' ELSE '{}' END::jsonb));
 for my $part (1 .. 3)
 {
 	wait_until($node, "SELECT count(*) > 400 * $part FROM app.turns WHERE message_id >= $first", 'some are done');
