@@ -472,7 +472,7 @@ sub compare_failures
 		my $count = () = $codes =~ /[A-Z0-9]+/g;
 		my $asked = () = $codes =~ /HT001/g;
 		my $lost = () = $codes =~ /57P0[12]/g;
-		push @wrong, "$number: $codes" unless $numbers eq '{' . join(',', 1 .. $count) . '}' && $asked + $lost == $count
+		push @wrong, "$number: $codes $numbers" unless $numbers eq '{' . join(',', 1 .. $count) . '}' && $asked + $lost == $count
 		  && ($lost == 0 || ($made{worker} // 0) + ($made{'worker killed'} // 0)) && $asked <= ($messages[$number]{fails} // 0);
 		$attempts{$number} = $count if $asked > 0;
 	}
