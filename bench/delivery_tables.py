@@ -70,21 +70,25 @@ def tenths_table(results):
 
 
 def memory_table(results):
-    """Private memory, and how much of it is above the bare worker's at the same moment."""
-    sizes = collections.defaultdict(lambda: collections.defaultdict(list))
-    bare = {}
+    """Private memory, how much of it is above the bare worker's at the same moment, and memory contexts."""
     rows = harness.read_table(results.folder, "memory.csv")
+    bare = {(row["round"], row["when"]): int(row["private_bytes"])
+            for row in rows if row["process"] == "bare worker"}
+    cells = collections.defaultdict(list)
     for row in rows:
-        if row["process"] == "bare worker":
-            bare[row["round"], row["when"]] = int(row["private_bytes"])
-    for row in rows:
-        key = row["round"], row["when"]
-        sizes[row["when"]][row["process"]].append(
-            ((int(row["private_bytes"]) - (0 if row["process"] == "bare worker" else bare[key])) / 2**20))
-    processes = list(dict.fromkeys(row["process"] for row in rows))
-    return markdown(["MiB"] + [processes[0]] + [f"{name.removeprefix('pg_herald ')}, above that" for name in processes[1:]],
-                    [[when] + [spread(by_process[name]) if name in by_process else "" for name in processes]
-                     for when, by_process in sizes.items()])
+        cells[row["process"], row["when"]].append(row)
+    return markdown(
+        ["MiB", "", "private", "above the bare worker", "memory contexts"],
+        [[process, when, mebibytes(int(row["private_bytes"]) for row in found),
+          "" if process == "bare worker" else
+          mebibytes(int(row["private_bytes"]) - bare[row["round"], row["when"]] for row in found),
+          mebibytes(int(row["context_bytes"]) for row in found if row["context_bytes"])]
+         for (process, when), found in sorted(cells.items(), key=lambda cell: cell[0][0])])
+
+
+def mebibytes(values):
+    values = [value / 2**20 for value in values]
+    return spread(values) if values else ""
 
 
 def restart_table(results):
