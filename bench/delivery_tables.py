@@ -8,26 +8,35 @@ from tables import markdown, number, spread
 
 
 def tasks_table(results):
-    """Of each mode, handler and disk: each queue, and how much faster pg_herald is, round by round."""
+    """Of each mode, handler and disk: each queue, and pg_herald's rate by its, round by round."""
     cells = collections.defaultdict(lambda: collections.defaultdict(dict))
-    commits, counts = {}, {}
     for run in harness.read_table(results.folder, "tasks.csv"):
-        key = run["mode"], run["handler"], run["disk"]
-        cells[key][run["queue"]][run["round"]] = float(run["messages"]) / float(run["handled_s"])
-        commits[key, run["queue"]] = run["commit"]
-        counts[key, run["queue"]] = int(run["messages"])
+        cells[run["mode"], run["handler"], run["disk"]][run["queue"]][run["round"]] = run
     tables = []
-    for (mode, handler, disk), queues in cells.items():
+    for (mode, handler, disk), by_queue in cells.items():
         what = {"backlog": "A backlog", "stream": "Published meanwhile"}[mode]
         does = {"nothing": "the handler does nothing", "write": "the handler inserts a row"}[handler]
-        own = queues.get("pg_herald", {})
-        rows = [[name, commits[(mode, handler, disk), name], f"{counts[(mode, handler, disk), name]:,}",
-                 spread(list(rates.values())),
-                 spread([own[key] / rates[key] for key in rates if key in own]) if own else ""]
-                for name, rates in queues.items()]
+        own = {key: rate_of(run) for key, run in by_queue.get("pg_herald", {}).items()}
+        head, rows = ["", "tasks per commit", "messages", "a flush of the disk itself, ms"], []
+        for queue, by_round in by_queue.items():
+            runs = list(by_round.values())
+            row = [queue, runs[-1]["commit"], f"{int(runs[-1]['messages']):,}",
+                   spread([int(run["flush_us"]) / 1000 for run in runs])]
+            if mode == "stream":
+                row += [spread([int(run["messages"]) / float(run["published_s"]) for run in runs]),
+                        spread([1000 * (float(run["handled_s"]) - float(run["published_s"])) for run in runs])]
+            rows.append(row + [spread([rate_of(run) for run in runs]),
+                               spread([own[key] / rate_of(run) for key, run in by_round.items() if key in own])
+                               if own else ""])
+        if mode == "stream":
+            head += ["published per second", "last one done after the last is published, ms"]
         tables.append(f"{what}, {does}, disk {disk}:\n\n" + markdown(
-            ["", "tasks per commit", "messages", "tasks per second", "pg_herald is faster by"], rows))
+            head + ["tasks per second", "pg_herald : this"], rows))
     return "\n\n".join(tables)
+
+
+def rate_of(run):
+    return float(run["messages"]) / float(run["handled_s"])
 
 
 def milliseconds(values):

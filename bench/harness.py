@@ -137,12 +137,14 @@ def enter():
     """First thing beside the server: nothing that is started here gets the slow flush, and a signal
     is an exception, so that what was started is ended. Returns what brings the slow flush back."""
     preload = os.environ.pop("LD_PRELOAD", None)
+    # This process has the library already: without a delay it does nothing.
+    delay = os.environ.pop(DELAY, "")
 
     def stop(_number, _frame):
         sys.exit(1)
 
     signal.signal(signal.SIGTERM, stop)
-    return {"LD_PRELOAD": preload} if preload else {}
+    return {"LD_PRELOAD": preload, DELAY: delay} if preload else {}
 
 
 def build_programs():
