@@ -21,6 +21,7 @@ int outbox_size = 16 * 1024;
 int max_channels = 1024;
 int max_payload = 1024 * 1024;
 int failure_retention = 30 * 24 * 60;
+int segment_size = 256;
 int rotation_period = 2 * 60 * 60;
 int max_log_size = 0;
 int pointer_retention = 60 * 60;
@@ -80,6 +81,12 @@ void Define() {
         "herald.rotation_period", "How long messages stay in the log at least.",
         "Tasks that are not done by then are kept elsewhere until they are.", &rotation_period,
         2 * 60 * 60, 1, 365 * 24 * 3600, PGC_SIGHUP, GUC_UNIT_S, nullptr, nullptr, nullptr);
+    DefineCustomIntVariable(
+        "herald.segment_size",
+        "Size from which a segment of the log is left before herald.rotation_period, if all is done in the "
+        "one before.",
+        "It bounds what is read when the server starts. 0: no limit.", &segment_size, 256, 0,
+        INT_MAX / 2, PGC_SIGHUP, GUC_UNIT_MB, nullptr, nullptr, nullptr);
     DefineCustomIntVariable(
         "herald.max_log_size", "Size of the log at which publishing to durable channels is refused.",
         "From half of it on messages may leave the log before herald.rotation_period. 0: no limit.",

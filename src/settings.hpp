@@ -16,6 +16,7 @@ extern int outbox_size;            // kB
 extern int max_channels;
 extern int max_payload;            // bytes
 extern int failure_retention;      // minutes; 0: for ever
+extern int segment_size;           // MB; 0: no limit
 extern int rotation_period;        // seconds
 extern int max_log_size;           // MB; 0: no limit
 extern int pointer_retention;      // seconds

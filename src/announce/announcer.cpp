@@ -135,8 +135,11 @@ long MillisecondsUntil(TimestampTz time) {
         MemoryContextReset(turn);
         MemoryContextSwitchTo(turn);
         if (!DatabaseServed(database)) Leave(database);
-        reload = (pg_atomic_fetch_and_u32(&database->flags, ~static_cast<uint32>(kFlagReloadAnnouncer)) &
-                  kFlagReloadAnnouncer) != 0 || reload;
+        const bool changed =
+            (pg_atomic_fetch_and_u32(&database->flags, ~static_cast<uint32>(kFlagReloadAnnouncer)) &
+             kFlagReloadAnnouncer) != 0;
+        if (changed) ForgetDone();
+        reload = reload || changed;
         if (reload) {
             pg::BeginTransaction();
             bool served = ExtensionServed();

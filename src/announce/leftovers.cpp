@@ -31,7 +31,7 @@ void LookAnew() {
 
 }  // namespace
 
-uint64 EmptySegment(int segment, bool half_full) {
+uint64 MoveLeftovers(int segment, bool half_full) {
     LookAnew();
     pg::SpiBegin();
     // A row for what was parked, and one for each subscription that gave up some. The failure log is about
@@ -58,11 +58,16 @@ uint64 EmptySegment(int segment, bool half_full) {
                  " SELECT subscription_id, message_id, channel_id, published_at, published_by, key, headers,"
                  " payload, schema_version, 0, '53400', 'given up: it was among the oldest when the log had reached half of"
                  " herald.max_log_size', pg_catalog.clock_timestamp() FROM left_over WHERE given_up"
-                 " RETURNING subscription_id, channel_id)"
+                 " RETURNING subscription_id, channel_id),"
+                 " noted AS (INSERT INTO herald.settled_%d (subscription_id, message_ids)"
+                 " SELECT subscription_id, pg_catalog.array_agg(message_id) FROM (SELECT subscription_id,"
+                 " message_id, (pg_catalog.row_number() OVER (PARTITION BY subscription_id"
+                 " ORDER BY message_id) - 1) / 200 AS part FROM left_over) AS numbered"
+                 " GROUP BY subscription_id, part)"
                  " SELECT NULL, count(*), 0 FROM parked UNION ALL"
                  " SELECT (SELECT c.channel FROM herald.channel_store AS c WHERE c.id = b.channel_id), count(*),"
                  " b.subscription_id FROM buried AS b GROUP BY b.subscription_id, b.channel_id",
-                 segment, segment),
+                 segment, segment, segment),
         std::array{pg::Bool(half_full)});
     uint64 moved = 0;
     for (uint64 i = 0; i < rows; i++) {
@@ -73,9 +78,14 @@ uint64 EmptySegment(int segment, bool half_full) {
         CountAtCommit(ChannelCounterSlot(MyDatabaseId, channel, true), ChannelCounter::kDead, count);
         CountDeadAtCommit(pg::SpiInt4(i, 3), static_cast<int64>(count));
     }
-    (void)pg::SpiRun(psprintf("TRUNCATE herald.log_%d, herald.settled_%d", segment, segment));
     pg::SpiEnd();
     return moved;
+}
+
+void TruncateSegment(int segment) {
+    pg::SpiBegin();
+    (void)pg::SpiRun(psprintf("TRUNCATE herald.log_%d, herald.settled_%d", segment, segment));
+    pg::SpiEnd();
 }
 
 void TruncateParked() {

@@ -7,10 +7,13 @@
 
 namespace herald {
 
-// In a transaction that holds the segment's exclusive lock, while no worker has a task of it. `half_full`:
-// the log is on its way to herald.max_log_size, and channels with when_full = dead_letters give up what is
-// left. Returns the number of tasks moved.
-uint64 EmptySegment(int segment, bool half_full);
+// In a transaction that holds the segment's exclusive lock, while no worker has a task of it and it is not
+// written to any more. Settles all that is left in the segment. `half_full`: the log is on its way to
+// herald.max_log_size, and channels with when_full = dead_letters give it up. Returns the number of tasks moved.
+uint64 MoveLeftovers(int segment, bool half_full);
+
+// Under the same lock.
+void TruncateSegment(int segment);
 
 // Gives the space of the parked table back, if it is empty and nobody uses it at this moment: a long backlog
 // of a paused subscription would leave it large. In a transaction.

@@ -48,7 +48,7 @@ uint64 ParkedBytes() {
 }
 
 void Warn(uint64 bytes) {
-    const bool half = LogLimit() > 0 && bytes > LogLimit() / 2;
+    const bool half = LogLimit() > 0 && bytes >= LogLimit() / 2;
     if (half && !warned)
         ereport(WARNING,
                 (errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
@@ -80,7 +80,11 @@ void MeasureLog(DatabaseShared *database) {
 uint64 LogLimit() { return static_cast<uint64>(settings::max_log_size) * kMegabyte; }
 
 bool IsHalfFull(DatabaseShared *database) {
-    return LogLimit() > 0 && pg_atomic_read_u64(&database->log_bytes) > LogLimit() / 2;
+    return LogLimit() > 0 && pg_atomic_read_u64(&database->log_bytes) >= LogLimit() / 2;
+}
+
+bool IsFull(DatabaseShared *database) {
+    return LogLimit() > 0 && pg_atomic_read_u64(&database->log_bytes) >= LogLimit();
 }
 
 }  // namespace herald

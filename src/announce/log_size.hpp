@@ -19,7 +19,9 @@ void MeasureLog(DatabaseShared *database);
 // In bytes; 0: no limit.
 uint64 LogLimit();
 
-// From here on what is not handled in time is given up where its channel says so, and the log turns early.
+// From here on what is not handled in time is given up where its channel says so.
 bool IsHalfFull(DatabaseShared *database);
+// Publishers may be refused.
+bool IsFull(DatabaseShared *database);
 
 }  // namespace herald

@@ -10,15 +10,18 @@
 #include "pg/process.hpp"
 #include "pg/spi.hpp"
 #include "settings.hpp"
+#include "stats/subscription_counters.hpp"
 #include "worker/slots.hpp"
 
 extern "C" {
 #include "access/table.h"
 #include "access/tableam.h"
+#include "access/transam.h"
 #include "catalog/pg_type.h"
 #include "executor/tuptable.h"
 #include "storage/bufmgr.h"
 #include "storage/lmgr.h"
+#include "storage/procarray.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
 }
@@ -31,12 +34,20 @@ namespace {
 constexpr TimestampTz kLongestStop = USECS_PER_SEC / 2;
 constexpr TimestampTz kNextTry = 10 * USECS_PER_SEC;
 constexpr TimestampTz kStep = 10 * 1000;
-// What is left of a log that is too large should not be turned over for a few messages.
-constexpr uint64 kSmallest = 16 * 1024 * 1024;
+constexpr TimestampTz kSoon = USECS_PER_SEC;
+// How long an old snapshot, that of a dump above all, is waited for at least.
+constexpr TimestampTz kLongestSnapshot = USECS_PER_HOUR;
 
 TimestampTz stop_began = 0;  // tasks are not dealt since; 0: they are
 TimestampTz next_try = 0;
 TimestampTz last_turn = 0;
+
+// Of a segment in which nothing is left to do: the next transaction id when that was found, and the time.
+struct Done {
+    TransactionId xid;  // InvalidTransactionId: not so
+    TimestampTz since;
+};
+Done done[pg::kSegments];
 
 // When its oldest message was published: nearly, its first row is the oldest one. DT_NOEND: none is seen.
 TimestampTz FirstPublished(Oid table) {
@@ -63,13 +74,23 @@ bool IsEmpty(int segment) {
     return HeapBytes(pg::Tables().log[segment]) == 0 && HeapBytes(pg::Tables().settled[segment]) == 0;
 }
 
-bool IsTime(DatabaseShared *database, int current) {
+// True where no task waits whose message was published before the current segment was turned to. Then nothing
+// of the others is dealt any more.
+bool OthersAreDrained() {
+    const TimestampTz oldest = OldestPublishedAt(MyDatabaseId);
+    return oldest == 0 || oldest > last_turn;
+}
+
+bool IsTime(int current) {
     TimestampTz first = FirstPublished(pg::Tables().log[current]);
     if (first != DT_NOEND &&
         GetCurrentTimestamp() - first >= settings::rotation_period * USECS_PER_SEC)
         return true;
-    return IsHalfFull(database) &&
-           HeapBytes(pg::Tables().log[current]) > Min(kSmallest, LogLimit() / 8);
+    const uint64 bytes = HeapBytes(pg::Tables().log[current]);
+    // So that what is emptied at half of the limit is the older half of it.
+    if (LogLimit() > 0 && bytes >= LogLimit() / 4) return true;
+    return settings::segment_size > 0 &&
+           bytes >= static_cast<uint64>(settings::segment_size) * 1024 * 1024 && OthersAreDrained();
 }
 
 void SetDealing(DatabaseShared *database, bool dealing) {
@@ -97,7 +118,7 @@ bool OnlyWorkersHold(int segment) {
 }
 
 // True where a worker has a task of the segment, or had one of which the dispatcher has not taken note. Asked
-// under the segment's lock: who gets one later finds that it is not there, and hands it back.
+// under the segment's lock: who gets one later sees that it was moved, and hands it back.
 bool WorkersHaveTasksOf(int segment) {
     for (int i = 0; i < WorkerSlotLimit(); i++) {
         const WorkerSlotShared *slot = WorkerSlot(i);
@@ -113,26 +134,65 @@ bool WorkersHaveTasksOf(int segment) {
     return false;
 }
 
-enum class Emptied { kYes, kHeldByWorkers, kHeldByOthers };
+enum class Emptied { kYes, kNotYet, kHeldByWorkers, kHeldByOthers };
 
+// True where every snapshot shows the segment as it is now, with nothing left to do: then it makes no difference
+// that TRUNCATE is seen at once, also by snapshots before it. A dump with an older one would have the messages
+// neither in the log nor among the parked.
+bool MayTruncate(DatabaseShared *database, int segment) {
+    const Done &state = done[segment];
+    if (!TransactionIdIsValid(state.xid)) return false;
+    Relation log = table_open(pg::Tables().log[segment], AccessShareLock);
+    const TransactionId horizon = GetOldestNonRemovableTransactionId(log);
+    table_close(log, AccessShareLock);
+    // An old snapshot must not make the log grow without end.
+    return !TransactionIdPrecedes(horizon, state.xid) || IsHalfFull(database) ||
+           GetCurrentTimestamp() - state.since >
+               Max(settings::rotation_period * USECS_PER_SEC, kLongestSnapshot);
+}
+
+// In two steps: what is left is moved, and once no older snapshot is there, the segment is emptied.
 Emptied Empty(DatabaseShared *database, int segment) {
-    Emptied result = Emptied::kYes;
+    Emptied result = Emptied::kNotYet;
+    bool is_done = TransactionIdIsValid(done[segment].xid);
     uint64 moved = 0;
     pg::BeginTransaction();
-    if (!ConditionalLockRelationOid(pg::Tables().log[segment], AccessExclusiveLock) ||
-        !ConditionalLockRelationOid(pg::Tables().settled[segment], AccessExclusiveLock))
+    const bool may_truncate = MayTruncate(database, segment);
+    if (is_done && !may_truncate) {
+        // There is nothing to do but wait.
+    } else if (!ConditionalLockRelationOid(pg::Tables().log[segment], AccessExclusiveLock) ||
+               !ConditionalLockRelationOid(pg::Tables().settled[segment], AccessExclusiveLock)) {
         result = OnlyWorkersHold(segment) ? Emptied::kHeldByWorkers : Emptied::kHeldByOthers;
-    else if (WorkersHaveTasksOf(segment))
+    } else if (may_truncate) {
+        TruncateSegment(segment);
+        result = Emptied::kYes;
+    } else if (WorkersHaveTasksOf(segment)) {
         result = Emptied::kHeldByWorkers;
-    else
-        moved = EmptySegment(segment, IsHalfFull(database));
+    } else {
+        moved = MoveLeftovers(segment, IsHalfFull(database));
+        is_done = true;
+        // Before the lock is let go: who reads a message after it sees that its address may be wrong.
+        if (moved > 0) pg_atomic_fetch_add_u32(&database->moves, 1);
+    }
     pg::CommitTransaction();
     if (moved > 0) {
-        // The dispatcher has the addresses of what was moved: its successor reads them anew.
+        // The dispatcher has the addresses of what was moved: it begins anew.
         RaiseFlag(database, kFlagMoved);
         WakeConsumer(database, Consumer::kDispatcher);
     }
+    if (result == Emptied::kYes)
+        done[segment] = {};
+    else if (is_done && !TransactionIdIsValid(done[segment].xid))
+        done[segment] = {ReadNextTransactionId(), GetCurrentTimestamp()};
     return result;
+}
+
+void ShowHeld(DatabaseShared *database, Emptied result, int segment, TimestampTz now) {
+    if (result == Emptied::kYes)
+        pg_atomic_write_u64(&database->log_held_since, 0);
+    else if (pg_atomic_read_u64(&database->log_held_since) == 0 &&
+             (result != Emptied::kNotYet || now - done[segment].since > kNextTry))
+        pg_atomic_write_u64(&database->log_held_since, static_cast<uint64>(now));
 }
 
 // Tries to empty a segment; returns when to try again, or DT_NOEND: it is empty.
@@ -141,17 +201,18 @@ TimestampTz EmptyOrRetry(DatabaseShared *database, int segment) {
     if (now < next_try) return next_try;
     Emptied result = Empty(database, segment);
     now = GetCurrentTimestamp();
-    if (result == Emptied::kYes)
-        pg_atomic_write_u64(&database->log_held_since, 0);
-    else if (pg_atomic_read_u64(&database->log_held_since) == 0)
-        pg_atomic_write_u64(&database->log_held_since, static_cast<uint64>(now));
-    if (result == Emptied::kHeldByWorkers && (stop_began == 0 || now - stop_began < kLongestStop)) {
+    ShowHeld(database, result, segment, now);
+    // Workers that go on with tasks of the segment would hold it for ever; those that run their last one won't.
+    const bool last_ones = result == Emptied::kHeldByWorkers && OthersAreDrained();
+    if (result == Emptied::kHeldByWorkers && !last_ones &&
+        (stop_began == 0 || now - stop_began < kLongestStop)) {
         if (stop_began == 0) SetDealing(database, false);
         return now + kStep;
     }
     if (stop_began != 0) SetDealing(database, true);
     if (result == Emptied::kYes) return DT_NOEND;
-    next_try = now + kNextTry;
+    const bool soon = last_ones || result == Emptied::kNotYet || IsHalfFull(database);
+    next_try = now + (soon ? kSoon : kNextTry);
     return next_try;
 }
 
@@ -177,24 +238,32 @@ TimestampTz RotateLog(DatabaseShared *database) {
     pg::BeginTransaction();
     int current = CurrentOf(database);
     MeasureLog(database);
-    if (IsEmpty(Following(current)) && IsTime(database, current)) {
+    if (IsEmpty(Following(current)) && IsTime(current)) {
         current = Following(current);
+        done[current] = {};
         pg_atomic_write_u32(&database->segment, static_cast<uint32>(current));
         last_turn = GetCurrentTimestamp();
     }
     // What was written to a period ago at the latest: the oldest segment, and where nothing has been published
-    // since, the one before the current.
+    // since, the one before the current. That one also where the log is full: publishers may be refused, so that the
+    // current segment would never be large enough to be left.
     int due = -1;
     const int previous = Following(Following(current));
     if (!IsEmpty(Following(current)))
         due = Following(current);
-    else if (GetCurrentTimestamp() - last_turn >= period && !IsEmpty(previous))
+    else if ((GetCurrentTimestamp() - last_turn >= period || IsFull(database) ||
+              (IsHalfFull(database) && OthersAreDrained())) &&
+             !IsEmpty(previous))
         due = previous;
     TruncateParked();
     pg::CommitTransaction();
     const TimestampTz regular =
         GetCurrentTimestamp() + Min(period / 4, settings::sweep_interval * USECS_PER_SEC);
     return due < 0 ? regular : Min(regular, EmptyOrRetry(database, due));
+}
+
+void ForgetDone() {
+    for (Done &each : done) each = {};
 }
 
 void StopRotation(DatabaseShared *database) {

@@ -7,7 +7,8 @@
 // The lock is never waited for.
 //
 // Tasks of the segment that are not settled then (of paused subscriptions, of slow ones) move to the parked
-// table, with their payload. Settled rows go with the segment they cover.
+// table, with their payload. Settled rows go with the segment they cover. That is the first step; the second, TRUNCATE,
+// waits for snapshots that are older than the first, for a time.
 
 #pragma once
 
@@ -22,6 +23,9 @@ void ResumeRotation(DatabaseShared *database);
 // Goes on to the next segment if it is time, and empties the oldest one if that is possible now. By the
 // announcer, outside a transaction. Returns when it wants to be called again.
 TimestampTz RotateLog(DatabaseShared *database);
+
+// A subscription or channel has changed: in what is done there may be something to do again.
+void ForgetDone();
 
 // Lets tasks be dealt again, at the exit of the announcer.
 void StopRotation(DatabaseShared *database);

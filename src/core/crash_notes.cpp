@@ -46,7 +46,7 @@ void AddSuspect(CrashNotes* notes, const Open& open, bool guilty, Microseconds n
         return;
     const std::int32_t before = place->database == 0 ? 0 : place->crashes;
     *place = {open.note->database, open.note->extension, *open.task, before + 1, open.note->pid, now,
-              guilty};
+              guilty, 0};
 }
 
 // Once for each subscription, however many of its tasks were running.

@@ -37,6 +37,7 @@ struct Suspect {
     std::int32_t pid;      // of its last run
     Microseconds crashed_at;
     bool guilty;
+    std::int32_t moves;  // how often it was not where it was noted to be
 };
 
 // A subscription whose tasks are suspects or guilty.

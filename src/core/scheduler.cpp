@@ -64,6 +64,14 @@ bool Scheduler::AddMessageFor(SubscriptionId id, const MessageRef& message) {
     return true;
 }
 
+bool Scheduler::AddAgain(SubscriptionId id, const MessageRef& message) {
+    Subscription* const subscription = FindConfigured(id);
+    if (!subscription || !subscription->queue.AddAgain(message))
+        return false;
+    Relist(*subscription);
+    return true;
+}
+
 void Scheduler::MarkSettled(SubscriptionId id, MessageId message) {
     Subscription* const subscription = FindConfigured(id);
     if (!subscription)

@@ -54,6 +54,10 @@ class Scheduler {
     // The same for one subscription only (a scan for a new subscription).
     bool AddMessageFor(SubscriptionId subscription, const MessageRef& message);
 
+    // A task of the parked table that is not to wait for a time: as AddMessageFor, though its log entry
+    // is settled. False where it is already waiting or running.
+    bool AddAgain(SubscriptionId subscription, const MessageRef& message);
+
     // The log entry `message` of `subscription` needs no work: it is settled.
     void MarkSettled(SubscriptionId subscription, MessageId message);
 

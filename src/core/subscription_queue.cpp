@@ -40,6 +40,16 @@ void SubscriptionQueue::MarkSettled(MessageId id) {
     ForgetUntried(id);
 }
 
+bool SubscriptionQueue::AddAgain(const MessageRef& message) {
+    if (IsUntried(message) || parked_.contains(message.id) || IsRunning(message.id))
+        return false;
+    seen_.Insert(message.id);
+    untried_.Insert(message.id);
+    ++untried_count_;
+    fresh_.PushBack(message);
+    return true;
+}
+
 bool SubscriptionQueue::AddParked(const MessageRef& message, std::int32_t attempts,
                                   Microseconds due) {
     if (IsUntried(message) || parked_.contains(message.id) || IsRunning(message.id))

@@ -37,6 +37,8 @@ class SubscriptionQueue {
     bool Add(const MessageRef& message);
     // The id counts as seen. A task never tried is dropped; one that is parked or runs stays.
     void MarkSettled(MessageId id);
+    // A task that is to be tried, though its log entry is settled. False where it waits or runs.
+    bool AddAgain(const MessageRef& message);
     bool AddParked(const MessageRef& message, std::int32_t attempts, Microseconds due);
     // Tasks that run together, all of them or none: one run, as TakeRun makes it.
     void AdoptRun(const std::vector<Entry>& entries);

@@ -82,6 +82,7 @@ bool Pool::Assign(WorkerSlotShared *slot, SlotWord word, core::RoleId role, std:
         slot->tasks[i] = {batch[i], Outcome::kNotRun, batch[i].attempts, DT_NOBEGIN, 0};
     StartProgress(slot, static_cast<uint32>(batch.size()));
     slot->dealt_at = now;
+    slot->moves = moves_;
     slot->started_at = 0;
     slot->deadline = DT_NOEND;
     slot->ended_at = DT_NOEND;

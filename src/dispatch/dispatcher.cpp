@@ -195,8 +195,6 @@ void Dispatcher::Leave() {
 }
 
 void Dispatcher::Run() {
-    // A predecessor may have ended in the middle of a turn.
-    pg_atomic_write_u64(&database_->turns_ended, pg_atomic_read_u64(&database_->turns_begun));
     // The fence: first the slots, then (in ReadWhatIsNew) the snapshot.
     pool_.AdoptSlots(ServedExtension());
     pgstat_report_activity(STATE_IDLE, nullptr);
@@ -217,7 +215,8 @@ void Dispatcher::Run() {
             pg_atomic_read_u32(&database_->dealing_stopped) == 0)
             pool_.Deal(now);
         results_.ShowGauges(scheduler_);
-        pg_atomic_fetch_add_u64(&database_->turns_ended, 1);
+        // Not counted: a turn that was left in its middle has not ended, but is made up for by this one.
+        pg_atomic_write_u64(&database_->turns_ended, pg_atomic_read_u64(&database_->turns_begun));
         if ((pg_atomic_read_u32(&database_->flags) & kFlagReload) != 0) {
             CHECK_FOR_INTERRUPTS();
             continue;

@@ -96,7 +96,7 @@ void VisitLog(core::Scheduler *scheduler, TupleTableSlot *row, uint8 segment) {
     if (others->size() == kPortion) AddInOrder(scheduler, others);
 }
 
-// Parked tasks are sorted in portions, too.
+// Parked tasks are sorted in portions, too, but for those with a key.
 enum ParkedColumn : AttrNumber {
     kParkedSubscription = 1,
     kParkedMessage,
@@ -106,6 +106,7 @@ enum ParkedColumn : AttrNumber {
     kParkedKey,
     kParkedHeaders,
     kParkedPayload,
+    kParkedSchemaVersion,
     kParkedAttempts,
     kParkedDue,
 };
@@ -116,16 +117,19 @@ struct Waiting {
     core::Microseconds due;
 };
 std::vector<Waiting> *waiting = nullptr;
+std::vector<Waiting> *waiting_keyed = nullptr;
 
-void AddParkedInOrder(core::Scheduler *scheduler) {
-    std::sort(waiting->begin(), waiting->end(),
+void AddParkedInOrder(core::Scheduler *scheduler, std::vector<Waiting> *found) {
+    std::sort(found->begin(), found->end(),
               [](const Waiting &a, const Waiting &b) { return a.message.id < b.message.id; });
-    for (const Waiting &each : *waiting) {
-        // What rotation has parked has not been tried yet.
-        if (each.attempts == 0 && scheduler->AddMessageFor(each.subscription, each.message)) continue;
-        scheduler->AddParked(each.subscription, each.message, each.attempts, each.due);
+    for (const Waiting &each : *found) {
+        // What rotation has parked is not to wait for a time, and may be very many.
+        if (each.attempts == 0 && each.due == each.message.published_at)
+            scheduler->AddAgain(each.subscription, each.message);
+        else
+            scheduler->AddParked(each.subscription, each.message, each.attempts, each.due);
     }
-    waiting->clear();
+    found->clear();
 }
 
 void VisitParked(core::Scheduler *scheduler, TupleTableSlot *row, uint8 segment) {
@@ -139,10 +143,11 @@ void VisitParked(core::Scheduler *scheduler, TupleTableSlot *row, uint8 segment)
     task.message.segment = segment;
     Datum key = slot_getattr(row, kParkedKey, &is_null);
     task.message.key_hash = is_null ? 0 : HashOfKey(DatumGetTextPP(key));
-    task.attempts = DatumGetInt32(slot_getattr(row, kParkedAttempts, &is_null));
-    task.due = DatumGetTimestampTz(slot_getattr(row, kParkedDue, &is_null));
-    waiting->push_back(task);
-    if (waiting->size() == kPortion) AddParkedInOrder(scheduler);
+    bool ignored;
+    task.attempts = DatumGetInt32(slot_getattr(row, kParkedAttempts, &ignored));
+    task.due = DatumGetTimestampTz(slot_getattr(row, kParkedDue, &ignored));
+    (is_null ? waiting : waiting_keyed)->push_back(task);
+    if (waiting->size() == kPortion) AddParkedInOrder(scheduler, waiting);
 }
 
 }  // namespace
@@ -177,9 +182,12 @@ void TakeFromOutbox(DatabaseShared *database, Oid extension, core::Scheduler *sc
 
 void ScanParked(core::Scheduler *scheduler) {
     waiting = new std::vector<Waiting>;
+    waiting_keyed = new std::vector<Waiting>;
     ScanTable(pg::Tables().parked_store, scheduler, core::kParkedSegment, VisitParked);
-    AddParkedInOrder(scheduler);
+    AddParkedInOrder(scheduler, waiting);
+    AddParkedInOrder(scheduler, waiting_keyed);
     delete waiting;
+    delete waiting_keyed;
 }
 
 // Locked first, seen second: a segment that is emptied in between would be missed together with what was

@@ -120,6 +120,7 @@ private:
 
     DatabaseShared *database_;
     Oid extension_ = InvalidOid;
+    uint32 moves_ = 0;
     core::Scheduler *scheduler_;
     Results *results_;
     std::unordered_map<int, Start> starts_;  // by slot

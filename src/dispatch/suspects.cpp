@@ -14,6 +14,8 @@ std::span<core::Suspect> All() { return {CrashSuspects(), core::kSuspects}; }
 
 std::span<core::Offender> Offenders() { return {CrashOffenders(), core::kOffenders}; }
 
+constexpr int kPatience = 3;
+
 // Done with: the task is settled, or its crashes are recorded.
 bool Clears(Outcome outcome) {
     switch (outcome) {
@@ -21,7 +23,6 @@ bool Clears(Outcome outcome) {
         case Outcome::kRetry:
         case Outcome::kDead:
         case Outcome::kMissing:
-        case Outcome::kMoved:  // its address is of no use any more
             return true;
         default:
             return false;
@@ -104,11 +105,13 @@ bool Suspects::IsGuilty(core::SubscriptionId subscription, core::MessageId messa
 
 void Suspects::NoteOutcome(core::SubscriptionId subscription, core::MessageId message,
                            Outcome outcome) {
-    if (left_ == 0 || !Clears(outcome)) return;
+    if (left_ == 0 || (!Clears(outcome) && outcome != Outcome::kMoved)) return;
     for (core::Suspect &suspect : All()) {
         if (!IsOwn(suspect) || suspect.task.subscription != subscription ||
             suspect.task.message.id != message)
             continue;
+        // It is found again if it was parked, but not if a command has rewritten the table.
+        if (outcome == Outcome::kMoved && ++suspect.moves < kPatience) continue;
         suspect.database = InvalidOid;
         left_--;
         if (tried_ == &suspect) tried_ = nullptr;

@@ -88,26 +88,30 @@ int64 FinishRow(Row *row, const NewMessage &message) {
     return id;
 }
 
-Relation OpenSegment(int segment) {
-    Relation log = table_open(pg::Tables().log[segment], RowExclusiveLock);
-    if (log->rd_tableam != GetHeapamTableAmRoutine())
-        ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-                        errmsg("\"%s\" is not stored as heap", RelationGetRelationName(log)),
-                        errhint("Create the extension with default_table_access_method = heap.")));
-    return log;
+// The segment that is written to, locked. Looked at again under the lock: into one that was left nothing more
+// comes, once its locks were seen to be free.
+Relation OpenCurrent(uint8 *segment) {
+    for (;;) {
+        *segment = static_cast<uint8>(CurrentSegment());
+        Relation log = table_open(pg::Tables().log[*segment], RowExclusiveLock);
+        if (log->rd_tableam != GetHeapamTableAmRoutine())
+            ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+                            errmsg("\"%s\" is not stored as heap", RelationGetRelationName(log)),
+                            errhint("Create the extension with default_table_access_method = heap.")));
+        if (CurrentSegment() == *segment) return log;
+        table_close(log, RowExclusiveLock);
+    }
 }
 
 }  // namespace
 
-// A moment later it may be another one: that does no harm, see announce/rotation.hpp.
 int CurrentSegment() { return static_cast<int>(pg_atomic_read_u32(&ThisDatabase()->segment)); }
 
 MessageAddress WriteMessage(int32 channel_id, int32 schema_version, TimestampTz published_at,
                             Oid published_by, const NewMessage &message) {
     MessageAddress address{};
     Row row = StartRow(channel_id, schema_version, published_at, published_by);
-    address.segment = static_cast<uint8>(CurrentSegment());
-    Relation log = OpenSegment(address.segment);
+    Relation log = OpenCurrent(&address.segment);
 
     address.id = FinishRow(&row, message);
     HeapTuple tuple = heap_form_tuple(RelationGetDescr(log), row.values, row.nulls);
@@ -122,8 +126,8 @@ MessageAddress WriteMessage(int32 channel_id, int32 schema_version, TimestampTz 
 void WriteMessages(int32 channel_id, int32 schema_version, TimestampTz published_at, Oid published_by,
                    const NewMessage *messages, MessageAddress *addresses, int count) {
     Row row = StartRow(channel_id, schema_version, published_at, published_by);
-    uint8 segment = static_cast<uint8>(CurrentSegment());
-    Relation log = OpenSegment(segment);
+    uint8 segment;
+    Relation log = OpenCurrent(&segment);
     CommandId command = GetCurrentCommandId(true);
     BulkInsertState bulk = GetBulkInsertState();
     TupleTableSlot *slots[kRowsAtOnce];

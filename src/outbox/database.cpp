@@ -196,6 +196,7 @@ void InitDatabaseMemory() {
         pg_atomic_init_u32(&entry.announces, 0);
         pg_atomic_init_u32(&entry.segment, 0);
         pg_atomic_init_u32(&entry.dealing_stopped, 0);
+        pg_atomic_init_u32(&entry.moves, 0);
         pg_atomic_init_u32(&entry.dead_in_flight, 0);
         pg_atomic_init_u64(&entry.dead_changes, 0);
         pg_atomic_init_u64(&entry.dead_epoch, 0);

@@ -87,6 +87,9 @@ struct DatabaseShared {
     // segment could not be emptied (0: not so).
     pg_atomic_uint32 segment;
     pg_atomic_uint32 dealing_stopped;
+    // Atomic, counted up by the announcer with each move of tasks from the log: a task dealt with an earlier
+    // number may not be where it was.
+    pg_atomic_uint32 moves;
     pg_atomic_uint64 log_bytes;  // with what is parked
     pg_atomic_uint64 parked_bytes;
     pg_atomic_uint64 log_held_since;

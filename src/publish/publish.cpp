@@ -19,6 +19,10 @@ namespace herald {
 
 namespace {
 
+// How long a segment of the log may be locked before channels that give up their oldest messages are bounded by
+// herald.max_log_size as the others are.
+constexpr TimestampTz kHeldForLong = USECS_PER_MINUTE;
+
 uint32 PayloadBytes(Datum payload) {
     return static_cast<uint32>(VARSIZE_ANY_EXHDR(DatumGetPointer(payload)));
 }
@@ -103,9 +107,11 @@ void CheckLogSize(const Channel &channel) {
     const uint64 limit = static_cast<uint64>(settings::max_log_size) * 1024 * 1024;
     DatabaseShared *database = ThisDatabase();
     if (pg_atomic_read_u64(&database->log_bytes) < limit) return;
-    // What is oldest makes room, unless it can't.
+    // What is oldest makes room, unless it can't for long.
+    const TimestampTz held =
+        static_cast<TimestampTz>(pg_atomic_read_u64(&database->log_held_since));
     if (channel.when_full == WhenFull::kDeadLetters &&
-        pg_atomic_read_u64(&database->log_held_since) == 0)
+        (held == 0 || GetCurrentTimestamp() - held < kHeldForLong))
         return;
     CountNow(CountersOf(channel), ChannelCounter::kRejected, 1);
     ereport(ERROR, (errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),

@@ -102,6 +102,20 @@ void AddSubscriptionCounters(const SubscriptionCounterSnapshot &snapshot) {
         pg_atomic_fetch_add_u64(&entry->latency[i], static_cast<int64>(snapshot.latency[i]));
 }
 
+TimestampTz OldestPublishedAt(Oid database) {
+    TimestampTz oldest = 0;
+    LWLockAcquire(Lock(kSubscriptionCounterLock), LW_SHARED);
+    if (Search(InvalidOid, 0) == nullptr) oldest = DT_NOBEGIN;
+    for (SubscriptionShared &entry : table->entries) {
+        if (entry.database != database) continue;
+        const TimestampTz own =
+            static_cast<TimestampTz>(pg_atomic_read_u64(&entry.oldest_published_at));
+        if (own != 0 && (oldest == 0 || own < oldest)) oldest = own;
+    }
+    LWLockRelease(Lock(kSubscriptionCounterLock));
+    return oldest;
+}
+
 void RemoveDatabaseStatistics(Oid database) {
     RemoveDatabaseChannelCounters(database);
     LWLockAcquire(Lock(kSubscriptionCounterLock), LW_EXCLUSIVE);

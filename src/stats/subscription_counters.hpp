@@ -62,6 +62,10 @@ bool ReadSubscriptionCounters(int number, SubscriptionCounterSnapshot *snapshot)
 // Adds what a snapshot says; nothing where the table is full.
 void AddSubscriptionCounters(const SubscriptionCounterSnapshot &snapshot);
 
+// When the oldest task that waits in the database was published; 0: none waits. Where the table is full it can't
+// be known, and it is DT_NOBEGIN.
+TimestampTz OldestPublishedAt(Oid database);
+
 // Takes away what was counted for a database, channels as well as subscriptions: it was dropped.
 void RemoveDatabaseStatistics(Oid database);
 

@@ -6,6 +6,7 @@
 #include "core/crash_notes.hpp"
 #include "failure/failure_log.hpp"
 #include "log/log_reader.hpp"
+#include "outbox/database.hpp"
 #include "pg/extension.hpp"
 #include "settings.hpp"
 #include "subscription/subscription.hpp"
@@ -99,17 +100,18 @@ void Settle(const core::Task &task, Settlement *settlement) {
 }
 
 // kNone: it was read. Else why not.
-Outcome ReadTask(const core::Task &task, StoredMessage *message) {
+Outcome ReadTask(const WorkerSlotShared *slot, const core::Task &task, StoredMessage *message) {
     if (task.message.segment == core::kParkedSegment) {
         bool parked = ReadParked(task.subscription, task.message.id, message, nullptr, nullptr);
         return parked ? Outcome::kNone : Outcome::kMissing;
     }
     ItemPointerData tid;
     ItemPointerSet(&tid, task.message.block, task.message.offset);
-    if (ReadMessage(task.message.segment, tid, task.message.id, message)) return Outcome::kNone;
-    // Moved by a command that rewrites the table, or parked when its segment was emptied. Who reads all
-    // addresses anew also sees if it is gone.
-    return Outcome::kMoved;
+    const bool found = ReadMessage(task.message.segment, tid, task.message.id, message);
+    // Parked by rotation, whose lock was waited for, or moved by a command that rewrites the table. Who reads
+    // all addresses anew also sees if it is gone.
+    const bool moved = pg_atomic_read_u32(&ThisDatabase()->moves) != slot->moves;
+    return found && !moved ? Outcome::kNone : Outcome::kMoved;
 }
 
 FailureRecord StartRecord(const WorkerSlotShared *slot, const Subscription &subscription,
@@ -254,7 +256,7 @@ After RunAttempt(WorkerSlotShared *slot, int place, ErrorData *failure, Settleme
     Known *entry = KnownSubscription(task.subscription);
     Subscription *subscription = entry->subscription;
     Outcome unreadable =
-        subscription == nullptr ? Outcome::kMissing : ReadTask(task, &message);
+        subscription == nullptr ? Outcome::kMissing : ReadTask(slot, task, &message);
     if (unreadable != Outcome::kNone) {
         result->outcome = unreadable;
         return unreadable == Outcome::kMoved ? After::kStop : After::kGoOn;

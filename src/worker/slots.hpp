@@ -111,6 +111,7 @@ struct WorkerSlotShared {
     Oid extension;  // whose ids these are: a new CREATE EXTENSION starts counting anew
     Order order;
     TimestampTz dealt_at;
+    uint32 moves;  // DatabaseShared::moves when the dispatcher began to read addresses
     // Set by the dispatcher in kDealing, then changed by both: a Progress in one word.
     pg_atomic_uint32 progress;
     SlotTask tasks[core::kMaxBatch];

@@ -34,10 +34,10 @@ for (1 .. 30)
 	$node->safe_psql('postgres', q(SELECT app.fill('lossy')));
 	$published += 1000;
 	# As many as the announcer measures; the limit is not a sharp one.
-	wait_until($node, q(SELECT count(*) = 0 FROM herald.status() WHERE name = 'log' AND split_part(value, ' ', 1)::integer >= 12),
+	wait_until($node, q(SELECT count(*) = 0 FROM herald.status() WHERE name = 'log' AND split_part(value, ' ', 1)::integer > 16),
 		"$published messages: the log is kept small") if $published % 10_000 == 0;
 }
-cmp_ok(value(q(SELECT dead FROM herald.subscription_stats WHERE subscription = 'lossy')), '>=', 10_000, 'what is oldest was given up');
+wait_until($node, q(SELECT dead >= 5000 FROM herald.subscription_stats WHERE subscription = 'lossy'), 'what is oldest was given up');
 is(value(q(SELECT DISTINCT error_code || ' ' || attempts FROM herald.dead_letters)), '53400 0', 'which the dead letters say');
 is(value(q(SELECT count(*) FROM herald.failure_log)), '0', 'nothing was attempted');
 is(value(q(SELECT (SELECT max(message_id) FROM herald.dead_letters) < (SELECT min(message_id) FROM herald.tasks WHERE subscription = 'lossy' AND state = 'pending'))),
@@ -59,7 +59,8 @@ my $refused = 0;
 wait_for('in the end messages are refused', sub {
 	my (undef, undef, $error) = $node->psql('postgres', q(SELECT app.fill('strict')));
 	$refused = $error =~ /has reached herald.max_log_size/;
-	return $refused;
+	# Not only because of what was handled and is still in the log.
+	return $refused && value(q(SELECT pg_relation_size('herald.parked_store'))) > 8 * 1024 * 1024;
 });
 is(sqlstate_of($node, q(SELECT herald.publish('strict', '1'))), '53400', 'with a code of its own');
 is(sqlstate_of($node, q(SELECT herald.publish('lossy', '1'))), '00000', 'but not those of the first channel');
@@ -72,6 +73,28 @@ wait_until($node, "SELECT count(*) = $expected FROM app.effects WHERE subscripti
 wait_until($node, q(SELECT pg_relation_size('herald.parked_store') = 0), 'and the space comes back');
 wait_for('messages are taken again', sub { ($node->psql('postgres', q(SELECT herald.publish('strict', '1'))))[0] == 0 });
 is(sqlstate_of($node, q(SELECT herald.alter_channel('strict', when_full => 'explode'))), '22023', 'an unknown policy is refused');
+# Without a limit it turns when a segment is large enough, but only while there is no backlog.
+reload_with($node, 'herald.max_log_size' => 0, 'herald.segment_size' => '1MB');
+my $segments = q(SELECT sum(pg_relation_size(oid)) FROM pg_class WHERE relnamespace = 'herald'::regnamespace AND relname ~ '^log_[0-9]$');
+wait_idle($node, $_) for qw(strict lossy);
+my ($turns, $file, $handled) = (0, '', 0);
+wait_for('it turns while messages come in', sub {
+	$node->safe_psql('postgres', q(SELECT app.fill('strict')));
+	wait_idle($node, 'strict');
+	$handled++;
+	my $now = value(q(SELECT string_agg(relfilenode::text, ' ' ORDER BY relname) FROM pg_class WHERE relnamespace = 'herald'::regnamespace AND relname ~ '^log_[0-9]$'));
+	$turns++ if $now ne $file;
+	$file = $now;
+	return $turns > 3;
+});
+cmp_ok(value($segments), '<', $handled * 1024 * 1024, "and is smaller than the $handled MB that were handled");
+is(value('SELECT count(*) - count(DISTINCT message_id) FROM app.effects'), '0', 'nothing was done twice');
+$node->safe_psql('postgres', q(SELECT herald.pause('strict')));
+$node->safe_psql('postgres', q(SELECT app.fill('strict'))) for 1 .. 6;
+wait_until($node, q(SELECT split_part(value, ' ', 1)::integer >= 6 FROM herald.status() WHERE name = 'log'), '6 MB wait: the log has been looked at');
+is(value(q(SELECT count(*) FROM herald.parked_store)), '0', 'and what waits is left where it is');
+cmp_ok(value($segments), '>', 6 * 1024 * 1024, 'in the log');
+
 clean_log($node);
 
 done_testing();
