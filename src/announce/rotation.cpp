@@ -94,9 +94,12 @@ bool IsTime(int current) {
 }
 
 void SetDealing(DatabaseShared *database, bool dealing) {
-    pg_atomic_write_u32(&database->dealing_stopped, dealing ? 0 : 1);
+    const TimestampTz now = GetCurrentTimestamp();
+    // It ends by itself: this process may be kept from ending it, by a NOTIFY of somebody else.
+    pg_atomic_write_u64(&database->dealing_stopped,
+                        dealing ? 0 : static_cast<uint64>(now + kLongestStop));
     WakeConsumer(database, Consumer::kDispatcher);
-    stop_began = dealing ? 0 : GetCurrentTimestamp();
+    stop_began = dealing ? 0 : now;
 }
 
 pg::Param OidParam(Oid oid) { return {OIDOID, ObjectIdGetDatum(oid), false}; }

@@ -286,6 +286,13 @@ std::vector<SubscriptionId> Scheduler::Subscriptions() const {
     return ids;
 }
 
+std::size_t Scheduler::SeenBytes() const {
+    std::size_t bytes = 0;
+    for (const auto& [id, subscription] : subscriptions_)
+        bytes += subscription.queue.SeenBytes();
+    return bytes;
+}
+
 Scheduler::Subscription* Scheduler::Find(SubscriptionId id) {
     const auto found = subscriptions_.find(id);
     return found == subscriptions_.end() ? nullptr : &found->second;

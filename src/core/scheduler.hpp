@@ -124,6 +124,8 @@ class Scheduler {
 
     std::optional<SubscriptionGauges> Gauges(SubscriptionId subscription) const;
     std::vector<SubscriptionId> Subscriptions() const;
+    // What it takes to know which messages were seen: more and more, for all time.
+    std::size_t SeenBytes() const;
 
  private:
     enum class Standing : std::uint8_t {

@@ -73,6 +73,8 @@ class SubscriptionQueue {
     std::size_t Pending() const { return untried_count_ + parked_untried_count_; }
     std::size_t Retrying() const { return parked_.size() - parked_untried_count_; }
     std::optional<Microseconds> OldestPublishedAt() const;
+    // What it takes to know which messages were seen.
+    std::size_t SeenBytes() const { return seen_.MemoryBytes(); }
 
  private:
     using DueKey = std::pair<Microseconds, MessageId>;

@@ -32,6 +32,8 @@ namespace {
 
 // Every so many sweeps the log is read, too.
 constexpr int kSweepsPerScan = 20;
+// Bytes of memory of messages that are gone.
+constexpr std::size_t kTolerated = 8 * 1024 * 1024;
 // Addresses that are wrong after so short a time are not the work of rotation.
 constexpr TimestampTz kShortLife = USECS_PER_SEC / 5;
 
@@ -53,6 +55,7 @@ private:
     void ShowSubscribed();
     void ApplyPauseRequests(TimestampTz now);
     void Sweep(TimestampTz now);
+    bool RemembersTooMuch() const;
     long SleepTime(TimestampTz now) const;
     [[noreturn]] void Leave();
 
@@ -64,6 +67,7 @@ private:
     TimestampTz next_sweep_ = 0;  // the first turn begins with one: it reads everything
     int sweeps_ = 0;
     bool knows_all_ = false;  // the first scan is done
+    std::size_t seen_at_first_ = 0;  // by then, in bytes
 };
 
 // Reads the subscriptions. True where one is new: what may wait for it must be read, too.
@@ -132,6 +136,7 @@ void Dispatcher::ReadWhatIsNew() {
     if ((asked & kFlagRescan) && !knows_all_) {
         pool_.TakeOverSuspects(GetCurrentTimestamp());
         knows_all_ = true;
+        seen_at_first_ = scheduler_.SeenBytes();
     }
     TakeFromOutbox(database_, ServedExtension(), &scheduler_);
     pg::CommitTransaction();
@@ -175,9 +180,10 @@ long Dispatcher::SleepTime(TimestampTz now) const {
 // The insurance: nobody should have to be found by it.
 void Dispatcher::Sweep(TimestampTz now) {
     if (now < next_sweep_) return;
-    RaiseFlag(database_, kFlagReload | kFlagParked);
+    if (RemembersTooMuch()) RaiseFlag(database_, kFlagMoved);
+    RaiseFlag(database_, kFlagReload);
     if (sweeps_++ % kSweepsPerScan == 0) {
-        RaiseFlag(database_, kFlagRescan);
+        RaiseFlag(database_, kFlagRescan | kFlagParked);
         ForgetDeadCounts(database_);
     }
     next_sweep_ = now + settings::sweep_interval * USECS_PER_SEC;
@@ -186,6 +192,11 @@ void Dispatcher::Sweep(TimestampTz now) {
     // After a long backlog most of the heap is free, and would stay with the process.
     (void)malloc_trim(0);
 #endif
+}
+
+// Most of the messages that were seen left the log long ago; a new beginning knows those that are still in it.
+bool Dispatcher::RemembersTooMuch() const {
+    return knows_all_ && scheduler_.SeenBytes() > 2 * seen_at_first_ + kTolerated;
 }
 
 void Dispatcher::Leave() {
@@ -211,8 +222,11 @@ void Dispatcher::Run() {
         ReadWhatIsNew();
         ApplyPauseRequests(now);
         // A pause ends its request only after it has asked for a reload: not seen, it must be read first.
-        if ((pg_atomic_read_u32(&database_->flags) & kFlagReload) == 0 &&
-            pg_atomic_read_u32(&database_->dealing_stopped) == 0)
+        const TimestampTz stopped =
+            static_cast<TimestampTz>(pg_atomic_read_u64(&database_->dealing_stopped));
+        if (stopped > now)
+            pool_.NoteTime(stopped);
+        else if ((pg_atomic_read_u32(&database_->flags) & kFlagReload) == 0)
             pool_.Deal(now);
         results_.ShowGauges(scheduler_);
         // Not counted: a turn that was left in its middle has not ended, but is made up for by this one.

@@ -54,6 +54,9 @@ public:
 
     // When Collect or Deal has something to do without being woken; DT_NOEND: never.
     TimestampTz NextTime() const { return next_time_; }
+    void NoteTime(TimestampTz time) {
+        if (time < next_time_) next_time_ = time;
+    }
 
     // A subscription that Collect found to be held, or a role that can't run workers: the tables must
     // be looked at. Cleared by reading.
@@ -113,9 +116,6 @@ private:
     int CountSlots(core::RoleId role, bool starting_only) const;
     bool IsOwn(const WorkerSlotShared *slot, SlotState state) const {
         return state != SlotState::kFree && slot->database == database_->database;
-    }
-    void NoteTime(TimestampTz time) {
-        if (time < next_time_) next_time_ = time;
     }
 
     DatabaseShared *database_;

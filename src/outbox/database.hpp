@@ -82,11 +82,11 @@ struct DatabaseShared {
     // Atomic. Bytes of large payloads kept, by a hash of the role; see pointer/pointer_store.hpp. Added to by
     // publishers, set by the announcer.
     pg_atomic_uint64 pointer_bytes[kPointerShares];
-    // Atomic, written by the announcer: the log segment that new messages go to; 1 while no task may be
-    // dealt, because a segment is to be emptied; how much the log takes; and a TimestampTz, since when a
+    // Atomic, written by the announcer: the log segment that new messages go to; a TimestampTz, until
+    // when no task may be dealt, because a segment is to be emptied (0: not so); how much the log takes; and a TimestampTz, since when a
     // segment could not be emptied (0: not so).
     pg_atomic_uint32 segment;
-    pg_atomic_uint32 dealing_stopped;
+    pg_atomic_uint64 dealing_stopped;
     // Atomic, counted up by the announcer with each move of tasks from the log: a task dealt with an earlier
     // number may not be where it was.
     pg_atomic_uint32 moves;
