@@ -119,7 +119,8 @@ SELECT try(format('SELECT herald.create_channel(''regress bad'', schema => %L)',
   FROM unnest(ARRAY[
     '{"$ref": "https://example.org/schema"}', '{"items": {"$ref": "other.json"}}', '{"$schema": "http://json-schema.org/draft-04/schema#"}',
     '{"$schema": "https://json-schema.org/draft/2019-09/schema"}', '{"pattern": "(a)\\1"}', '{"pattern": "(?=a(?=b))"}',
-    '{"pattern": "a{1,256}"}', '{"pattern": "\\p{Greek}"}']) AS schema;
+    '{"pattern": "a{1,256}"}', '{"pattern": "\\p{Greek}"}', '{"pattern": "((a{100}){100}){2}"}']) AS schema;
+SELECT left(try(format('SELECT herald.create_channel(''regress bad'', schema => %L)', jsonb_build_object('patternProperties', (SELECT jsonb_object_agg('^' || n || '$', true) FROM generate_series(1, 2000) AS n)))), 5);
 SELECT try($$SELECT herald.create_channel('regress bad', schema => jsonb_build_object('title', repeat('x', 1048576)))$$);
 SELECT try($$SELECT herald.create_channel('regress bad', schema => '{}', validation => 'maybe')$$);
 SELECT count(*) FROM herald.channels WHERE channel = 'regress bad';
@@ -137,6 +138,7 @@ SELECT count(*) FROM herald.validation_errors('{"items": false}', (SELECT jsonb_
 SELECT try($$SELECT herald.validate('{"type": 1}', '1')$$);
 
 -- What each keyword says.
+\a
 SELECT schema, payload, fits(schema::jsonb, payload::jsonb)
   FROM (VALUES
     ('{"type": ["integer", "null"]}', '1.5'), ('{"const": {"a": [1]}}', '{"a": [1.0]}'), ('{"const": "a"}', '1'),
@@ -151,6 +153,8 @@ SELECT schema, payload, fits(schema::jsonb, payload::jsonb)
     ('{"patternProperties": {"^a": {"type": "string"}}, "additionalProperties": {"type": "integer"}}', '{"ab": 1, "b": "x"}'),
     ('{"dependentRequired": {"a": ["b", "c"]}}', '{"a": 1, "c": 1}'), ('{"dependentSchemas": {"a": {"maxProperties": 1}}}', '{"a": 1, "b": 1}'),
     ('{"anyOf": [{"type": "string"}, {"type": "null"}]}', '1'), ('{"oneOf": [{"type": "string"}, {"type": "null"}]}', '1'),
+    ('{"oneOf": [{"type": "string"}, {"minimum": 2, "type": "integer"}]}', '1'),
+    ('{"anyOf": [{"$ref": "#/$defs/cat"}, {"$ref": "#/$defs/dog"}], "$defs": {"cat": {"properties": {"kind": {"const": "cat"}, "age": {"type": "integer"}}}, "dog": {"properties": {"kind": {"const": "dog"}, "age": {"maximum": 9}}}}}', '{"kind": "dog", "age": 10}'),
     ('{"oneOf": [true, true]}', '1'), ('{"not": {"type": "integer"}}', '1'), ('{"if": {"type": "integer"}, "then": {"minimum": 2}, "else": false}', '1'),
     ('{"if": {"type": "integer"}, "then": {"minimum": 2}, "else": false}', '"a"'),
     ('{"properties": {"a": true}, "unevaluatedProperties": false}', '{"a": 1, "b": 2}'),
@@ -160,6 +164,7 @@ SELECT schema, payload, fits(schema::jsonb, payload::jsonb)
     ('{"$schema": "http://json-schema.org/draft-07/schema#", "dependencies": {"a": ["b"], "c": {"required": ["d"]}}}', '{"a": 1, "c": 1}'),
     ('{"$schema": "http://json-schema.org/draft-07/schema#", "$ref": "#/definitions/a", "type": "string", "definitions": {"a": {"type": "integer"}}}', '"x"')
   ) AS given (schema, payload);
+\a
 
 -- Bounds: alternatives that multiply, deep schemas and payloads.
 SELECT try($$SELECT herald.validate(

@@ -6,6 +6,7 @@ extern "C" {
 #include "catalog/pg_collation.h"
 #include "mb/pg_wchar.h"
 #include "regex/regex.h"
+#include "regex/regexport.h"
 }
 
 namespace herald {
@@ -19,6 +20,9 @@ namespace {
 
 // Compiling takes memory and time that grow fast with some patterns.
 constexpr std::size_t kMaxPatternBytes = 2048;
+constexpr int kMaxStates = 10000;
+// What a pattern takes besides its states, in states.
+constexpr int kPatternOverhead = 100;
 // Texts of up to so many characters need no memory of their own.
 constexpr std::size_t kShortText = 256;
 
@@ -34,7 +38,7 @@ pg_wchar *WideBuffer(std::size_t bytes, pg_wchar (&room)[kShortText + 1]) {
 
 }  // namespace
 
-Pattern *CompilePattern(std::string_view source, MemoryContext context, PatternFault *fault) {
+Pattern *CompilePattern(std::string_view source, MemoryContext context, int *space, PatternFault *fault) {
     *fault = {nullptr, false};
     if (source.size() > kMaxPatternBytes) {
         *fault = {"has more than 2048 bytes", true};
@@ -70,7 +74,13 @@ Pattern *CompilePattern(std::string_view source, MemoryContext context, PatternF
     pattern->free.func = FreeRegex;
     pattern->free.arg = pattern;
     MemoryContextRegisterResetCallback(context, &pattern->free);
-    return pattern;
+    const int states = pg_reg_getnumstates(&pattern->regex);
+    *space -= states + kPatternOverhead;
+    if (states > kMaxStates)
+        *fault = {"makes an automaton that is too large", true};
+    else if (*space < 0)
+        *fault = {"and those before it are too large together", true};
+    return fault->fault == nullptr ? pattern : nullptr;
 }
 
 bool MatchesPattern(const Pattern *pattern, std::string_view text) {

@@ -57,6 +57,7 @@ struct SchemaBuilder {
     const char *what;  // the subject of messages
     bool check_formats;
     MemoryContext tree;     // for what stays
+    int pattern_space;      // what is left of it
     HTAB *places;
     Growing<Resource> resources;
     Growing<Anchor> anchors;

@@ -132,6 +132,40 @@ int CountFitting(Run *run, const NodeList &list, const JsonView &value, const Sc
     return fitting;
 }
 
+// What a node refers to, where it does nothing else about types and members.
+const SchemaNode *Followed(const SchemaNode *node) {
+    for (int i = 0; i < 8 && node->ref != nullptr && node->object == nullptr; i++) node = node->ref;
+    return node;
+}
+
+// False where the value is of another type, or a member that tells alternatives apart has another value.
+bool MayBeMeant(Run *run, const SchemaNode *node, const JsonView &value) {
+    if (node->kind != NodeKind::kRules) return false;
+    const SchemaNode *rules = Followed(node);
+    if (rules->kind != NodeKind::kRules || !FitsType(rules->types, value)) return false;
+    if (rules->constant != nullptr || rules->enumeration != nullptr) return false;
+    if (value.type != JsonType::kObject || rules->object == nullptr) return true;
+    for (int i = 0; i < rules->object->member_count; i++) {
+        const MemberRule &member = rules->object->members[i];
+        JsonView found;
+        if (member.node == nullptr || !FindMember(value, member.name, &found)) continue;
+        if (member.node->constant != nullptr && !EqualValues(*member.node->constant, found)) return false;
+        if (member.node->enumeration != nullptr && !IsListed(run, *member.node->enumeration, found)) return false;
+    }
+    return true;
+}
+
+// Where only one of alternatives that all fail can have been meant, what it says helps more than that they fail.
+void ReportMeant(Run *run, const NodeList &list, const JsonView &value, const Scope *scope, const PathStep *path) {
+    const SchemaNode *meant = nullptr;
+    for (int i = 0; i < list.count; i++) {
+        if (!MayBeMeant(run, list.nodes[i], value)) continue;
+        if (meant != nullptr) return;
+        meant = list.nodes[i];
+    }
+    if (meant != nullptr) (void)CheckNode<true>(run, meant, value, scope, nullptr, path);
+}
+
 template <bool kReport>
 bool CheckApplicators(Run *run, const SchemaNode *node, const JsonView &value, const Scope *scope, Seen *seen,
                       const PathStep *path) {
@@ -150,6 +184,8 @@ bool CheckApplicators(Run *run, const SchemaNode *node, const JsonView &value, c
                 return psprintf("fits none of the %d alternatives", rules.any_of.count);
             }))
             return false;
+        ReportMeant(run, rules.any_of, value, scope, path);
+        if (run->count >= run->limit) return false;
     }
     if (rules.one_of.count > 0) {
         const int fitting = CountFitting(run, rules.one_of, value, scope, seen, 2);
@@ -161,6 +197,8 @@ bool CheckApplicators(Run *run, const SchemaNode *node, const JsonView &value, c
                                     rules.one_of.count);
                 }))
                 return false;
+            if (fitting == 0) ReportMeant(run, rules.one_of, value, scope, path);
+            if (run->count >= run->limit) return false;
         }
     }
     if (rules.no != nullptr && CheckNode<false>(run, rules.no, value, scope, nullptr, nullptr)) {

@@ -105,6 +105,7 @@ CompiledSchema *CompileSchema(Jsonb *source, bool check_formats, const char *wha
     builder.what = what;
     builder.check_formats = check_formats;
     builder.tree = tree;
+    builder.pattern_space = kPatternSpace;
     CompiledSchema *schema = Build(&builder, source, tree);
     MemoryContextSwitchTo(caller);
     MemoryContextDelete(work);

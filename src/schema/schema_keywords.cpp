@@ -135,7 +135,7 @@ char *CopyText(const Reader &reader, std::string_view text) {
 
 Pattern *ReadPattern(const Reader &reader, const char *keyword, std::string_view source) {
     PatternFault fault;
-    Pattern *pattern = CompilePattern(source, reader.builder->tree, &fault);
+    Pattern *pattern = CompilePattern(source, reader.builder->tree, &reader.builder->pattern_space, &fault);
     if (pattern != nullptr) return pattern;
     const char *what = psprintf("%s: the regular expression \"%.*s\" %s", "can't be used",
                                 pg_mbcliplen(source.data(), static_cast<int>(source.size()), 100),
