@@ -16,11 +16,11 @@
 extern "C" {
 #include "access/table.h"
 #include "access/tableam.h"
-#include "access/transam.h"
 #include "catalog/pg_type.h"
 #include "executor/tuptable.h"
 #include "storage/bufmgr.h"
 #include "storage/lmgr.h"
+#include "storage/lock.h"
 #include "storage/procarray.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
@@ -42,10 +42,11 @@ TimestampTz stop_began = 0;  // tasks are not dealt since; 0: they are
 TimestampTz next_try = 0;
 TimestampTz last_turn = 0;
 
-// Of a segment in which nothing is left to do: the next transaction id when that was found, and the time.
+// Of a segment in which nothing is left to do: since when, and who had a snapshot of the database then.
 struct Done {
-    TransactionId xid;  // InvalidTransactionId: not so
-    TimestampTz since;
+    TimestampTz since;  // 0: not so
+    VirtualTransactionId *older;
+    int count;
 };
 Done done[pg::kSegments];
 
@@ -139,25 +140,47 @@ bool WorkersHaveTasksOf(int segment) {
 
 enum class Emptied { kYes, kNotYet, kHeldByWorkers, kHeldByOthers };
 
+// Transactions of this database that have a snapshot, but for vacuums. That of this one is the newest.
+VirtualTransactionId *ListSnapshots(int *count) {
+    return GetCurrentVirtualXIDs(InvalidTransactionId, true, false,
+                                 PROC_IS_AUTOVACUUM | PROC_IN_VACUUM, count);
+}
+
+void SetDone(int segment) {
+    int count;
+    MemoryContext caller = MemoryContextSwitchTo(TopMemoryContext);
+    VirtualTransactionId *older = ListSnapshots(&count);
+    MemoryContextSwitchTo(caller);
+    done[segment] = {GetCurrentTimestamp(), older, count};
+}
+
+void ClearDone(int segment) {
+    if (done[segment].older != nullptr) pfree(done[segment].older);
+    done[segment] = {};
+}
+
 // True where every snapshot shows the segment as it is now, with nothing left to do: then it makes no difference
 // that TRUNCATE is seen at once, also by snapshots before it. A dump with an older one would have the messages
 // neither in the log nor among the parked.
 bool MayTruncate(DatabaseShared *database, int segment) {
     const Done &state = done[segment];
-    if (!TransactionIdIsValid(state.xid)) return false;
-    Relation log = table_open(pg::Tables().log[segment], AccessShareLock);
-    const TransactionId horizon = GetOldestNonRemovableTransactionId(log);
-    table_close(log, AccessShareLock);
+    if (state.since == 0) return false;
     // An old snapshot must not make the log grow without end.
-    return !TransactionIdPrecedes(horizon, state.xid) || IsHalfFull(database) ||
-           GetCurrentTimestamp() - state.since >
-               Max(settings::rotation_period * USECS_PER_SEC, kLongestSnapshot);
+    if (IsHalfFull(database) || GetCurrentTimestamp() - state.since >
+                                    Max(settings::rotation_period * USECS_PER_SEC, kLongestSnapshot))
+        return true;
+    int count;
+    const VirtualTransactionId *present = ListSnapshots(&count);
+    for (int i = 0; i < state.count; i++)
+        for (int j = 0; j < count; j++)
+            if (VirtualTransactionIdEquals(state.older[i], present[j])) return false;
+    return true;
 }
 
 // In two steps: what is left is moved, and once no older snapshot is there, the segment is emptied.
 Emptied Empty(DatabaseShared *database, int segment) {
     Emptied result = Emptied::kNotYet;
-    bool is_done = TransactionIdIsValid(done[segment].xid);
+    bool is_done = done[segment].since != 0;
     uint64 moved = 0;
     pg::BeginTransaction();
     const bool may_truncate = MayTruncate(database, segment);
@@ -184,9 +207,9 @@ Emptied Empty(DatabaseShared *database, int segment) {
         WakeConsumer(database, Consumer::kDispatcher);
     }
     if (result == Emptied::kYes)
-        done[segment] = {};
-    else if (is_done && !TransactionIdIsValid(done[segment].xid))
-        done[segment] = {ReadNextTransactionId(), GetCurrentTimestamp()};
+        ClearDone(segment);
+    else if (is_done && done[segment].since == 0)
+        SetDone(segment);
     return result;
 }
 
@@ -243,7 +266,7 @@ TimestampTz RotateLog(DatabaseShared *database) {
     MeasureLog(database);
     if (IsEmpty(Following(current)) && IsTime(current)) {
         current = Following(current);
-        done[current] = {};
+        ClearDone(current);
         pg_atomic_write_u32(&database->segment, static_cast<uint32>(current));
         last_turn = GetCurrentTimestamp();
     }
@@ -266,7 +289,7 @@ TimestampTz RotateLog(DatabaseShared *database) {
 }
 
 void ForgetDone() {
-    for (Done &each : done) each = {};
+    for (int i = 0; i < pg::kSegments; i++) ClearDone(i);
 }
 
 void StopRotation(DatabaseShared *database) {
