@@ -9,6 +9,7 @@
 
 #include "outbox/folding.hpp"
 #include "pg/process.hpp"
+#include "settings.hpp"
 #include "stats/channel_counters.hpp"
 
 extern "C" {
@@ -88,6 +89,15 @@ void NotifyBatch(DatabaseShared *database) {
     }
 }
 
+// It is tried again several times a second: the log need not have each of them.
+int LogLevel() {
+    static TimestampTz last = 0;
+    const TimestampTz now = GetCurrentTimestamp();
+    if (now - last < settings::sweep_interval * USECS_PER_SEC) return DEBUG1;
+    last = now;
+    return LOG;
+}
+
 Turn AnnounceBatch(DatabaseShared *database) {
     MemoryContext caller = CurrentMemoryContext;
     volatile bool refused = false;
@@ -102,7 +112,7 @@ Turn AnnounceBatch(DatabaseShared *database) {
     PG_CATCH();
     {
         pg::AbortAndLog(caller, "could not announce messages",
-                        "They stay in the outbox and are announced as soon as it is possible.");
+                        "They stay in the outbox and are announced as soon as it is possible.", LogLevel());
         refused = true;
     }
     PG_END_TRY();

@@ -54,12 +54,12 @@ void CommitTransaction() {
     pgstat_report_stat(false);
 }
 
-void AbortAndLog(MemoryContext caller, const char *what, const char *hint) {
+void AbortAndLog(MemoryContext caller, const char *what, const char *hint, int level) {
     MemoryContextSwitchTo(caller);
     ErrorData *error = CopyErrorData();
     FlushErrorState();
     AbortCurrentTransaction();
-    ereport(LOG, (errcode(error->sqlerrcode), errmsg("%s: %s", what, error->message),
+    ereport(level, (errcode(error->sqlerrcode), errmsg("%s: %s", what, error->message),
                   errhint("%s", hint)));
     FreeErrorData(error);
 }

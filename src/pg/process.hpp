@@ -23,7 +23,7 @@ void BeginTransaction();
 void CommitTransaction();
 
 // In PG_CATCH of such a transaction: aborts it, and logs what failed with the caught error's text.
-void AbortAndLog(MemoryContext caller, const char *what, const char *hint);
+void AbortAndLog(MemoryContext caller, const char *what, const char *hint, int level = LOG);
 
 // Connects the process to a database as `role` (InvalidOid: the bootstrap superuser), pins the
 // client encoding to the database's, so that no text of ours is converted, and isolation and access

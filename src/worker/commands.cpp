@@ -196,6 +196,8 @@ void OnCommand(PlannedStmt *statement, const char *query, bool read_only_tree,
         ForgetDeadCounts(own);
         RaiseFlag(own, kFlagRescan | kFlagReload | kFlagParked | kFlagReloadAnnouncer);
         for (int i = 0; i < kConsumers; i++) WakeConsumer(own, static_cast<Consumer>(i));
+        // Who starts an announcer for what was left without one.
+        if (!Announces(own)) WakeLauncher();
     }
 }
 
