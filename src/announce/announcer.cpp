@@ -135,11 +135,8 @@ long MillisecondsUntil(TimestampTz time) {
         MemoryContextReset(turn);
         MemoryContextSwitchTo(turn);
         if (!DatabaseServed(database)) Leave(database);
-        const bool changed =
-            (pg_atomic_fetch_and_u32(&database->flags, ~static_cast<uint32>(kFlagReloadAnnouncer)) &
-             kFlagReloadAnnouncer) != 0;
-        if (changed) ForgetDone();
-        reload = reload || changed;
+        reload = (pg_atomic_fetch_and_u32(&database->flags, ~static_cast<uint32>(kFlagReloadAnnouncer)) &
+                  kFlagReloadAnnouncer) != 0 || reload;
         if (reload) {
             pg::BeginTransaction();
             bool served = ExtensionServed();

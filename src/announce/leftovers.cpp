@@ -2,8 +2,6 @@
 
 #include "announce/leftovers.hpp"
 
-#include "announce/log_size.hpp"
-#include "pg/compat.hpp"
 #include "pg/extension.hpp"
 #include "pg/spi.hpp"
 #include "stats/channel_counters.hpp"
@@ -11,17 +9,12 @@
 
 extern "C" {
 #include "miscadmin.h"
-#include "pgstat.h"
-#include "storage/lmgr.h"
 #include "utils/snapmgr.h"
 }
 
 namespace herald {
 
 namespace {
-
-// Less than that is not worth a new file.
-constexpr uint64 kSmallest = 8 * 1024 * 1024;
 
 // What is committed by now is seen, and under the exclusive lock nothing more can come.
 void LookAnew() {
@@ -85,20 +78,6 @@ uint64 MoveLeftovers(int segment, bool half_full) {
 void TruncateSegment(int segment) {
     pg::SpiBegin();
     (void)pg::SpiRun(psprintf("TRUNCATE herald.log_%d, herald.settled_%d", segment, segment));
-    pg::SpiEnd();
-}
-
-void TruncateParked() {
-    const Oid parked = pg::Tables().parked_store;
-    // The statistics are a hint that it is worth looking; a table of dead rows takes long to be read.
-    const PgStat_StatTabEntry *known = pgstat_fetch_stat_tabentry(parked);
-    if (HeapBytes(parked) < kSmallest || known == nullptr || pg::LiveRows(*known) > 0 ||
-        !ConditionalLockRelationOid(parked, AccessExclusiveLock))
-        return;
-    LookAnew();
-    pg::SpiBegin();
-    if (pg::SpiRun("SELECT FROM herald.parked_store", 1) == 0)
-        (void)pg::SpiRun("TRUNCATE herald.parked_store");
     pg::SpiEnd();
 }
 

@@ -15,8 +15,4 @@ uint64 MoveLeftovers(int segment, bool half_full);
 // Under the same lock.
 void TruncateSegment(int segment);
 
-// Gives the space of the parked table back, if it is empty and nobody uses it at this moment: a long backlog
-// of a paused subscription would leave it large. In a transaction.
-void TruncateParked();
-
 }  // namespace herald

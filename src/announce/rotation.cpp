@@ -42,9 +42,11 @@ TimestampTz stop_began = 0;  // tasks are not dealt since; 0: they are
 TimestampTz next_try = 0;
 TimestampTz last_turn = 0;
 
-// Of a segment in which nothing is left to do: since when, and who had a snapshot of the database then.
+// Of a segment in which nothing is left to do: since when, for which subscriptions, and who had a snapshot of the
+// database then.
 struct Done {
     TimestampTz since;  // 0: not so
+    char *subscriptions;
     VirtualTransactionId *older;
     int count;
 };
@@ -146,17 +148,45 @@ VirtualTransactionId *ListSnapshots(int *count) {
                                  PROC_IS_AUTOVACUUM | PROC_IN_VACUUM, count);
 }
 
-void SetDone(int segment) {
-    int count;
-    MemoryContext caller = MemoryContextSwitchTo(TopMemoryContext);
-    VirtualTransactionId *older = ListSnapshots(&count);
-    MemoryContextSwitchTo(caller);
-    done[segment] = {GetCurrentTimestamp(), older, count};
+// The ids of all subscriptions as of now, in the current context.
+char *ListSubscriptions() {
+    MemoryContext caller = CurrentMemoryContext;
+    pg::SpiBegin();
+    (void)pg::SpiRun("SELECT pg_catalog.string_agg(id::text, ' ' ORDER BY id) FROM herald.subscription_store");
+    const char *ids = pg::SpiText(0, 1);
+    char *copy = MemoryContextStrdup(caller, ids == nullptr ? "" : ids);
+    pg::SpiEnd();
+    return copy;
 }
 
 void ClearDone(int segment) {
-    if (done[segment].older != nullptr) pfree(done[segment].older);
+    if (done[segment].since != 0) {
+        pfree(done[segment].older);
+        pfree(done[segment].subscriptions);
+    }
     done[segment] = {};
+}
+
+void SetDone(int segment, const char *subscriptions) {
+    int count;
+    ClearDone(segment);
+    MemoryContext caller = MemoryContextSwitchTo(TopMemoryContext);
+    VirtualTransactionId *older = ListSnapshots(&count);
+    done[segment] = {GetCurrentTimestamp(), pstrdup(subscriptions), older, count};
+    MemoryContextSwitchTo(caller);
+}
+
+// True where an unsubscribe is under way, after which there would be nobody to move tasks for. Keeps others from
+// beginning.
+bool SubscriptionsAreLeaving() {
+    pg::SpiBegin();
+    (void)pg::SpiRun(
+        "SELECT (SELECT pg_catalog.count(*) FROM herald.subscription_store) <>"
+        " (SELECT pg_catalog.count(*) FROM (SELECT FROM herald.subscription_store"
+        " FOR KEY SHARE SKIP LOCKED) AS kept)");
+    const bool leaving = pg::SpiBool(0, 1);
+    pg::SpiEnd();
+    return leaving;
 }
 
 // True where every snapshot shows the segment as it is now, with nothing left to do: then it makes no difference
@@ -180,26 +210,35 @@ bool MayTruncate(DatabaseShared *database, int segment) {
 // In two steps: what is left is moved, and once no older snapshot is there, the segment is emptied.
 Emptied Empty(DatabaseShared *database, int segment) {
     Emptied result = Emptied::kNotYet;
-    bool is_done = done[segment].since != 0;
+    const char *subscriptions = nullptr;  // for which nothing is left
     uint64 moved = 0;
     pg::BeginTransaction();
     const bool may_truncate = MayTruncate(database, segment);
-    if (is_done && !may_truncate) {
+    if (done[segment].since != 0 && !may_truncate) {
         // There is nothing to do but wait.
     } else if (!ConditionalLockRelationOid(pg::Tables().log[segment], AccessExclusiveLock) ||
                !ConditionalLockRelationOid(pg::Tables().settled[segment], AccessExclusiveLock)) {
         result = OnlyWorkersHold(segment) ? Emptied::kHeldByWorkers : Emptied::kHeldByOthers;
-    } else if (may_truncate) {
+    } else if (may_truncate &&
+               std::strcmp(done[segment].subscriptions, ListSubscriptions()) == 0) {
+        // A new subscription might begin with what is there.
         TruncateSegment(segment);
         result = Emptied::kYes;
     } else if (WorkersHaveTasksOf(segment)) {
         result = Emptied::kHeldByWorkers;
+    } else if (SubscriptionsAreLeaving()) {
+        result = Emptied::kHeldByOthers;
     } else {
+        subscriptions = ListSubscriptions();
         moved = MoveLeftovers(segment, IsHalfFull(database));
-        is_done = true;
         // Before the lock is let go: who reads a message after it sees that its address may be wrong.
         if (moved > 0) pg_atomic_fetch_add_u32(&database->moves, 1);
+        if (moved == 0 && may_truncate) {
+            TruncateSegment(segment);
+            result = Emptied::kYes;
+        }
     }
+    if (subscriptions != nullptr) subscriptions = MemoryContextStrdup(TopMemoryContext, subscriptions);
     pg::CommitTransaction();
     if (moved > 0) {
         // The dispatcher has the addresses of what was moved: it begins anew.
@@ -208,8 +247,9 @@ Emptied Empty(DatabaseShared *database, int segment) {
     }
     if (result == Emptied::kYes)
         ClearDone(segment);
-    else if (is_done && done[segment].since == 0)
-        SetDone(segment);
+    else if (subscriptions != nullptr)
+        SetDone(segment, subscriptions);
+    if (subscriptions != nullptr) pfree(const_cast<char *>(subscriptions));
     return result;
 }
 
@@ -245,6 +285,9 @@ TimestampTz EmptyOrRetry(DatabaseShared *database, int segment) {
 }  // namespace
 
 void ResumeRotation(DatabaseShared *database) {
+    last_turn = GetCurrentTimestamp();
+    // A predecessor's: what is written there may not be committed yet.
+    if (pg_atomic_read_u32(&database->segment_known) != 0) return;
     int newest = 0;
     TimestampTz newest_first = DT_NOBEGIN;
     pg::BeginTransaction();
@@ -256,7 +299,7 @@ void ResumeRotation(DatabaseShared *database) {
     }
     pg::CommitTransaction();
     pg_atomic_write_u32(&database->segment, static_cast<uint32>(newest));
-    last_turn = GetCurrentTimestamp();
+    pg_atomic_write_u32(&database->segment_known, 1);
 }
 
 TimestampTz RotateLog(DatabaseShared *database) {
@@ -281,15 +324,10 @@ TimestampTz RotateLog(DatabaseShared *database) {
               (IsHalfFull(database) && OthersAreDrained())) &&
              !IsEmpty(previous))
         due = previous;
-    TruncateParked();
     pg::CommitTransaction();
     const TimestampTz regular =
         GetCurrentTimestamp() + Min(period / 4, settings::sweep_interval * USECS_PER_SEC);
     return due < 0 ? regular : Min(regular, EmptyOrRetry(database, due));
-}
-
-void ForgetDone() {
-    for (int i = 0; i < pg::kSegments; i++) ClearDone(i);
 }
 
 void StopRotation(DatabaseShared *database) {

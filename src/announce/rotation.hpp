@@ -24,9 +24,6 @@ void ResumeRotation(DatabaseShared *database);
 // announcer, outside a transaction. Returns when it wants to be called again.
 TimestampTz RotateLog(DatabaseShared *database);
 
-// A subscription or channel has changed: in what is done there may be something to do again.
-void ForgetDone();
-
 // Lets tasks be dealt again, at the exit of the announcer.
 void StopRotation(DatabaseShared *database);
 

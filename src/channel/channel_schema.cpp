@@ -53,7 +53,7 @@ Misfits FindMisfits(int32 channel_id, Jsonb *schema, bool check_formats) {
     found.count = pg::SpiInt8(0, 2);
     found.first_id = pg::SpiInt8(0, 3);
     if (found.count > 0) {
-        pg::SpiRun(
+        const uint64 rows = pg::SpiRun(
             "SELECT payload FROM ("
             "  SELECT id, channel_id, payload FROM herald.log_0 UNION ALL "
             "  SELECT id, channel_id, payload FROM herald.log_1 UNION ALL "
@@ -62,7 +62,8 @@ Misfits FindMisfits(int32 channel_id, Jsonb *schema, bool check_formats) {
             "WHERE id = $2 AND channel_id = $1 LIMIT 1",
             std::array{pg::Int4(channel_id), pg::Int8(found.first_id)});
         MemoryContext spi = MemoryContextSwitchTo(context);
-        found.first = DatumGetJsonbPCopy(pg::SpiField(0, 1).value);
+        // It may have been handled meanwhile.
+        if (rows > 0) found.first = DatumGetJsonbPCopy(pg::SpiField(0, 1).value);
         MemoryContextSwitchTo(spi);
     }
     pg::SpiEnd();
@@ -87,7 +88,8 @@ void RequireStoredFit(const Channel &channel, Jsonb *schema, bool check_formats)
     if (found.count == 0) return;
     Violation violation{};
     const CompiledSchema *compiled = CompiledFor(schema, check_formats, SubjectOf(channel.name), nullptr);
-    const int count = FindViolations(compiled, found.first, &violation, 1);
+    const int count =
+        found.first == nullptr ? 0 : FindViolations(compiled, found.first, &violation, 1);
     ereport(ERROR,
             (errcode(ERRCODE_CHECK_VIOLATION),
              errmsg("schema for channel \"%s\" does not fit " INT64_FORMAT " of the " INT64_FORMAT

@@ -3,6 +3,7 @@
 #include "core/crash_notes.hpp"
 
 #include <algorithm>
+#include <iterator>
 #include <vector>
 
 namespace herald::core {
@@ -39,11 +40,13 @@ Suspect* FindSuspect(CrashNotes* notes, const Open& open) {
 
 void AddSuspect(CrashNotes* notes, const Open& open, bool guilty, Microseconds now) {
     Suspect* place = FindSuspect(notes, open);
-    for (Suspect& suspect : notes->suspects)
-        if (!place && suspect.database == 0)
-            place = &suspect;
-    if (!place)
-        return;
+    if (!place) {
+        // A free place, else that of the one longest ago: its database may be gone.
+        const auto age = [](const Suspect& s) { return s.database == 0 ? 0 : s.crashed_at; };
+        place = &*std::min_element(std::begin(notes->suspects), std::end(notes->suspects),
+                                   [&age](const Suspect& a, const Suspect& b) { return age(a) < age(b); });
+        place->database = 0;
+    }
     const std::int32_t before = place->database == 0 ? 0 : place->crashes;
     *place = {open.note->database, open.note->extension, *open.task, before + 1, open.note->pid, now,
               guilty, 0};
@@ -71,6 +74,15 @@ void NoteOffence(CrashNotes* notes, const Open& open, Microseconds now) {
     *place = {open.note->database, open.note->extension, open.task->subscription, 1, now};
 }
 
+bool OffendedLately(const CrashNotes& notes, const Open& open, Microseconds now) {
+    return std::any_of(std::begin(notes.offenders), std::end(notes.offenders), [&](const Offender& offender) {
+        return offender.database == open.note->database &&
+               offender.extension == open.note->extension &&
+               offender.subscription == open.task->subscription &&
+               now - offender.crashed_at <= kForgiven;
+    });
+}
+
 }  // namespace
 
 int JudgeCrash(CrashNotes* notes, Microseconds now) {
@@ -79,9 +91,16 @@ int JudgeCrash(CrashNotes* notes, Microseconds now) {
     for (const Open& each : open)
         if (FindSuspect(notes, each))
             blamed.push_back(each);
-    const bool known = !blamed.empty() || open.size() == 1;
-    if (blamed.empty())
-        blamed = open;
+    bool known = !blamed.empty();
+    if (!known) {
+        // Those that ended by themselves, if there are any.
+        std::copy_if(open.begin(), open.end(), std::back_inserter(blamed),
+                     [](const Open& each) { return !each.note->doubtful; });
+        if (blamed.empty())
+            blamed = open;
+        known = blamed.size() == 1 &&
+                (!blamed[0].note->doubtful || OffendedLately(*notes, blamed[0], now));
+    }
     for (const Open& each : blamed) {
         AddSuspect(notes, each, known, now);
         NoteOffence(notes, each, now);
@@ -89,6 +108,7 @@ int JudgeCrash(CrashNotes* notes, Microseconds now) {
     for (RunningNote& note : notes->running) {
         note.begun = 0;
         note.committing = false;
+        note.doubtful = false;
     }
     return static_cast<int>(open.size());
 }

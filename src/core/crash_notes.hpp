@@ -3,7 +3,7 @@
 // crashed, takes its note back. What is still noted when the server starts again was running in a process
 // that ended by itself, was killed, or went down with the machine.
 //
-// Rule: where one task is left, it is guilty: the attempt counts. Where several are, those are guilty that
+// Rule: where one task is left, it is guilty: the attempt counts. Where several are, or one of which it is doubtful, those are guilty that
 // had been suspected before; if none was, all of them are suspects from now on, uncharged, and run one at
 // a time, so that the next crash tells. The subscriptions concerned rest for a while, longer from crash to
 // crash, so that handlers that crash the server at every task don't keep it restarting.
@@ -26,6 +26,8 @@ struct RunningNote {
     // Written last, so that what it counts is there: tasks that have begun, 0: nothing to answer for.
     std::atomic<std::uint32_t> begun;
     std::atomic<bool> committing;  // then it may have been any of those that have begun, else the last
+    // It was told to go, but can't vouch for a process that helped it with a query.
+    std::atomic<bool> doubtful;
     Task tasks[kMaxBatch];
 };
 
@@ -62,7 +64,7 @@ struct CrashNotes {
 };
 
 // Turns the notes of a server that is gone into suspects and offenders, and clears them. Returns the
-// number of tasks noted; those for which there is no place are let go.
+// number of tasks noted. Where there is no place, the oldest is let go.
 int JudgeCrash(CrashNotes* notes, Microseconds now);
 
 // How long a subscription rests after that many crashes in a row, and how long a task that has crashed

@@ -231,12 +231,31 @@ bool Scheduler::Forget(SubscriptionId id, MessageId message) {
     return true;
 }
 
-bool Scheduler::Claim(SubscriptionId id, const MessageRef& message, std::int32_t attempts) {
+void Scheduler::SetAside(SubscriptionId id, MessageId message) {
+    Subscription* const subscription = FindConfigured(id);
+    if (subscription)
+        subscription->queue.SetAside(message);
+}
+
+void Scheduler::ForgetAside() {
+    for (auto& [id, subscription] : subscriptions_)
+        subscription.queue.ForgetAside();
+}
+
+bool Scheduler::Claim(SubscriptionId id, MessageId message, std::int32_t attempts) {
     Subscription* const subscription = FindConfigured(id);
     if (!subscription || !subscription->queue.Claim(message, attempts))
         return false;
     Relist(*subscription);
     return true;
+}
+
+void Scheduler::SetMaxConcurrency(SubscriptionId id, std::int32_t max_concurrency) {
+    Subscription* const subscription = FindConfigured(id);
+    if (!subscription)
+        return;
+    subscription->config.max_concurrency = max_concurrency;
+    Relist(*subscription);
 }
 
 void Scheduler::SetRunnable(SubscriptionId id, bool runnable) {

@@ -111,12 +111,17 @@ class Scheduler {
     // Forgets a waiting task (cancelled, purged). False where it does not wait.
     bool Forget(SubscriptionId subscription, MessageId message);
 
-    // Takes a waiting task out of turn, whatever the limits: it runs from here on. False where it
-    // does not wait, or has failed more often. `message` counts where it was never tried.
-    bool Claim(SubscriptionId subscription, const MessageRef& message, std::int32_t attempts);
+    // A task that is added from here on waits aside, until it is claimed; until ForgetAside.
+    void SetAside(SubscriptionId subscription, MessageId message);
+    void ForgetAside();
+    // Takes a task out of turn, whatever the limits, that is parked or was set aside: it runs from here
+    // on. False where it is not, or has failed more often.
+    bool Claim(SubscriptionId subscription, MessageId message, std::int32_t attempts);
 
     // Stops or allows dealing for one subscription, without a new configuration.
     void SetRunnable(SubscriptionId subscription, bool runnable);
+    // Changes its limit, likewise.
+    void SetMaxConcurrency(SubscriptionId subscription, std::int32_t max_concurrency);
     bool IsRunnable(SubscriptionId subscription) const;
 
     // When the next retry falls due that is not due at `now`; none where nothing waits for a time.

@@ -29,9 +29,7 @@ void Filter(MessageQueue& queue, const Keep& keep) {
 bool SubscriptionQueue::Add(const MessageRef& message) {
     if (!seen_.Insert(message.id))
         return false;
-    untried_.Insert(message.id);
-    ++untried_count_;
-    fresh_.PushBack(message);
+    AddUntried(message);
     return true;
 }
 
@@ -44,9 +42,7 @@ bool SubscriptionQueue::AddAgain(const MessageRef& message) {
     if (IsUntried(message) || parked_.contains(message.id) || IsRunning(message.id))
         return false;
     seen_.Insert(message.id);
-    untried_.Insert(message.id);
-    ++untried_count_;
-    fresh_.PushBack(message);
+    AddUntried(message);
     return true;
 }
 
@@ -162,18 +158,13 @@ bool SubscriptionQueue::Forget(MessageId id) {
     return true;
 }
 
-bool SubscriptionQueue::Claim(const MessageRef& message, std::int32_t attempts) {
-    Entry entry{message, 0, 0, false};
-    const auto parked = parked_.find(message.id);
-    if (parked != parked_.end()) {
-        if (parked->second.entry.attempts > attempts)
-            return false;
-        entry = parked->second.entry;
-        Unpark(parked);
-        RefreshLine(entry.message.key_hash);
-    } else if (!ForgetUntried(message.id)) {
+bool SubscriptionQueue::Claim(MessageId id, std::int32_t attempts) {
+    const auto parked = parked_.find(id);
+    if (parked == parked_.end() || parked->second.entry.attempts > attempts)
         return false;
-    }
+    const Entry entry = parked->second.entry;
+    Unpark(parked);
+    RefreshLine(entry.message.key_hash);
     StartRunning(entry, ++last_run_);
     return true;
 }
@@ -211,6 +202,16 @@ std::optional<Microseconds> SubscriptionQueue::OldestPublishedAt() const {
     if (!parked_published_.empty())
         consider(parked_published_.begin()->first);
     return oldest;
+}
+
+void SubscriptionQueue::AddUntried(const MessageRef& message) {
+    if (!aside_.empty() && aside_.contains(message.id)) {
+        Park({message, 0, 0, true}, std::numeric_limits<Microseconds>::max());
+        return;
+    }
+    untried_.Insert(message.id);
+    ++untried_count_;
+    fresh_.PushBack(message);
 }
 
 void SubscriptionQueue::Park(const Entry& entry, Microseconds due) {

@@ -57,9 +57,12 @@ class SubscriptionQueue {
     bool Postpone(MessageId id, Microseconds due);
 
     bool Forget(MessageId id);
-    // Starts a task that waits out of turn, by itself. False where it does not wait, or has more
-    // failed attempts. `message` counts where it was never tried.
-    bool Claim(const MessageRef& message, std::int32_t attempts);
+    // A task with that id that is added from here on waits aside, until it is claimed; for a time only.
+    void SetAside(MessageId id) { aside_.insert(id); }
+    void ForgetAside() { aside_.clear(); }
+    // Starts a task out of turn, by itself, that is parked or set aside. False where it is not, or
+    // has more failed attempts.
+    bool Claim(MessageId id, std::int32_t attempts);
     // Keeps nothing but the running tasks (and that they were seen).
     void DropWaiting();
 
@@ -104,6 +107,7 @@ class SubscriptionQueue {
         std::optional<DueKey> offered;  // what the line has in due_
     };
 
+    void AddUntried(const MessageRef& message);
     bool IsUntried(const MessageRef& message) const { return untried_.Contains(message.id); }
     void Park(const Entry& entry, Microseconds due);
     void Unpark(std::unordered_map<MessageId, Parked>::iterator parked);
@@ -120,6 +124,7 @@ class SubscriptionQueue {
     void CompactIfWasteful();
 
     IdSet seen_;
+    std::set<MessageId> aside_;
 
     // Never tried. An id is in untried_ exactly while its task waits; the queues may still hold
     // references whose id is gone from it, which are skipped (so forgetting needs no search).

@@ -222,6 +222,8 @@ void Pool::ShowProblem(StartProblem problem) {
 
 void Pool::Deal(TimestampTz now) {
     suspects_.TryNext(now);
+    // What it waits for may be that a subscription is resumed, or done with its rest.
+    if (suspects_.AnyLeft()) NoteTime(now + USECS_PER_SEC);
     std::vector<core::Scheduler::RoleDemand> demands = scheduler_->Demand(now);
     Competition others = LookAround(now);
     uint32 starved = 0;

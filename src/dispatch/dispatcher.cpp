@@ -23,8 +23,10 @@ extern "C" {
 #include "utils/snapmgr.h"
 }
 
-#include <malloc.h>
 #include <memory>
+#ifdef __GLIBC__
+#include <malloc.h>
+#endif
 
 namespace herald {
 
@@ -34,6 +36,9 @@ namespace {
 constexpr int kSweepsPerScan = 20;
 // Bytes of memory of messages that are gone.
 constexpr std::size_t kTolerated = 8 * 1024 * 1024;
+// Bytes of the heap that are not in use, and how many tasks may be the reason.
+constexpr std::size_t kWasted = 2 * 1024 * 1024;
+constexpr std::size_t kBacklog = 1000;
 // Addresses that are wrong after so short a time are not the work of rotation.
 constexpr TimestampTz kShortLife = USECS_PER_SEC / 5;
 
@@ -56,6 +61,7 @@ private:
     void ApplyPauseRequests(TimestampTz now);
     void Sweep(TimestampTz now);
     bool RemembersTooMuch() const;
+    bool HasBacklog() const;
     long SleepTime(TimestampTz now) const;
     [[noreturn]] void Leave();
 
@@ -69,6 +75,17 @@ private:
     bool knows_all_ = false;  // the first scan is done
     std::size_t seen_at_first_ = 0;  // by then, in bytes
 };
+
+// After a long backlog most of the heap is free, and would stay with the process. Returns what is free but can't be
+// given back, between pieces that are in use.
+std::size_t GiveMemoryBack() {
+#if defined(__GLIBC__) && __GLIBC_PREREQ(2, 33)
+    (void)malloc_trim(0);
+    return mallinfo2().fordblks;
+#else
+    return 0;
+#endif
+}
 
 // Reads the subscriptions. True where one is new: what may wait for it must be read, too.
 bool Dispatcher::Reload() {
@@ -129,6 +146,7 @@ void Dispatcher::ReadWhatIsNew() {
         asked |= TakeFlags(kFlagRescan | kFlagParked);
         if (scan) asked |= kFlagRescan;
     }
+    if (!knows_all_) pool_.SetSuspectsAside();
     if (asked & kFlagRescan)
         ScanAll(&scheduler_);
     else if (asked & kFlagParked)
@@ -161,9 +179,11 @@ void Dispatcher::ShowSubscribed() {
 
 void Dispatcher::ApplyPauseRequests(TimestampTz now) {
     for (const core::SubscriptionConfig &config : configs_)
-        if (config.runnable)
+        if (config.runnable) {
             scheduler_.SetRunnable(config.id, !results_.PauseRequested(config.id) &&
                                                   pool_.MayDeal(config.id, now));
+            scheduler_.SetMaxConcurrency(config.id, pool_.OneAtATime(config.id) ? 1 : config.max_concurrency);
+        }
 }
 
 long Dispatcher::SleepTime(TimestampTz now) const {
@@ -180,7 +200,6 @@ long Dispatcher::SleepTime(TimestampTz now) const {
 // The insurance: nobody should have to be found by it.
 void Dispatcher::Sweep(TimestampTz now) {
     if (now < next_sweep_) return;
-    if (RemembersTooMuch()) RaiseFlag(database_, kFlagMoved);
     RaiseFlag(database_, kFlagReload);
     if (sweeps_++ % kSweepsPerScan == 0) {
         RaiseFlag(database_, kFlagRescan | kFlagParked);
@@ -188,15 +207,21 @@ void Dispatcher::Sweep(TimestampTz now) {
     }
     next_sweep_ = now + settings::sweep_interval * USECS_PER_SEC;
     pgstat_report_stat(true);
-#ifdef __GLIBC__
-    // After a long backlog most of the heap is free, and would stay with the process.
-    (void)malloc_trim(0);
-#endif
+    const std::size_t wasted = GiveMemoryBack();
+    if (RemembersTooMuch() || (wasted > kWasted && !HasBacklog())) RaiseFlag(database_, kFlagMoved);
 }
 
 // Most of the messages that were seen left the log long ago; a new beginning knows those that are still in it.
 bool Dispatcher::RemembersTooMuch() const {
     return knows_all_ && scheduler_.SeenBytes() > 2 * seen_at_first_ + kTolerated;
+}
+
+bool Dispatcher::HasBacklog() const {
+    for (core::SubscriptionId subscription : scheduler_.Subscriptions()) {
+        const auto gauges = scheduler_.Gauges(subscription);
+        if (gauges && gauges->pending + gauges->retrying > kBacklog) return true;
+    }
+    return false;
 }
 
 void Dispatcher::Leave() {
@@ -252,6 +277,7 @@ void herald_dispatcher_main(Datum argument) {
         for (;;) {
             const TimestampTz began = GetCurrentTimestamp();
             std::make_unique<Dispatcher>(database)->Run();
+            (void)GiveMemoryBack();
             // Whatever makes addresses wrong again and again must not keep a processor busy.
             if (GetCurrentTimestamp() - began < kShortLife) (void)pg::SleepOnLatch(100);
         }

@@ -41,6 +41,11 @@ public:
     // incarnation of the extension, whose ids mean nothing now, are only freed when they end.
     void AdoptSlots(Oid extension);
 
+    // What is suspected of having crashed the server waits aside from the first scan on.
+    void SetSuspectsAside() { suspects_.SetAside(extension_); }
+    bool OneAtATime(core::SubscriptionId subscription) const {
+        return suspects_.OneAtATime(subscription);
+    }
     // Takes over the tasks that may have crashed the server: after the first scan, before Deal.
     void TakeOverSuspects(TimestampTz now) { suspects_.TakeOver(extension_, now); }
     // False where the subscription rests after a crash.

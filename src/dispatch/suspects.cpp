@@ -4,6 +4,7 @@
 
 #include "worker/crash_file.hpp"
 
+#include <algorithm>
 #include <span>
 
 namespace herald {
@@ -34,12 +35,19 @@ bool Clears(Outcome outcome) {
 // It waits until it is put aside again with another time, by itself.
 bool Suspects::PutAside(const core::Suspect &suspect, TimestampTz due) {
     const core::Task &task = suspect.task;
-    if (!scheduler_->Claim(task.subscription, task.message, task.attempts)) return false;
+    if (!scheduler_->Claim(task.subscription, task.message.id, task.attempts)) return false;
     if (suspect.guilty)
         scheduler_->Return(task.subscription, task.message.id, suspect.crashes, true);
     else
         scheduler_->Postpone(task.subscription, task.message.id, due);
     return true;
+}
+
+void Suspects::SetAside(Oid extension) {
+    extension_ = extension;
+    for (const core::Suspect &suspect : All())
+        if (IsOwn(suspect))
+            scheduler_->SetAside(suspect.task.subscription, suspect.task.message.id);
 }
 
 void Suspects::TakeOver(Oid extension, TimestampTz now) {
@@ -66,6 +74,7 @@ void Suspects::TakeOver(Oid extension, TimestampTz now) {
         else
             suspect.database = InvalidOid;
     }
+    scheduler_->ForgetAside();
 }
 
 void Suspects::TryNext(TimestampTz now) {
@@ -118,10 +127,21 @@ void Suspects::NoteOutcome(core::SubscriptionId subscription, core::MessageId me
     }
 }
 
+bool Suspects::OneAtATime(core::SubscriptionId subscription) const {
+    return left_ > 0 && std::any_of(rests_.begin(), rests_.end(), [subscription](const Rest &rest) {
+        return rest.subscription == subscription;
+    });
+}
+
 TimestampTz Suspects::RestsUntil(core::SubscriptionId subscription, TimestampTz now) {
-    std::erase_if(rests_, [now](const Rest &rest) { return rest.until <= now; });
-    for (const Rest &rest : rests_)
-        if (rest.subscription == subscription) return rest.until;
+    // As long as there are suspects, who rested is still to be told from the others.
+    if (left_ == 0) std::erase_if(rests_, [now](const Rest &rest) { return rest.until <= now; });
+    for (const Rest &rest : rests_) {
+        if (rest.subscription != subscription) continue;
+        if (rest.until > now) return rest.until;
+        // While one of another subscription is tried.
+        return tried_ == nullptr || tried_->task.subscription == subscription ? 0 : DT_NOEND;
+    }
     return 0;
 }
 

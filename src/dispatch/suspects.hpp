@@ -18,6 +18,8 @@ class Suspects {
 public:
     Suspects(Oid database, core::Scheduler *scheduler) : database_(database), scheduler_(scheduler) {}
 
+    // Before the first scan: suspects are not to be dealt with the others.
+    void SetAside(Oid extension);
     // Once all waiting tasks are known, and none has been dealt. Those found settled are cleared.
     void TakeOver(Oid extension, TimestampTz now);
 
@@ -27,9 +29,13 @@ public:
     // What became of a task that was dealt, suspected or not.
     void NoteOutcome(core::SubscriptionId subscription, core::MessageId message, Outcome outcome);
 
-    // When the subscription may be dealt again; 0: at once.
+    // When the subscription may be dealt again; 0: at once; DT_NOEND: when something else has happened.
     TimestampTz RestsUntil(core::SubscriptionId subscription, TimestampTz now);
+    // While it is to be found out who crashes the server, subscriptions concerned run one task at a time, and
+    // one of them only.
+    bool OneAtATime(core::SubscriptionId subscription) const;
 
+    bool AnyLeft() const { return left_ > 0; }
     // Lets the next suspect run that may, once the one before is done with.
     void TryNext(TimestampTz now);
 
@@ -39,6 +45,7 @@ private:
     }
     bool PutAside(const core::Suspect &suspect, TimestampTz due);
 
+    // An offender; until when it rests.
     struct Rest {
         core::SubscriptionId subscription;
         TimestampTz until;

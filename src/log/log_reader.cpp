@@ -83,7 +83,10 @@ BlockNumber BlockNear(Relation log, BlockNumber blocks, int64 id) {
         // Blocks without a row (of a transaction that was rolled back) tell nothing.
         BlockNumber probe = middle;
         int64 first = 0;
-        while (probe < high && (first = LookIntoBlock(log, probe, 0, &tid)) == 0) probe++;
+        while (probe < high && (first = LookIntoBlock(log, probe, 0, &tid)) == 0) {
+            CHECK_FOR_INTERRUPTS();
+            probe++;
+        }
         if (first != 0 && first <= id)
             low = probe + 1;
         else

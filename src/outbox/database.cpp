@@ -77,6 +77,7 @@ DatabaseShared *FindOrCreateDatabase(Oid database) {
             pg_atomic_write_u32(&entry->inert, 0);
             pg_atomic_write_u32(&entry->announces, 0);
             pg_atomic_write_u32(&entry->segment, 0);
+            pg_atomic_write_u32(&entry->segment_known, 0);
             pg_atomic_write_u64(&entry->dealing_stopped, 0);
             pg_atomic_write_u64(&entry->log_bytes, 0);
             pg_atomic_write_u64(&entry->parked_bytes, 0);
@@ -197,6 +198,7 @@ void InitDatabaseMemory() {
         pg_atomic_init_u32(&entry.segment, 0);
         pg_atomic_init_u64(&entry.dealing_stopped, 0);
         pg_atomic_init_u32(&entry.moves, 0);
+        pg_atomic_init_u32(&entry.segment_known, 0);
         pg_atomic_init_u32(&entry.dead_in_flight, 0);
         pg_atomic_init_u64(&entry.dead_changes, 0);
         pg_atomic_init_u64(&entry.dead_epoch, 0);

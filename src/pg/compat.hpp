@@ -10,7 +10,6 @@ extern "C" {
 #include "catalog/pg_database.h"
 #include "catalog/pg_namespace.h"
 #include "catalog/pg_proc.h"
-#include "pgstat.h"
 #include "postmaster/bgworker.h"
 #include "storage/lwlock.h"
 #include "storage/proc.h"
@@ -85,18 +84,16 @@ inline void IgnoreSignal(int signal_number) {
 #endif
 }
 
+// The arguments of a signal handler, to be handed on to one of the server's.
+#if PG_VERSION_NUM >= 190000
+#define HERALD_SIGNAL_ARGUMENTS postgres_signal_arg, pg_siginfo
+#else
+#define HERALD_SIGNAL_ARGUMENTS postgres_signal_arg
+#endif
+
 // A sequential scan from the first block on, whatever other scans are under way.
 inline TableScanDesc BeginTableScan(Relation relation, Snapshot snapshot) {
     return table_beginscan_strat(relation, snapshot, 0, nullptr, true, false);
-}
-
-// How many rows a table has, as far as the statistics know.
-inline int64 LiveRows(const PgStat_StatTabEntry &statistics) {
-#if PG_VERSION_NUM >= 160000
-    return statistics.live_tuples;
-#else
-    return statistics.n_live_tuples;
-#endif
 }
 
 // True where a role without LOGIN cannot start a background worker.

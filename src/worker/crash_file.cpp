@@ -3,7 +3,10 @@
 
 #include "worker/crash_file.hpp"
 
+#include "pg/compat.hpp"
+
 extern "C" {
+#include "access/parallel.h"
 #include "access/xlog.h"
 #include "common/file_perm.h"
 #include "miscadmin.h"
@@ -91,10 +94,16 @@ void LogSuspects(TimestampTz now) {
     }
 }
 
-// Only stores to memory and _exit: all that a signal handler may do.
+// Only looks at memory, stores to it, and _exit: all that a signal handler may do.
 void QuitInnocent(SIGNAL_ARGS) {
-    if (own_note != nullptr) own_note->begun = 0;
-    SignalHandlerForCrashExit(postgres_signal_arg);
+    if (own_note != nullptr) {
+        // A parallel worker of its query may be what crashed.
+        if (ParallelContextActive())
+            own_note->doubtful = true;
+        else
+            own_note->begun = 0;
+    }
+    SignalHandlerForCrashExit(HERALD_SIGNAL_ARGUMENTS);
 }
 
 }  // namespace

@@ -117,6 +117,35 @@ TEST_F(CrashNotesTest, SeveralAreSuspectsUntilOneIsSeenAgain) {
     EXPECT_EQ(OffencesOf(3), 0);
 }
 
+TEST_F(CrashNotesTest, OneThatMayHaveHadHelpIsASuspectAtFirst) {
+    Run(0, {10});
+    notes->running[0].doubtful = true;
+    Judge();
+    EXPECT_EQ(List(true), Ids());
+    EXPECT_EQ(List(false), Ids({10}));
+    Run(0, {10});
+    notes->running[0].doubtful = true;
+    Judge();
+    EXPECT_EQ(List(true), Ids({10}));
+    EXPECT_EQ(CrashesOf(10), 2);
+    // Recorded, and again: its subscription is known by now.
+    notes->suspects[0] = Suspect{};
+    Run(0, {10});
+    notes->running[0].doubtful = true;
+    Judge();
+    EXPECT_EQ(List(true), Ids({10}));
+    EXPECT_EQ(CrashesOf(10), 1);
+}
+
+TEST_F(CrashNotesTest, OneThatEndedByItselfClearsThoseThatWereTold) {
+    Run(0, {10});
+    notes->running[0].doubtful = true;
+    Run(1, {20});
+    Judge();
+    EXPECT_EQ(List(true), Ids({20}));
+    EXPECT_EQ(List(false), Ids());
+}
+
 TEST_F(CrashNotesTest, TheSameIdOfAnotherExtensionIsAnotherTask) {
     Run(0, {10});
     Run(1, {20});
@@ -142,14 +171,14 @@ TEST_F(CrashNotesTest, OffencesAreForgivenAfterAWhile) {
     EXPECT_EQ(OffencesOf(1), 1);
 }
 
-TEST_F(CrashNotesTest, WithoutRoomTheOldestOffenderAndTheNewestSuspectAreLetGo) {
+TEST_F(CrashNotesTest, WithoutRoomTheOldestAreLetGo) {
     for (int i = 0; i < kSuspects + 10; ++i) {
         Run(0, {100 + i}, 1 + i);
         Judge();
     }
     EXPECT_EQ(List(true).size(), static_cast<std::size_t>(kSuspects));
-    EXPECT_EQ(CrashesOf(100), 1);
-    EXPECT_EQ(CrashesOf(100 + kSuspects), 0);
+    EXPECT_EQ(CrashesOf(100), 0);
+    EXPECT_EQ(CrashesOf(100 + kSuspects), 1);
     EXPECT_EQ(OffencesOf(1), 0);
     EXPECT_EQ(OffencesOf(kSuspects + 10), 1);
 }
