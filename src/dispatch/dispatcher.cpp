@@ -73,7 +73,8 @@ private:
     TimestampTz next_sweep_ = 0;  // the first turn begins with one: it reads everything
     int sweeps_ = 0;
     bool knows_all_ = false;  // the first scan is done
-    std::size_t seen_at_first_ = 0;  // by then, in bytes
+    std::size_t seen_at_first_ = 0;    // by then, in bytes
+    std::size_t wasted_at_first_ = 0;  // what a new beginning could not give back
 };
 
 // After a long backlog most of the heap is free, and would stay with the process. Returns what is free but can't be
@@ -208,12 +209,15 @@ void Dispatcher::Sweep(TimestampTz now) {
     next_sweep_ = now + settings::sweep_interval * USECS_PER_SEC;
     pgstat_report_stat(true);
     const std::size_t wasted = GiveMemoryBack();
-    if (RemembersTooMuch() || (wasted > kWasted && !HasBacklog())) RaiseFlag(database_, kFlagMoved);
+    if (!knows_all_)
+        wasted_at_first_ = wasted;
+    else if (RemembersTooMuch() || (wasted > 2 * wasted_at_first_ + kWasted && !HasBacklog()))
+        RaiseFlag(database_, kFlagMoved);
 }
 
 // Most of the messages that were seen left the log long ago; a new beginning knows those that are still in it.
 bool Dispatcher::RemembersTooMuch() const {
-    return knows_all_ && scheduler_.SeenBytes() > 2 * seen_at_first_ + kTolerated;
+    return scheduler_.SeenBytes() > 2 * seen_at_first_ + kTolerated;
 }
 
 bool Dispatcher::HasBacklog() const {

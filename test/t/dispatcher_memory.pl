@@ -8,6 +8,7 @@ use lib "$FindBin::RealBin/../lib";
 use HeraldTest;
 use Test::More;
 
+use List::Util qw(max);
 use PostgreSQL::Test::Utils;
 
 plan skip_all => 'no /proc' unless -r '/proc/self/status';
@@ -46,8 +47,8 @@ SQL
 
 my @memory = map { memory_after(15_000) } 1 .. 4;
 note "kB: @memory";
-# With a place for each id it has seen it would be 9 MB more each time.
-cmp_ok($memory[3] - $memory[0], '<', 9000, 'it does not grow any more');
+# With a place for each id it has seen it would be 9 MB more each time. It forgets at times, not each time.
+cmp_ok(max(@memory[2, 3]) - max(@memory[0, 1]), '<', 9000, 'it does not grow any more');
 is(pid_of($node, 'dispatcher'), $dispatcher, 'it is the same');
 clean_log($node);
 
