@@ -169,6 +169,133 @@ COMMENT ON TABLE herald.pointer_store IS
     'Payloads of channels that store nothing, too large for a notification; kept for '
     'herald.pointer_retention. Internal: herald.fetch() reads it. Not part of a dump.';
 
+-- Audit trails --------------------------------------------------------------------------------------
+-- relation is an oid of this database; after a dump and restore, system_identifier and database_oid
+-- differ, and the names say which table and columns are meant. In place the numbers do, so that a
+-- renamed column stays masked. Rows stay when auditing ends: the trail refers to them.
+
+CREATE SEQUENCE herald.audit_target_id_seq AS integer;
+CREATE TABLE herald.audit_target (
+    id                integer PRIMARY KEY DEFAULT pg_catalog.nextval('herald.audit_target_id_seq'),
+    relation          oid NOT NULL,      -- 0: the table was dropped
+    schema_name       text NOT NULL,
+    table_name        text NOT NULL,
+    system_identifier text NOT NULL,
+    database_oid      bigint NOT NULL,
+    enabled           boolean NOT NULL,
+    record            text NOT NULL CHECK (record IN ('full', 'diff', 'keys')),
+    operations        text[] NOT NULL,
+    excluded          text[] NOT NULL,
+    excluded_numbers  smallint[] NOT NULL,
+    masked            text[] NOT NULL,
+    masked_numbers    smallint[] NOT NULL,
+    hashed            text[] NOT NULL,   -- masked by a hash that tells equal values
+    hashed_numbers    smallint[] NOT NULL,
+    salt              bytea NOT NULL,
+    disturbed         boolean NOT NULL DEFAULT false,  -- a trigger was dropped or disabled
+    created_at        timestamptz NOT NULL DEFAULT pg_catalog.now(),
+    created_by        text NOT NULL
+);
+COMMENT ON TABLE herald.audit_target IS
+    'Tables that are or were audited, with their options. Internal: look at herald.audited_tables.';
+
+CREATE TABLE herald.audit_key (
+    target_id integer NOT NULL,
+    version   integer NOT NULL,
+    names     text[] NOT NULL,
+    PRIMARY KEY (target_id, version)
+);
+COMMENT ON TABLE herald.audit_key IS
+    'The names that the key columns of an audited table have had, so that its rows are found under all '
+    'of them. Internal.';
+
+-- Eight segments by time: the current one follows from the clock. A backend takes a block of ids.
+CREATE SEQUENCE herald.audit_id_seq AS bigint INCREMENT 1000;
+CREATE SEQUENCE herald.audit_context_id_seq AS bigint INCREMENT 1000;
+CREATE TABLE herald.audit_0 (
+    id              bigint NOT NULL,
+    context_id      bigint NOT NULL,
+    changed_at      timestamptz NOT NULL,
+    record_hash     bigint,              -- of target_id and record_id
+    old_record_hash bigint,              -- where the key was changed
+    target_id       integer NOT NULL,
+    sequence        integer NOT NULL,    -- in the transaction
+    operation       "char" NOT NULL,
+    schema_name     text NOT NULL,
+    table_name      text NOT NULL,
+    record_id       jsonb,
+    old_record_id   jsonb,
+    old             jsonb,
+    new             jsonb,
+    changed         text[]
+) USING heap;
+CREATE INDEX audit_0_changed_at ON herald.audit_0 USING brin (changed_at) WITH (pages_per_range = 16);
+CREATE INDEX audit_0_record ON herald.audit_0 (record_hash);
+CREATE INDEX audit_0_old_record ON herald.audit_0 (old_record_hash) WHERE old_record_hash IS NOT NULL;
+CREATE TABLE herald.audit_1 (LIKE herald.audit_0) USING heap;
+CREATE INDEX audit_1_changed_at ON herald.audit_1 USING brin (changed_at) WITH (pages_per_range = 16);
+CREATE INDEX audit_1_record ON herald.audit_1 (record_hash);
+CREATE INDEX audit_1_old_record ON herald.audit_1 (old_record_hash) WHERE old_record_hash IS NOT NULL;
+CREATE TABLE herald.audit_2 (LIKE herald.audit_0) USING heap;
+CREATE INDEX audit_2_changed_at ON herald.audit_2 USING brin (changed_at) WITH (pages_per_range = 16);
+CREATE INDEX audit_2_record ON herald.audit_2 (record_hash);
+CREATE INDEX audit_2_old_record ON herald.audit_2 (old_record_hash) WHERE old_record_hash IS NOT NULL;
+CREATE TABLE herald.audit_3 (LIKE herald.audit_0) USING heap;
+CREATE INDEX audit_3_changed_at ON herald.audit_3 USING brin (changed_at) WITH (pages_per_range = 16);
+CREATE INDEX audit_3_record ON herald.audit_3 (record_hash);
+CREATE INDEX audit_3_old_record ON herald.audit_3 (old_record_hash) WHERE old_record_hash IS NOT NULL;
+CREATE TABLE herald.audit_4 (LIKE herald.audit_0) USING heap;
+CREATE INDEX audit_4_changed_at ON herald.audit_4 USING brin (changed_at) WITH (pages_per_range = 16);
+CREATE INDEX audit_4_record ON herald.audit_4 (record_hash);
+CREATE INDEX audit_4_old_record ON herald.audit_4 (old_record_hash) WHERE old_record_hash IS NOT NULL;
+CREATE TABLE herald.audit_5 (LIKE herald.audit_0) USING heap;
+CREATE INDEX audit_5_changed_at ON herald.audit_5 USING brin (changed_at) WITH (pages_per_range = 16);
+CREATE INDEX audit_5_record ON herald.audit_5 (record_hash);
+CREATE INDEX audit_5_old_record ON herald.audit_5 (old_record_hash) WHERE old_record_hash IS NOT NULL;
+CREATE TABLE herald.audit_6 (LIKE herald.audit_0) USING heap;
+CREATE INDEX audit_6_changed_at ON herald.audit_6 USING brin (changed_at) WITH (pages_per_range = 16);
+CREATE INDEX audit_6_record ON herald.audit_6 (record_hash);
+CREATE INDEX audit_6_old_record ON herald.audit_6 (old_record_hash) WHERE old_record_hash IS NOT NULL;
+CREATE TABLE herald.audit_7 (LIKE herald.audit_0) USING heap;
+CREATE INDEX audit_7_changed_at ON herald.audit_7 USING brin (changed_at) WITH (pages_per_range = 16);
+CREATE INDEX audit_7_record ON herald.audit_7 (record_hash);
+CREATE INDEX audit_7_old_record ON herald.audit_7 (old_record_hash) WHERE old_record_hash IS NOT NULL;
+COMMENT ON TABLE herald.audit_0 IS 'Segment 0 of the audit trail. Internal: look at herald.audit_log.';
+COMMENT ON TABLE herald.audit_1 IS 'Segment 1 of the audit trail. Internal: look at herald.audit_log.';
+COMMENT ON TABLE herald.audit_2 IS 'Segment 2 of the audit trail. Internal: look at herald.audit_log.';
+COMMENT ON TABLE herald.audit_3 IS 'Segment 3 of the audit trail. Internal: look at herald.audit_log.';
+COMMENT ON TABLE herald.audit_4 IS 'Segment 4 of the audit trail. Internal: look at herald.audit_log.';
+COMMENT ON TABLE herald.audit_5 IS 'Segment 5 of the audit trail. Internal: look at herald.audit_log.';
+COMMENT ON TABLE herald.audit_6 IS 'Segment 6 of the audit trail. Internal: look at herald.audit_log.';
+COMMENT ON TABLE herald.audit_7 IS 'Segment 7 of the audit trail. Internal: look at herald.audit_log.';
+
+CREATE TABLE herald.audit_context_0 (
+    id                bigint NOT NULL PRIMARY KEY,
+    transaction_id    xid8 NOT NULL,
+    session_user_name text NOT NULL,
+    current_user_name text NOT NULL,
+    application_name  text,
+    client_addr       inet,
+    client_port       integer,
+    statement         text,
+    context           jsonb
+) USING heap;
+CREATE TABLE herald.audit_context_1 (LIKE herald.audit_context_0 INCLUDING INDEXES) USING heap;
+CREATE TABLE herald.audit_context_2 (LIKE herald.audit_context_0 INCLUDING INDEXES) USING heap;
+CREATE TABLE herald.audit_context_3 (LIKE herald.audit_context_0 INCLUDING INDEXES) USING heap;
+CREATE TABLE herald.audit_context_4 (LIKE herald.audit_context_0 INCLUDING INDEXES) USING heap;
+CREATE TABLE herald.audit_context_5 (LIKE herald.audit_context_0 INCLUDING INDEXES) USING heap;
+CREATE TABLE herald.audit_context_6 (LIKE herald.audit_context_0 INCLUDING INDEXES) USING heap;
+CREATE TABLE herald.audit_context_7 (LIKE herald.audit_context_0 INCLUDING INDEXES) USING heap;
+COMMENT ON TABLE herald.audit_context_0 IS 'Who made the changes of segment 0 of the audit trail. Internal.';
+COMMENT ON TABLE herald.audit_context_1 IS 'Who made the changes of segment 1 of the audit trail. Internal.';
+COMMENT ON TABLE herald.audit_context_2 IS 'Who made the changes of segment 2 of the audit trail. Internal.';
+COMMENT ON TABLE herald.audit_context_3 IS 'Who made the changes of segment 3 of the audit trail. Internal.';
+COMMENT ON TABLE herald.audit_context_4 IS 'Who made the changes of segment 4 of the audit trail. Internal.';
+COMMENT ON TABLE herald.audit_context_5 IS 'Who made the changes of segment 5 of the audit trail. Internal.';
+COMMENT ON TABLE herald.audit_context_6 IS 'Who made the changes of segment 6 of the audit trail. Internal.';
+COMMENT ON TABLE herald.audit_context_7 IS 'Who made the changes of segment 7 of the audit trail. Internal.';
+
 -- The types that handlers and clients see -----------------------------------------------------------
 
 CREATE TYPE herald.task AS (
@@ -206,6 +333,27 @@ SELECT pg_catalog.pg_extension_config_dump('herald.dead_letter_id_seq', '');
 SELECT pg_catalog.pg_extension_config_dump('herald.dead_letter_store', '');
 SELECT pg_catalog.pg_extension_config_dump('herald.failure_id_seq', '');
 SELECT pg_catalog.pg_extension_config_dump('herald.failure_store', '');
+SELECT pg_catalog.pg_extension_config_dump('herald.audit_target_id_seq', '');
+SELECT pg_catalog.pg_extension_config_dump('herald.audit_target', '');
+SELECT pg_catalog.pg_extension_config_dump('herald.audit_key', '');
+SELECT pg_catalog.pg_extension_config_dump('herald.audit_id_seq', '');
+SELECT pg_catalog.pg_extension_config_dump('herald.audit_context_id_seq', '');
+SELECT pg_catalog.pg_extension_config_dump('herald.audit_0', '');
+SELECT pg_catalog.pg_extension_config_dump('herald.audit_1', '');
+SELECT pg_catalog.pg_extension_config_dump('herald.audit_2', '');
+SELECT pg_catalog.pg_extension_config_dump('herald.audit_3', '');
+SELECT pg_catalog.pg_extension_config_dump('herald.audit_4', '');
+SELECT pg_catalog.pg_extension_config_dump('herald.audit_5', '');
+SELECT pg_catalog.pg_extension_config_dump('herald.audit_6', '');
+SELECT pg_catalog.pg_extension_config_dump('herald.audit_7', '');
+SELECT pg_catalog.pg_extension_config_dump('herald.audit_context_0', '');
+SELECT pg_catalog.pg_extension_config_dump('herald.audit_context_1', '');
+SELECT pg_catalog.pg_extension_config_dump('herald.audit_context_2', '');
+SELECT pg_catalog.pg_extension_config_dump('herald.audit_context_3', '');
+SELECT pg_catalog.pg_extension_config_dump('herald.audit_context_4', '');
+SELECT pg_catalog.pg_extension_config_dump('herald.audit_context_5', '');
+SELECT pg_catalog.pg_extension_config_dump('herald.audit_context_6', '');
+SELECT pg_catalog.pg_extension_config_dump('herald.audit_context_7', '');
 
 REVOKE ALL ON ALL TABLES IN SCHEMA herald FROM PUBLIC;
 REVOKE ALL ON ALL SEQUENCES IN SCHEMA herald FROM PUBLIC;
@@ -668,3 +816,37 @@ GRANT SELECT ON
     herald.workers, herald.subscriptions, herald.subscription_stats, herald.dead_letters,
     herald.failure_log, herald.tasks
 TO PUBLIC;
+
+-- Audit trails --------------------------------------------------------------------------------------
+-- The trigger functions are for triggers that herald.enable_audit makes; nobody may execute them, so
+-- nobody else can make a trigger of them.
+
+CREATE FUNCTION herald.audit_insert()
+RETURNS trigger LANGUAGE c VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'herald_audit_insert';
+COMMENT ON FUNCTION herald.audit_insert() IS 'Records each row of an INSERT, for triggers made by herald.enable_audit.';
+
+CREATE FUNCTION herald.audit_update()
+RETURNS trigger LANGUAGE c VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'herald_audit_update';
+COMMENT ON FUNCTION herald.audit_update() IS 'Records each row of an UPDATE, for triggers made by herald.enable_audit.';
+
+CREATE FUNCTION herald.audit_delete()
+RETURNS trigger LANGUAGE c VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'herald_audit_delete';
+COMMENT ON FUNCTION herald.audit_delete() IS 'Records each row of a DELETE, for triggers made by herald.enable_audit.';
+
+CREATE FUNCTION herald.audit_truncate()
+RETURNS trigger LANGUAGE c VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'herald_audit_truncate';
+COMMENT ON FUNCTION herald.audit_truncate() IS 'Records a TRUNCATE, for triggers made by herald.enable_audit.';
+
+CREATE FUNCTION herald.audit_replica()
+RETURNS trigger LANGUAGE c VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'herald_audit_replica';
+COMMENT ON FUNCTION herald.audit_replica() IS 'Records replicated changes, row by row, for triggers made by herald.enable_audit.';
+
+REVOKE ALL ON FUNCTION
+    herald.audit_insert(), herald.audit_update(), herald.audit_delete(), herald.audit_truncate(),
+    herald.audit_replica()
+FROM PUBLIC;

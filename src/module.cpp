@@ -1,6 +1,7 @@
 // The module: what is set up when the server loads the library.
 
 #include "announce/direct.hpp"
+#include "audit/audit_target.hpp"
 #include "channel/channel.hpp"
 #include "listen/listen_commands.hpp"
 #include "outbox/outbox.hpp"
@@ -41,6 +42,7 @@ void _PG_init(void) {
     InitChannelCounterCallbacks();
     InitDeadCounts();
     InitAttempts();
+    InitAuditTargets();
     InitCommandHook();
     InitListenCommands();
     // pg_upgrade starts the server to copy catalogs: nothing may run then.

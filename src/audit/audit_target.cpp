@@ -1,0 +1,211 @@
+// See audit_target.hpp. Entries of the cache belong to a generation, which any change of the tables of
+// interest ends. A stale one is replaced at the next look, and freed at the end of the transaction: a
+// trigger that fires within another must not free what that one still uses.
+
+#include "pg/pg.hpp"
+
+#include "audit/audit_target.hpp"
+
+#include "audit/target_store.hpp"
+#include "pg/extension.hpp"
+
+extern "C" {
+#include "access/table.h"
+#include "utils/hsearch.h"
+#include "utils/inval.h"
+#include "utils/rel.h"
+}
+
+namespace herald {
+
+namespace {
+
+constexpr int kMaxDepth = 64;  // of a tree of partitions
+
+struct CachedTarget {
+    Oid relation;
+    uint64 generation;
+    MemoryContext context;
+    AuditTarget *target;  // in context; NULL: not enrolled
+};
+
+HTAB *cache = nullptr;
+HTAB *watched = nullptr;  // oids of relations that the entries were made from
+uint64 generation = 1;
+CachedTarget *latest = nullptr;
+
+void Forget() { generation++; }
+
+void OnRelationChange(Datum, Oid relation) {
+    if (watched == nullptr) return;
+    if (!OidIsValid(relation) || hash_search(watched, &relation, HASH_FIND, nullptr) != nullptr)
+        generation++;
+}
+
+HTAB *CreateTable(const char *name, Size entry_size) {
+    HASHCTL control;
+    std::memset(&control, 0, sizeof(control));
+    control.keysize = sizeof(Oid);
+    control.entrysize = entry_size;
+    control.hcxt = TopMemoryContext;
+    return hash_create(name, 64, &control, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+}
+
+void Watch(Oid relation) {
+    bool found;
+    (void)hash_search(watched, &relation, HASH_ENTER, &found);
+}
+
+// The nearest target at or above the relation, or NULL.
+const StoredTarget *SearchUpwards(Oid relation, const StoredTarget *targets, int count, int depth) {
+    Watch(relation);
+    for (int i = 0; i < count; i++)
+        if (targets[i].enabled && targets[i].relation == relation) return &targets[i];
+    if (depth == kMaxDepth) return nullptr;
+    int parent_count;
+    const Oid *parents = ParentsOf(relation, &parent_count);
+    for (int i = 0; i < parent_count; i++) {
+        const StoredTarget *found = SearchUpwards(parents[i], targets, count, depth + 1);
+        if (found != nullptr) return found;
+    }
+    return nullptr;
+}
+
+// The column of `relation` with the name that the root's has.
+AttrNumber Translate(const StoredTarget &stored, Oid relation, AttrNumber number) {
+    if (relation == stored.relation || number == InvalidAttrNumber) return number;
+    const char *name = get_attname(stored.relation, number, true);
+    return name == nullptr ? InvalidAttrNumber : get_attnum(relation, name);
+}
+
+void Treat(const StoredTarget &stored, const ColumnList &list, ColumnTreatment treatment,
+           Oid relation, ColumnTreatment *columns, AuditTarget *target) {
+    const AttrNumber *numbers = ColumnNumbers(stored, list);
+    for (int i = 0; i < list.count; i++) {
+        const AttrNumber number = Translate(stored, relation, numbers[i]);
+        if (number <= 0 || number > target->column_count) continue;
+        columns[number - 1] = treatment;
+        target->all_recorded = false;
+    }
+}
+
+// A key that has columns which must not be shown, or lacks one here, identifies nothing.
+void FindKey(const StoredTarget &stored, Oid relation, AuditTarget *target) {
+    AttrNumber root_key[INDEX_MAX_KEYS];
+    const int count = FindKeyColumns(stored.relation, root_key);
+    AttrNumber *key = static_cast<AttrNumber *>(palloc0(sizeof(AttrNumber) * Max(count, 1)));
+    bool usable = count > 0;
+    for (int i = 0; i < count; i++) {
+        key[i] = Translate(stored, relation, root_key[i]);
+        usable = usable && key[i] > 0 && key[i] <= target->column_count &&
+                 target->columns[key[i] - 1] == ColumnTreatment::kRecorded;
+    }
+    target->key_count = usable ? count : 0;
+    target->key = key;
+}
+
+AuditTarget *Build(const StoredTarget &stored, Oid relation) {
+    AuditTarget *target = static_cast<AuditTarget *>(palloc0(sizeof(AuditTarget)));
+    target->id = stored.id;
+    target->root = stored.relation;
+    target->relation = relation;
+    target->record = stored.record;
+    target->operations = stored.operations;
+    target->all_recorded = true;
+
+    Relation table = table_open(relation, AccessShareLock);
+    target->column_count = RelationGetDescr(table)->natts;
+    table_close(table, AccessShareLock);
+    ColumnTreatment *columns = static_cast<ColumnTreatment *>(
+        palloc0(sizeof(ColumnTreatment) * static_cast<Size>(Max(target->column_count, 1))));
+    target->columns = columns;
+    Treat(stored, stored.masked, ColumnTreatment::kMasked, relation, columns, target);
+    Treat(stored, stored.hashed, ColumnTreatment::kHashed, relation, columns, target);
+    Treat(stored, stored.excluded, ColumnTreatment::kExcluded, relation, columns, target);
+    FindKey(stored, relation, target);
+    if (target->key_count == 0) target->record = AuditRecord::kFull;
+
+    uint8 *salt = static_cast<uint8 *>(palloc(static_cast<Size>(stored.salt_length) + 1));
+    std::memcpy(salt, stored.salt, static_cast<Size>(stored.salt_length));
+    target->salt = salt;
+    target->salt_length = stored.salt_length;
+    return target;
+}
+
+AuditTarget *Load(Oid relation, MemoryContext context) {
+    MemoryContext scratch =
+        AllocSetContextCreate(CurrentMemoryContext, "pg_herald audit targets", ALLOCSET_DEFAULT_SIZES);
+    MemoryContext caller = MemoryContextSwitchTo(scratch);
+    int count;
+    AuditTarget *target = nullptr;
+    const StoredTarget *targets = ReadStoredTargets(&count);
+    if (count > 0) Watch(get_relname_relid("audit_target", pg::Tables().schema));
+    const StoredTarget *stored = count > 0 ? SearchUpwards(relation, targets, count, 0) : nullptr;
+    if (stored != nullptr) {
+        MemoryContextSwitchTo(context);
+        target = Build(*stored, relation);
+    }
+    MemoryContextSwitchTo(caller);
+    MemoryContextDelete(scratch);
+    return target;
+}
+
+}  // namespace
+
+const AuditTarget *FindTarget(Oid relation) {
+    if (latest != nullptr && latest->relation == relation && latest->generation == generation)
+        return latest->target;
+    if (cache == nullptr) {
+        watched = CreateTable("pg_herald watched relations", sizeof(Oid));
+        cache = CreateTable("pg_herald audit targets", sizeof(CachedTarget));
+    }
+    bool found;
+    CachedTarget *cached =
+        static_cast<CachedTarget *>(hash_search(cache, &relation, HASH_ENTER, &found));
+    if (!found) {
+        cached->generation = 0;
+        cached->context = nullptr;
+    }
+    if (cached->generation != generation) {
+        latest = nullptr;
+        // What changes while the catalogs are read makes the entry an old one at once.
+        const uint64 begun = generation;
+        cached->generation = 0;
+        if (cached->context != nullptr)
+            MemoryContextSetParent(cached->context, TopTransactionContext);
+        cached->context = nullptr;
+        MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "pg_herald audit target",
+                                                      ALLOCSET_SMALL_SIZES);
+        cached->target = Load(relation, context);
+        MemoryContextSetParent(context, TopMemoryContext);
+        cached->context = context;
+        cached->generation = begun;
+    }
+    latest = cached;
+    return cached->target;
+}
+
+const AuditTarget &TargetOf(Oid relation) {
+    const AuditTarget *target = FindTarget(relation);
+    if (target == nullptr)
+        ereport(ERROR, (errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+                        errmsg("table \"%s\" is not audited", get_rel_name(relation)),
+                        errdetail("A trigger that herald.enable_audit made is on it."),
+                        errhint("Drop the triggers whose names begin with herald_audit_, or call "
+                                "herald.enable_audit.")));
+    return *target;
+}
+
+void InvalidateAuditTargets() {
+    CacheInvalidateRelcacheByRelid(get_relname_relid("audit_target", pg::Tables().schema));
+    pg::InvalidateCatalogCaches();
+    (void)GetCurrentCommandId(true);
+    CommandCounterIncrement();
+}
+
+void InitAuditTargets() {
+    pg::OnCatalogChange(Forget);
+    CacheRegisterRelcacheCallback(OnRelationChange, static_cast<Datum>(0));
+}
+
+}  // namespace herald

@@ -1,0 +1,209 @@
+// See target_store.hpp.
+
+#include "pg/pg.hpp"
+
+#include "audit/target_store.hpp"
+#include "pg/extension.hpp"
+
+extern "C" {
+#include "access/genam.h"
+#include "access/sysattr.h"
+#include "access/table.h"
+#include "access/xlog.h"
+#include "catalog/indexing.h"
+#include "catalog/namespace.h"
+#include "catalog/pg_attribute.h"
+#include "catalog/pg_index.h"
+#include "catalog/pg_inherits.h"
+#include "catalog/pg_type.h"
+#include "utils/array.h"
+#include "utils/fmgroids.h"
+#include "utils/rel.h"
+#include "utils/relcache.h"
+}
+
+namespace herald {
+
+namespace {
+
+// Columns of herald.audit_target, in the order of the script.
+enum StoreColumn : AttrNumber {
+    kId = 1,
+    kRelation,
+    kSchemaName,
+    kTableName,
+    kSystemIdentifier,
+    kDatabaseOid,
+    kEnabled,
+    kRecord,
+    kOperations,
+    kExcluded,
+    kExcludedNumbers,
+    kMasked,
+    kMaskedNumbers,
+    kHashed,
+    kHashedNumbers,
+    kSalt,
+    kDisturbed,
+};
+
+AuditRecord RecordOfName(std::string_view name) {
+    if (name == "diff") return AuditRecord::kDiff;
+    if (name == "keys") return AuditRecord::kKeys;
+    return AuditRecord::kFull;
+}
+
+const char **TextElements(Datum array, int *count) {
+    Datum *elements;
+    bool *nulls;
+    deconstruct_array(DatumGetArrayTypeP(array), TEXTOID, -1, false, TYPALIGN_INT, &elements, &nulls,
+                      count);
+    const char **texts = static_cast<const char **>(palloc0(sizeof(char *) * Max(*count, 1)));
+    for (int i = 0; i < *count; i++) texts[i] = nulls[i] ? "" : TextDatumGetCString(elements[i]);
+    return texts;
+}
+
+AuditOperations OperationsOf(Datum array) {
+    AuditOperations operations = {};
+    int count;
+    const char **names = TextElements(array, &count);
+    for (int i = 0; i < count; i++) {
+        const std::string_view name = names[i];
+        operations.insert = operations.insert || name == "insert";
+        operations.update = operations.update || name == "update";
+        operations.del = operations.del || name == "delete";
+        operations.truncate = operations.truncate || name == "truncate";
+    }
+    return operations;
+}
+
+ColumnList ColumnsOf(Datum names, Datum numbers) {
+    ColumnList list = {};
+    Datum *elements;
+    bool *nulls;
+    int count;
+    list.names = TextElements(names, &list.count);
+    list.numbers = static_cast<AttrNumber *>(palloc0(sizeof(AttrNumber) * Max(list.count, 1)));
+    deconstruct_array(DatumGetArrayTypeP(numbers), INT2OID, sizeof(int16), true, TYPALIGN_SHORT,
+                      &elements, &nulls, &count);
+    for (int i = 0; i < Min(count, list.count); i++)
+        list.numbers[i] = nulls[i] ? InvalidAttrNumber : DatumGetInt16(elements[i]);
+    return list;
+}
+
+StoredTarget Unpack(HeapTuple tuple, TupleDesc descriptor) {
+    StoredTarget target = {};
+    auto get = [&](StoreColumn column) {
+        bool is_null;
+        return heap_getattr(tuple, column, descriptor, &is_null);
+    };
+    target.id = DatumGetInt32(get(kId));
+    target.enabled = DatumGetBool(get(kEnabled));
+    target.disturbed = DatumGetBool(get(kDisturbed));
+    target.relation = DatumGetObjectId(get(kRelation));
+    target.schema_name = TextDatumGetCString(get(kSchemaName));
+    target.table_name = TextDatumGetCString(get(kTableName));
+    target.in_place =
+        std::strcmp(TextDatumGetCString(get(kSystemIdentifier)), OwnSystemIdentifier()) == 0 &&
+        DatumGetInt64(get(kDatabaseOid)) == static_cast<int64>(MyDatabaseId);
+    if (!target.in_place && OidIsValid(target.relation)) {
+        const Oid schema = get_namespace_oid(target.schema_name, true);
+        target.relation = OidIsValid(schema) ? get_relname_relid(target.table_name, schema) : InvalidOid;
+    }
+    target.record = RecordOfName(TextDatumGetCString(get(kRecord)));
+    target.operations = OperationsOf(get(kOperations));
+    target.excluded = ColumnsOf(get(kExcluded), get(kExcludedNumbers));
+    target.masked = ColumnsOf(get(kMasked), get(kMaskedNumbers));
+    target.hashed = ColumnsOf(get(kHashed), get(kHashedNumbers));
+    bytea *salt = DatumGetByteaPCopy(get(kSalt));
+    target.salt = reinterpret_cast<const uint8 *>(VARDATA(salt));
+    target.salt_length = static_cast<int>(VARSIZE(salt) - VARHDRSZ);
+    return target;
+}
+
+}  // namespace
+
+const char *OwnSystemIdentifier() { return psprintf(UINT64_FORMAT, GetSystemIdentifier()); }
+
+StoredTarget *ReadStoredTargets(int *count) {
+    *count = 0;
+    if (!pg::ExtensionExists()) return nullptr;
+    const Oid store = get_relname_relid("audit_target", pg::Tables().schema);
+    // The script of the extension may be just running.
+    if (!OidIsValid(store)) return nullptr;
+
+    int room = 16;
+    StoredTarget *targets = static_cast<StoredTarget *>(palloc(sizeof(StoredTarget) * 16));
+    Relation table = table_open(store, AccessShareLock);
+    SysScanDesc scan = systable_beginscan(table, InvalidOid, false, nullptr, 0, nullptr);
+    for (HeapTuple tuple; HeapTupleIsValid(tuple = systable_getnext(scan));) {
+        if (*count == room) {
+            room *= 2;
+            targets = static_cast<StoredTarget *>(
+                repalloc(targets, sizeof(StoredTarget) * static_cast<Size>(room)));
+        }
+        targets[(*count)++] = Unpack(tuple, RelationGetDescr(table));
+    }
+    systable_endscan(scan);
+    table_close(table, AccessShareLock);
+    return targets;
+}
+
+AttrNumber *ColumnNumbers(const StoredTarget &target, const ColumnList &list) {
+    AttrNumber *numbers =
+        static_cast<AttrNumber *>(palloc0(sizeof(AttrNumber) * Max(list.count, 1)));
+    for (int i = 0; i < list.count; i++) {
+        if (!target.in_place)
+            numbers[i] = get_attnum(target.relation, list.names[i]);
+        else if (get_attname(target.relation, list.numbers[i], true) != nullptr)
+            numbers[i] = list.numbers[i];
+    }
+    return numbers;
+}
+
+int FindKeyColumns(Oid relation, AttrNumber *columns) {
+    int count = 0;
+    Relation table = table_open(relation, AccessShareLock);
+    List *indexes = RelationGetIndexList(table);
+    ListCell *cell;
+    foreach (cell, indexes) {
+        HeapTuple tuple = SearchSysCache1(INDEXRELID, ObjectIdGetDatum(lfirst_oid(cell)));
+        if (!HeapTupleIsValid(tuple)) continue;
+        const FormData_pg_index *index = reinterpret_cast<FormData_pg_index *>(GETSTRUCT(tuple));
+        const bool primary = index->indisprimary;
+        if (index->indislive && (primary || (index->indisreplident && count == 0 &&
+                                             table->rd_rel->relreplident == REPLICA_IDENTITY_INDEX))) {
+            count = index->indnkeyatts;
+            for (int i = 0; i < count; i++) columns[i] = index->indkey.values[i];
+        }
+        ReleaseSysCache(tuple);
+        if (primary) break;
+    }
+    list_free(indexes);
+    table_close(table, AccessShareLock);
+    return count;
+}
+
+Oid *ParentsOf(Oid relation, int *count) {
+    ScanKeyData key;
+    int room = 4;
+    Oid *parents = static_cast<Oid *>(palloc(sizeof(Oid) * 4));
+    *count = 0;
+    ScanKeyInit(&key, Anum_pg_inherits_inhrelid, BTEqualStrategyNumber, F_OIDEQ,
+                ObjectIdGetDatum(relation));
+    Relation inherits = table_open(InheritsRelationId, AccessShareLock);
+    SysScanDesc scan =
+        systable_beginscan(inherits, InheritsRelidSeqnoIndexId, true, nullptr, 1, &key);
+    for (HeapTuple tuple; HeapTupleIsValid(tuple = systable_getnext(scan));) {
+        if (*count == room) {
+            room *= 2;
+            parents = static_cast<Oid *>(repalloc(parents, sizeof(Oid) * static_cast<Size>(room)));
+        }
+        parents[(*count)++] = reinterpret_cast<FormData_pg_inherits *>(GETSTRUCT(tuple))->inhparent;
+    }
+    systable_endscan(scan);
+    table_close(inherits, AccessShareLock);
+    return parents;
+}
+
+}  // namespace herald
