@@ -579,6 +579,27 @@ GRANT EXECUTE ON FUNCTION
     herald.validate(jsonb, jsonb, boolean), herald.validation_errors(jsonb, jsonb, boolean)
 TO PUBLIC;
 
+-- Locks ---------------------------------------------------------------------------------------------
+
+CREATE FUNCTION herald.try_lock(name text, scope text DEFAULT 'session', channel text DEFAULT 'locks')
+RETURNS boolean LANGUAGE c VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'herald_try_lock';
+COMMENT ON FUNCTION herald.try_lock(text, text, text) IS
+    'Takes a lock of this database unless another session has it; true where it is ours. scope session: until it is '
+    'unlocked as often as it was taken, or the session ends; transaction: until that (or the savepoint) ends. When it '
+    'is free again, RELEASE:<name> is announced on the channel as plain text. Never waits. Errors: 22023 bad name or '
+    'scope, 42501 no publish privilege on the channel, 53400 no room in the outbox.';
+
+CREATE FUNCTION herald.unlock(name text)
+RETURNS boolean LANGUAGE c VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'herald_unlock';
+COMMENT ON FUNCTION herald.unlock(text) IS
+    'Gives back a lock that try_lock has taken for the session, when the transaction commits; a rollback keeps it. '
+    'False where the session does not have it.';
+
+REVOKE ALL ON FUNCTION herald.try_lock(text, text, text), herald.unlock(text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION herald.try_lock(text, text, text), herald.unlock(text) TO PUBLIC;
+
 -- Subscriptions -------------------------------------------------------------------------------------
 
 CREATE FUNCTION herald.subscribe(

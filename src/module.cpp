@@ -4,6 +4,7 @@
 #include "audit/audit_target.hpp"
 #include "channel/channel.hpp"
 #include "listen/listen_commands.hpp"
+#include "locks/named_locks.hpp"
 #include "outbox/outbox.hpp"
 #include "pg/extension.hpp"
 #include "pg/pg.hpp"
@@ -45,6 +46,7 @@ void _PG_init(void) {
     InitAuditTargets();
     InitCommandHook();
     InitListenCommands();
+    InitNamedLocks();
     // pg_upgrade starts the server to copy catalogs: nothing may run then.
     if (!IsBinaryUpgrade) RegisterLauncher();
 }

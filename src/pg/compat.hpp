@@ -11,6 +11,7 @@ extern "C" {
 #include "catalog/pg_namespace.h"
 #include "catalog/pg_proc.h"
 #include "postmaster/bgworker.h"
+#include "storage/lock.h"
 #include "storage/lwlock.h"
 #include "storage/proc.h"
 #include "utils/acl.h"
@@ -106,6 +107,15 @@ inline constexpr uint32 kWorkerConnectionFlags =
 #else
     0;
 #endif
+
+// True where this process holds the lock in exclusive mode. Never an error.
+inline bool HoldsExclusively(const LOCKTAG &tag) {
+#if PG_VERSION_NUM >= 170000
+    return LockHeldByMe(&tag, ExclusiveLock, false);
+#else
+    return LockHeldByMe(&tag, ExclusiveLock);
+#endif
+}
 
 // Puts the notifications of the transaction so far into NOTIFY's queue, where the commit will make them
 // visible, and forgets that it has them: later ones are not compared with them. More must follow in the

@@ -2,6 +2,7 @@
 
 #include "pg/pg.hpp"
 
+#include "locks/named_locks.hpp"
 #include "pg/own_locks.hpp"
 #include "worker/session.hpp"
 
@@ -40,6 +41,7 @@ void CleanSessionInTransaction() {
 void CleanSessionAfterTransaction() {
     constraints_set = false;
     LockReleaseAll(USER_LOCKMETHOD, true);
+    AnnounceReleases();
 }
 
 }  // namespace herald

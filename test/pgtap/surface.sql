@@ -39,6 +39,8 @@ SELECT set_eq(
     'revoke_channel(channel text, grantee text, privileges text[] DEFAULT ''{publish}''::text[]) -> void',
     'status(OUT name text, OUT ok boolean, OUT value text, OUT hint text) -> SETOF record',
     'subscribe(subscription text, channel text, handler text DEFAULT NULL::text, max_concurrency integer DEFAULT 4, max_attempts integer DEFAULT 16, retry_delay interval DEFAULT ''00:00:01''::interval, retry_backoff double precision DEFAULT 2, max_retry_delay interval DEFAULT ''01:00:00''::interval, timeout interval DEFAULT ''00:05:00''::interval, start_at text DEFAULT ''new''::text, run_as text DEFAULT NULL::text, batch boolean DEFAULT true, if_not_exists boolean DEFAULT false) -> void',
+    'try_lock(name text, scope text DEFAULT ''session''::text, channel text DEFAULT ''locks''::text) -> boolean',
+    'unlock(name text) -> boolean',
     'unsubscribe(subscription text, force boolean DEFAULT false) -> void',
     'validate(schema jsonb, payload jsonb, check_formats boolean DEFAULT false) -> boolean',
     'validation_errors(schema jsonb, payload jsonb, check_formats boolean DEFAULT false, OUT payload_path text, OUT schema_path text, OUT message text) -> SETOF record',
@@ -55,7 +57,7 @@ SELECT set_eq(
           'drop_channel', 'fetch', 'grant_channel', 'has_channel_privilege', 'list_channel_stats',
           'list_listeners', 'list_subscription_stats', 'list_workers', 'notify', 'pause', 'publish',
           'publish_batch', 'replay', 'replay_all', 'reset_stats', 'resume', 'revoke_channel', 'status', 'subscribe',
-          'unsubscribe', 'validate', 'validation_errors', 'version', 'wait_idle'],
+          'try_lock', 'unlock', 'unsubscribe', 'validate', 'validation_errors', 'version', 'wait_idle'],
     'what PUBLIC may execute');
 
 SELECT is_empty(
