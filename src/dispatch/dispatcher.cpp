@@ -23,7 +23,6 @@ extern "C" {
 #include "utils/snapmgr.h"
 }
 
-#include <memory>
 #ifdef __GLIBC__
 #include <malloc.h>
 #endif
@@ -62,7 +61,7 @@ private:
     void Sweep(TimestampTz now);
     bool RemembersTooMuch() const;
     bool HasBacklog() const;
-    long SleepTime(TimestampTz now) const;
+    long SleepTime(TimestampTz dealt) const;
     [[noreturn]] void Leave();
 
     DatabaseShared *database_;
@@ -187,14 +186,15 @@ void Dispatcher::ApplyPauseRequests(TimestampTz now) {
         }
 }
 
-long Dispatcher::SleepTime(TimestampTz now) const {
+// Tasks that were due at `dealt` have been dealt or wait for a worker; what fell due since then is for the next turn.
+long Dispatcher::SleepTime(TimestampTz dealt) const {
     TimestampTz next = pool_.NextTime();
-    std::optional<core::Microseconds> due = scheduler_.NextDue(now);
+    std::optional<core::Microseconds> due = scheduler_.NextDue(dealt);
     if (due.has_value() && *due < next) next = *due;
     long sweep = settings::sweep_interval * 1000L;
     if (next_sweep_ < next) next = next_sweep_;
     // Rounded up: a timer that fires early would find nothing to do and spin.
-    int64 milliseconds = (next - now + 999) / 1000;
+    int64 milliseconds = (next - GetCurrentTimestamp() + 999) / 1000;
     return milliseconds < 1 ? 1 : Min(static_cast<long>(milliseconds), sweep);
 }
 
@@ -203,7 +203,7 @@ void Dispatcher::Sweep(TimestampTz now) {
     if (now < next_sweep_) return;
     RaiseFlag(database_, kFlagReload);
     if (sweeps_++ % kSweepsPerScan == 0) {
-        RaiseFlag(database_, kFlagRescan | kFlagParked);
+        RaiseFlag(database_, kFlagRescan);
         ForgetDeadCounts(database_);
     }
     next_sweep_ = now + settings::sweep_interval * USECS_PER_SEC;
@@ -264,7 +264,7 @@ void Dispatcher::Run() {
             CHECK_FOR_INTERRUPTS();
             continue;
         }
-        (void)pg::SleepOnLatch(SleepTime(GetCurrentTimestamp()));
+        (void)pg::SleepOnLatch(SleepTime(now));
     }
 }
 
@@ -280,7 +280,10 @@ void herald_dispatcher_main(Datum argument) {
         DatabaseShared *database = EnterDatabase(Consumer::kDispatcher);
         for (;;) {
             const TimestampTz began = GetCurrentTimestamp();
-            std::make_unique<Dispatcher>(database)->Run();
+            // Not an owner that is destroyed: errors pass it by, and end the process.
+            auto *dispatcher = new Dispatcher(database);
+            dispatcher->Run();
+            delete dispatcher;
             (void)GiveMemoryBack();
             // Whatever makes addresses wrong again and again must not keep a processor busy.
             if (GetCurrentTimestamp() - began < kShortLife) (void)pg::SleepOnLatch(100);
