@@ -30,7 +30,8 @@ namespace herald {
 
 namespace {
 
-// How long no task is dealt so that the workers let go of a segment, and how long until the next try.
+// How long no task is dealt so that the workers let go of a segment, and how long until the next try, at the
+// longest: it doubles, since most of those who hold a segment (a look, a vacuum) hold it briefly.
 constexpr TimestampTz kLongestStop = USECS_PER_SEC / 2;
 constexpr TimestampTz kNextTry = 10 * USECS_PER_SEC;
 constexpr TimestampTz kStep = 10 * 1000;
@@ -40,6 +41,7 @@ constexpr TimestampTz kLongestSnapshot = USECS_PER_HOUR;
 
 TimestampTz stop_began = 0;  // tasks are not dealt since; 0: they are
 TimestampTz next_try = 0;
+TimestampTz try_interval = kSoon;
 TimestampTz last_turn = 0;
 
 // Of a segment in which nothing is left to do: since when, for which subscriptions, and who had a snapshot of the
@@ -276,9 +278,11 @@ TimestampTz EmptyOrRetry(DatabaseShared *database, int segment) {
         return now + kStep;
     }
     if (stop_began != 0) SetDealing(database, true);
+    const bool soon = result == Emptied::kYes || last_ones || result == Emptied::kNotYet || IsHalfFull(database);
+    if (soon) try_interval = kSoon;
     if (result == Emptied::kYes) return DT_NOEND;
-    const bool soon = last_ones || result == Emptied::kNotYet || IsHalfFull(database);
-    next_try = now + (soon ? kSoon : kNextTry);
+    next_try = now + try_interval;
+    if (!soon) try_interval = Min(2 * try_interval, kNextTry);
     return next_try;
 }
 

@@ -76,7 +76,7 @@ ok($dump->finish, 'pg_dump comes to its end') or diag($dump_err);
 cmp_ok(length $dumped, '>', $messages * 50, 'and has it all');
 
 wait_until($node, "SELECT count(*) >= $messages - $left FROM app.effects WHERE payload ? 'i'", 'the burst is handled', seconds => 90);
-# An announcer that found the segment taken tries it again after ten seconds; a new one at once.
+# An announcer that found the segment taken several times tries it again after up to ten seconds; a new one at once.
 end_process($node, 'TERM', 'announcer');
 wait_until($node, "SELECT count(*) = 0 FROM stored WHERE payload ? 'i'", 'it leaves the log while others publish', seconds => 60);
 $steady->signal('INT');
@@ -84,7 +84,13 @@ $steady->finish;
 # pgbench writes no report when it is interrupted; what fails it says.
 is($err =~ s/^pgbench .*\n|^progress.*\n//gr, '', 'no publisher failed');
 cmp_ok(value(q(SELECT count(*) FROM app.effects WHERE payload ? 'steady')), '>', 50, 'they have published meanwhile');
-wait_until($node, 'SELECT count(*) = 0 FROM stored', 'then the log is empty', seconds => 60);
+wait_until($node, 'SELECT count(*) = 0 FROM stored', 'then the log is empty', seconds => 60) or diag(value(<<'SQL'));
+SELECT concat_ws(E'\n', (SELECT value FROM herald.status() WHERE name = 'log'),
+    (SELECT string_agg(concat_ws(' ', relation::regclass, mode, pid, backend_type, left(query, 60)), E'\n')
+       FROM pg_locks LEFT JOIN pg_stat_activity USING (pid) WHERE relation::regclass::text ~ '^herald.(log|settled)_\d$'),
+    (SELECT string_agg(concat_ws(' ', pid, datname, backend_type, backend_xmin, state, left(query, 60)), E'\n') FROM pg_stat_activity),
+    (SELECT string_agg(w::text, E'\n') FROM herald.workers AS w))
+SQL
 is(log_bytes(), $empty, 'and takes no place on the disk');
 is(value('SELECT count(*), count(DISTINCT message_id), max(attempts) FROM herald.parked_store'), "$left|$left|0", 'what was left of the burst is parked');
 wait_until($node, "SELECT pending = $left FROM herald.subscription_stats WHERE subscription = 'later'", 'and waits for its subscription');

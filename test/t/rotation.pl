@@ -77,7 +77,7 @@ wait_until($node, q(SELECT value LIKE '%cannot be emptied since%' FROM herald.st
 push @ids, publish_many($node, 'jobs', 100);
 wait_until($node, "SELECT count(*) = 200 FROM app.effects WHERE subscription = 'busy' AND message_id > $ids", 'and goes on doing them');
 $reader->query_safe('COMMIT');
-# The announcer would try again ten seconds later, as below. A new one does so at once.
+# The announcer would try again up to ten seconds later, as below. A new one does so at once.
 ok(end_process($node, 'TERM', 'announcer'), 'the reader goes');
 wait_for('then it is emptied', sub { log_bytes() == 0 });
 $reader->quit;
