@@ -3,10 +3,10 @@
 // run, and clears the failure log. It may get stuck behind NOTIFY's commit lock; tasks don't.
 
 #include "announce/announcements.hpp"
-#include "announce/listener.hpp"
 #include "announce/heard.hpp"
-#include "failure/failure_log.hpp"
+#include "announce/listener.hpp"
 #include "announce/rotation.hpp"
+#include "failure/failure_log.hpp"
 #include "pg/guard.hpp"
 #include "pg/process.hpp"
 #include "pg/spi.hpp"

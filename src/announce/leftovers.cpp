@@ -9,31 +9,20 @@
 
 extern "C" {
 #include "miscadmin.h"
-#include "utils/snapmgr.h"
 }
 
 namespace herald {
 
-namespace {
-
-// What is committed by now is seen, and under the exclusive lock nothing more can come.
-void LookAnew() {
-    PopActiveSnapshot();
-    PushActiveSnapshot(GetTransactionSnapshot());
-}
-
-}  // namespace
-
 uint64 MoveLeftovers(int segment, bool half_full) {
-    LookAnew();
     pg::SpiBegin();
+    // With a snapshot of its own: what is committed by now is seen, and under the exclusive lock nothing more can come.
     // A row for what was parked, and one for each subscription that gave up some. The failure log is about
     // attempts, of which there was none.
     const uint64 rows = pg::SpiRun(
         psprintf("WITH left_over AS MATERIALIZED ("
                  " SELECT s.id AS subscription_id, l.id AS message_id, l.channel_id, l.published_at,"
                  " l.published_by, l.key, l.headers, l.payload, l.schema_version,"
-                 " $1 AND c.when_full = 'dead_letters' AS given_up, c.channel"
+                 " $1 AND c.when_full = 'dead_letters' AS given_up"
                  " FROM herald.log_%d AS l JOIN herald.subscription_store AS s ON s.channel_id = l.channel_id"
                  " JOIN herald.channel_store AS c ON c.id = l.channel_id"
                  " WHERE NOT EXISTS (SELECT FROM (SELECT d.subscription_id,"

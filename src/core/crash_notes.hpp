@@ -3,10 +3,10 @@
 // crashed, takes its note back. What is still noted when the server starts again was running in a process
 // that ended by itself, was killed, or went down with the machine.
 //
-// Rule: where one task is left, it is guilty: the attempt counts. Where several are, or one of which it is doubtful, those are guilty that
-// had been suspected before; if none was, all of them are suspects from now on, uncharged, and run one at
-// a time, so that the next crash tells. The subscriptions concerned rest for a while, longer from crash to
-// crash, so that handlers that crash the server at every task don't keep it restarting.
+// Rule: where one task is left, it is guilty: the attempt counts. Where several are, or one of which it is
+// doubtful, those are guilty that had been suspected before; if none was, all of them are suspects from now on,
+// uncharged, and run one at a time, so that the next crash tells. The subscriptions concerned rest for a while,
+// longer from crash to crash, so that handlers that crash the server at every task don't keep it restarting.
 
 #pragma once
 

@@ -18,8 +18,6 @@ constexpr std::uint64_t BitOf(std::int64_t id) {
 }  // namespace
 
 bool IdSet::Insert(std::int64_t id) {
-    if (id < floor_)
-        return false;
     Chunk& chunk = chunks_[id >> kChunkBits];
     std::uint64_t& word = chunk.words[WordOf(id)];
     if (word & BitOf(id))
@@ -30,15 +28,11 @@ bool IdSet::Insert(std::int64_t id) {
 }
 
 bool IdSet::Contains(std::int64_t id) const {
-    if (id < floor_)
-        return true;
     const auto found = chunks_.find(id >> kChunkBits);
     return found != chunks_.end() && (found->second.words[WordOf(id)] & BitOf(id));
 }
 
 bool IdSet::Erase(std::int64_t id) {
-    if (id < floor_)
-        return false;  // what lies below the floor can't be told apart any more
     const auto found = chunks_.find(id >> kChunkBits);
     if (found == chunks_.end())
         return false;
@@ -49,18 +43,6 @@ bool IdSet::Erase(std::int64_t id) {
     if (--found->second.count == 0)
         chunks_.erase(found);
     return true;
-}
-
-void IdSet::RaiseFloor(std::int64_t floor) {
-    if (floor <= floor_)
-        return;
-    const bool same_chunk = (floor >> kChunkBits) == (floor_ >> kChunkBits);
-    floor_ = floor;
-    // A floor that creeps upwards walks the table once per 4096 ids only.
-    if (same_chunk)
-        return;
-    std::erase_if(chunks_,
-                  [floor](const auto& entry) { return entry.first < (floor >> kChunkBits); });
 }
 
 std::size_t IdSet::MemoryBytes() const {

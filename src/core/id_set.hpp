@@ -6,7 +6,6 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
-#include <limits>
 #include <unordered_map>
 
 namespace herald::core {
@@ -17,8 +16,6 @@ class IdSet {
     bool Insert(std::int64_t id);
     bool Contains(std::int64_t id) const;
     bool Erase(std::int64_t id);
-    // Drops every id below `floor` from memory; they count as contained from then on.
-    void RaiseFloor(std::int64_t floor);
     std::size_t MemoryBytes() const;
 
  private:
@@ -31,7 +28,6 @@ class IdSet {
 
     // Chunk number is id / 4096. The chunk lies inside the node: one allocation for 4096 ids.
     std::unordered_map<std::int64_t, Chunk> chunks_;
-    std::int64_t floor_ = std::numeric_limits<std::int64_t>::min();
 };
 
 }  // namespace herald::core

@@ -207,19 +207,12 @@ void Scheduler::Retry(SubscriptionId id, const MessageRef& message, std::int32_t
     AfterReport(id, *subscription);
 }
 
-void Scheduler::Return(SubscriptionId id, MessageId message, std::int32_t losses, bool alone) {
+void Scheduler::Return(SubscriptionId id, MessageId message, std::int32_t losses, bool alone,
+                       Microseconds due) {
     Subscription* const subscription = Find(id);
     if (!subscription)
         return;
-    subscription->queue.Return(message, losses, alone);
-    AfterReport(id, *subscription);
-}
-
-void Scheduler::Postpone(SubscriptionId id, MessageId message, Microseconds due) {
-    Subscription* const subscription = Find(id);
-    if (!subscription)
-        return;
-    subscription->queue.Postpone(message, due);
+    subscription->queue.Return(message, losses, alone, due);
     AfterReport(id, *subscription);
 }
 

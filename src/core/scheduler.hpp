@@ -100,13 +100,10 @@ class Scheduler {
     // `alone`: not in a batch with others.
     void Retry(SubscriptionId subscription, const MessageRef& message, std::int32_t attempts,
                Microseconds due, bool alone = false);
-    // Hands the task back: it runs again at once, before younger ones. `losses` is what the next
-    // worker is told.
+    // Hands the task back: it runs again at once, before younger ones, or when it is due. `losses` is
+    // what the next worker is told.
     void Return(SubscriptionId subscription, MessageId message, std::int32_t losses,
-                bool alone = false);
-
-    // Hands the task back: it runs again when it is due, alone.
-    void Postpone(SubscriptionId subscription, MessageId message, Microseconds due);
+                bool alone = false, Microseconds due = SubscriptionQueue::kAtOnce);
 
     // Forgets a waiting task (cancelled, purged). False where it does not wait.
     bool Forget(SubscriptionId subscription, MessageId message);

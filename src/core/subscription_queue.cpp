@@ -128,22 +128,12 @@ bool SubscriptionQueue::Retry(const MessageRef& message, std::int32_t attempts, 
     return true;
 }
 
-bool SubscriptionQueue::Return(MessageId id, std::int32_t losses, bool alone) {
+bool SubscriptionQueue::Return(MessageId id, std::int32_t losses, bool alone, Microseconds due) {
     const auto running = running_.find(id);
     if (running == running_.end())
         return false;
     const Entry& entry = running->second.entry;
-    Park({entry.message, entry.attempts, losses, alone}, kAtOnce);
-    StopRunning(id);
-    return true;
-}
-
-bool SubscriptionQueue::Postpone(MessageId id, Microseconds due) {
-    const auto running = running_.find(id);
-    if (running == running_.end())
-        return false;
-    const Entry& entry = running->second.entry;
-    Park({entry.message, entry.attempts, 0, true}, std::max(due, kAtOnce + 1));
+    Park({entry.message, entry.attempts, losses, alone}, due);
     StopRunning(id);
     return true;
 }

@@ -25,6 +25,9 @@ namespace herald::core {
 
 class SubscriptionQueue {
  public:
+    // The due time of a task that was handed back: it sorts before every parked one.
+    static constexpr Microseconds kAtOnce = std::numeric_limits<Microseconds>::min();
+
     // A task without the name of its subscription.
     struct Entry {
         MessageRef message;
@@ -53,8 +56,7 @@ class SubscriptionQueue {
     // Each false where the task does not run.
     bool Finish(MessageId id);
     bool Retry(const MessageRef& message, std::int32_t attempts, Microseconds due, bool alone);
-    bool Return(MessageId id, std::int32_t losses, bool alone);
-    bool Postpone(MessageId id, Microseconds due);
+    bool Return(MessageId id, std::int32_t losses, bool alone, Microseconds due = kAtOnce);
 
     bool Forget(MessageId id);
     // A task with that id that is added from here on waits aside, until it is claimed; for a time only.
@@ -82,9 +84,6 @@ class SubscriptionQueue {
  private:
     using DueKey = std::pair<Microseconds, MessageId>;
     using RunId = std::uint64_t;
-
-    // The due time of a task that was handed back: it sorts before every parked one.
-    static constexpr Microseconds kAtOnce = std::numeric_limits<Microseconds>::min();
 
     struct RunningTask {
         Entry entry;

@@ -39,7 +39,7 @@ bool Suspects::PutAside(const core::Suspect &suspect, TimestampTz due) {
     if (suspect.guilty)
         scheduler_->Return(task.subscription, task.message.id, suspect.crashes, true);
     else
-        scheduler_->Postpone(task.subscription, task.message.id, due);
+        scheduler_->Return(task.subscription, task.message.id, 0, true, due);
     return true;
 }
 

@@ -44,41 +44,12 @@ TEST(IdSet, TakesAnyId) {
         EXPECT_FALSE(set.Contains(id));
 }
 
-TEST(IdSet, BelowTheFloorEverythingIsContained) {
-    IdSet set;
-    for (const std::int64_t id : {10, 5000, 9000, 9001, 20000})
-        set.Insert(id);
-    set.Erase(9000);
-    set.RaiseFloor(9001);
-    EXPECT_TRUE(set.Contains(-1));
-    EXPECT_TRUE(set.Contains(11));
-    EXPECT_TRUE(set.Contains(9000));
-    EXPECT_TRUE(set.Contains(9001));
-    EXPECT_FALSE(set.Contains(9002));
-    EXPECT_TRUE(set.Contains(20000));
-    EXPECT_FALSE(set.Insert(8999));
-    EXPECT_FALSE(set.Erase(10));
-    EXPECT_TRUE(set.Insert(9002));
-    EXPECT_TRUE(set.Erase(9001));
-    EXPECT_FALSE(set.Contains(9001));
-}
-
-TEST(IdSet, FloorNeverFalls) {
-    IdSet set;
-    set.RaiseFloor(100);
-    set.RaiseFloor(50);
-    EXPECT_TRUE(set.Contains(99));
-    EXPECT_FALSE(set.Contains(100));
-}
-
-TEST(IdSet, FreesWhatIsErasedAndWhatLiesBelowTheFloor) {
+TEST(IdSet, FreesWhatIsErased) {
     IdSet set;
     for (std::int64_t id = 0; id < 1'000'000; ++id)
         set.Insert(id);
     const std::size_t full = set.MemoryBytes();
-    set.RaiseFloor(900'000);
-    EXPECT_LT(set.MemoryBytes(), full / 5);
-    for (std::int64_t id = 900'000; id < 1'000'000; ++id)
+    for (std::int64_t id = 0; id < 1'000'000; ++id)
         EXPECT_TRUE(set.Erase(id));
     EXPECT_LT(set.MemoryBytes(), full / 10);
 }
@@ -99,23 +70,18 @@ TEST(IdSet, AgreesWithAnOrdinarySet) {
     std::mt19937_64 random(3);
     IdSet set;
     std::set<std::int64_t> model;
-    std::int64_t floor = std::numeric_limits<std::int64_t>::min();
     for (int step = 0; step < 100'000; ++step) {
         const auto id = static_cast<std::int64_t>(random() % 20'000) - 1000;
         switch (random() % 3) {
             case 0:
-                ASSERT_EQ(set.Insert(id), id >= floor && model.insert(id).second);
+                ASSERT_EQ(set.Insert(id), model.insert(id).second);
                 break;
             case 1:
-                ASSERT_EQ(set.Erase(id), id >= floor && model.erase(id) > 0);
+                ASSERT_EQ(set.Erase(id), model.erase(id) > 0);
                 break;
             case 2:
-                ASSERT_EQ(set.Contains(id), id < floor || model.contains(id));
+                ASSERT_EQ(set.Contains(id), model.contains(id));
                 break;
-        }
-        if (step % 10'000 == 9'999) {
-            floor = std::max(floor, id / 4);
-            set.RaiseFloor(id / 4);
         }
     }
 }

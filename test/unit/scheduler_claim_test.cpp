@@ -72,12 +72,12 @@ TEST_F(ClaimTest, AParkedTaskKeepsItsReferenceAndAttempts) {
     EXPECT_TRUE(task->alone);
 }
 
-TEST_F(ClaimTest, APostponedTaskWaitsAndRunsAlone) {
+TEST_F(ClaimTest, ATaskReturnedForLaterWaitsAndRunsAlone) {
     scheduler.SetAside(kSub, 1);
     for (MessageId id = 1; id <= 3; ++id)
         scheduler.AddMessage(kChannel, Message(id));
     ASSERT_TRUE(scheduler.Claim(kSub, 1, 0));
-    scheduler.Postpone(kSub, 1, 100);
+    scheduler.Return(kSub, 1, 0, true, 100);
     EXPECT_FALSE(scheduler.AddMessage(kChannel, Message(1)));
     EXPECT_EQ(TakeId(), 2);
     EXPECT_EQ(TakeId(), 3);
@@ -90,12 +90,12 @@ TEST_F(ClaimTest, APostponedTaskWaitsAndRunsAlone) {
     EXPECT_TRUE(task->alone);
 }
 
-TEST_F(ClaimTest, APostponedTaskHoldsItsKey) {
+TEST_F(ClaimTest, ATaskReturnedForLaterHoldsItsKey) {
     scheduler.SetAside(kSub, 1);
     for (MessageId id = 1; id <= 3; ++id)
         scheduler.AddMessage(kChannel, Message(id, id == 2 ? 8 : 7));
     ASSERT_TRUE(scheduler.Claim(kSub, 1, 0));
-    scheduler.Postpone(kSub, 1, 100);
+    scheduler.Return(kSub, 1, 0, true, 100);
     EXPECT_EQ(TakeId(), 2);
     EXPECT_EQ(TakeId(99), 0);
     EXPECT_EQ(TakeId(100), 1);
