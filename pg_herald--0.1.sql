@@ -203,6 +203,8 @@ CREATE TABLE herald.audit_key (
     target_id integer NOT NULL,
     version   integer NOT NULL,
     names     text[] NOT NULL,
+    numbers   smallint[] NOT NULL,
+    renamed   boolean NOT NULL,  -- the same columns as in the version before
     PRIMARY KEY (target_id, version)
 );
 COMMENT ON TABLE herald.audit_key IS
@@ -867,7 +869,209 @@ RETURNS trigger LANGUAGE c VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'herald_audit_replica';
 COMMENT ON FUNCTION herald.audit_replica() IS 'Records replicated changes, row by row, for triggers made by herald.enable_audit.';
 
+CREATE VIEW herald.audit_log AS
+SELECT e.id, c.transaction_id, e.sequence, e.changed_at,
+       CASE e.operation WHEN 'I' THEN 'insert' WHEN 'U' THEN 'update' WHEN 'D' THEN 'delete'
+            WHEN 'T' THEN 'truncate' WHEN 'E' THEN 'enable_audit' WHEN 'A' THEN 'alter_audit'
+            WHEN 'X' THEN 'disable_audit' WHEN 'R' THEN 'drop_table' WHEN 'G' THEN 'drop_trigger'
+            WHEN 'S' THEN 'disable_trigger' WHEN 'N' THEN 'enable_trigger' WHEN 'H' THEN 'attach'
+            WHEN 'L' THEN 'detach' WHEN 'P' THEN 'purge' END AS operation,
+       e.schema_name, e.table_name, e.record_id, e.old_record_id, e.old, e.new, e.changed,
+       c.session_user_name, c.current_user_name, c.application_name, c.client_addr, c.client_port,
+       c.statement, c.context
+  FROM herald.audit_0 AS e LEFT JOIN herald.audit_context_0 AS c ON c.id = e.context_id
+UNION ALL
+SELECT e.id, c.transaction_id, e.sequence, e.changed_at,
+       CASE e.operation WHEN 'I' THEN 'insert' WHEN 'U' THEN 'update' WHEN 'D' THEN 'delete'
+            WHEN 'T' THEN 'truncate' WHEN 'E' THEN 'enable_audit' WHEN 'A' THEN 'alter_audit'
+            WHEN 'X' THEN 'disable_audit' WHEN 'R' THEN 'drop_table' WHEN 'G' THEN 'drop_trigger'
+            WHEN 'S' THEN 'disable_trigger' WHEN 'N' THEN 'enable_trigger' WHEN 'H' THEN 'attach'
+            WHEN 'L' THEN 'detach' WHEN 'P' THEN 'purge' END AS operation,
+       e.schema_name, e.table_name, e.record_id, e.old_record_id, e.old, e.new, e.changed,
+       c.session_user_name, c.current_user_name, c.application_name, c.client_addr, c.client_port,
+       c.statement, c.context
+  FROM herald.audit_1 AS e LEFT JOIN herald.audit_context_1 AS c ON c.id = e.context_id
+UNION ALL
+SELECT e.id, c.transaction_id, e.sequence, e.changed_at,
+       CASE e.operation WHEN 'I' THEN 'insert' WHEN 'U' THEN 'update' WHEN 'D' THEN 'delete'
+            WHEN 'T' THEN 'truncate' WHEN 'E' THEN 'enable_audit' WHEN 'A' THEN 'alter_audit'
+            WHEN 'X' THEN 'disable_audit' WHEN 'R' THEN 'drop_table' WHEN 'G' THEN 'drop_trigger'
+            WHEN 'S' THEN 'disable_trigger' WHEN 'N' THEN 'enable_trigger' WHEN 'H' THEN 'attach'
+            WHEN 'L' THEN 'detach' WHEN 'P' THEN 'purge' END AS operation,
+       e.schema_name, e.table_name, e.record_id, e.old_record_id, e.old, e.new, e.changed,
+       c.session_user_name, c.current_user_name, c.application_name, c.client_addr, c.client_port,
+       c.statement, c.context
+  FROM herald.audit_2 AS e LEFT JOIN herald.audit_context_2 AS c ON c.id = e.context_id
+UNION ALL
+SELECT e.id, c.transaction_id, e.sequence, e.changed_at,
+       CASE e.operation WHEN 'I' THEN 'insert' WHEN 'U' THEN 'update' WHEN 'D' THEN 'delete'
+            WHEN 'T' THEN 'truncate' WHEN 'E' THEN 'enable_audit' WHEN 'A' THEN 'alter_audit'
+            WHEN 'X' THEN 'disable_audit' WHEN 'R' THEN 'drop_table' WHEN 'G' THEN 'drop_trigger'
+            WHEN 'S' THEN 'disable_trigger' WHEN 'N' THEN 'enable_trigger' WHEN 'H' THEN 'attach'
+            WHEN 'L' THEN 'detach' WHEN 'P' THEN 'purge' END AS operation,
+       e.schema_name, e.table_name, e.record_id, e.old_record_id, e.old, e.new, e.changed,
+       c.session_user_name, c.current_user_name, c.application_name, c.client_addr, c.client_port,
+       c.statement, c.context
+  FROM herald.audit_3 AS e LEFT JOIN herald.audit_context_3 AS c ON c.id = e.context_id
+UNION ALL
+SELECT e.id, c.transaction_id, e.sequence, e.changed_at,
+       CASE e.operation WHEN 'I' THEN 'insert' WHEN 'U' THEN 'update' WHEN 'D' THEN 'delete'
+            WHEN 'T' THEN 'truncate' WHEN 'E' THEN 'enable_audit' WHEN 'A' THEN 'alter_audit'
+            WHEN 'X' THEN 'disable_audit' WHEN 'R' THEN 'drop_table' WHEN 'G' THEN 'drop_trigger'
+            WHEN 'S' THEN 'disable_trigger' WHEN 'N' THEN 'enable_trigger' WHEN 'H' THEN 'attach'
+            WHEN 'L' THEN 'detach' WHEN 'P' THEN 'purge' END AS operation,
+       e.schema_name, e.table_name, e.record_id, e.old_record_id, e.old, e.new, e.changed,
+       c.session_user_name, c.current_user_name, c.application_name, c.client_addr, c.client_port,
+       c.statement, c.context
+  FROM herald.audit_4 AS e LEFT JOIN herald.audit_context_4 AS c ON c.id = e.context_id
+UNION ALL
+SELECT e.id, c.transaction_id, e.sequence, e.changed_at,
+       CASE e.operation WHEN 'I' THEN 'insert' WHEN 'U' THEN 'update' WHEN 'D' THEN 'delete'
+            WHEN 'T' THEN 'truncate' WHEN 'E' THEN 'enable_audit' WHEN 'A' THEN 'alter_audit'
+            WHEN 'X' THEN 'disable_audit' WHEN 'R' THEN 'drop_table' WHEN 'G' THEN 'drop_trigger'
+            WHEN 'S' THEN 'disable_trigger' WHEN 'N' THEN 'enable_trigger' WHEN 'H' THEN 'attach'
+            WHEN 'L' THEN 'detach' WHEN 'P' THEN 'purge' END AS operation,
+       e.schema_name, e.table_name, e.record_id, e.old_record_id, e.old, e.new, e.changed,
+       c.session_user_name, c.current_user_name, c.application_name, c.client_addr, c.client_port,
+       c.statement, c.context
+  FROM herald.audit_5 AS e LEFT JOIN herald.audit_context_5 AS c ON c.id = e.context_id
+UNION ALL
+SELECT e.id, c.transaction_id, e.sequence, e.changed_at,
+       CASE e.operation WHEN 'I' THEN 'insert' WHEN 'U' THEN 'update' WHEN 'D' THEN 'delete'
+            WHEN 'T' THEN 'truncate' WHEN 'E' THEN 'enable_audit' WHEN 'A' THEN 'alter_audit'
+            WHEN 'X' THEN 'disable_audit' WHEN 'R' THEN 'drop_table' WHEN 'G' THEN 'drop_trigger'
+            WHEN 'S' THEN 'disable_trigger' WHEN 'N' THEN 'enable_trigger' WHEN 'H' THEN 'attach'
+            WHEN 'L' THEN 'detach' WHEN 'P' THEN 'purge' END AS operation,
+       e.schema_name, e.table_name, e.record_id, e.old_record_id, e.old, e.new, e.changed,
+       c.session_user_name, c.current_user_name, c.application_name, c.client_addr, c.client_port,
+       c.statement, c.context
+  FROM herald.audit_6 AS e LEFT JOIN herald.audit_context_6 AS c ON c.id = e.context_id
+UNION ALL
+SELECT e.id, c.transaction_id, e.sequence, e.changed_at,
+       CASE e.operation WHEN 'I' THEN 'insert' WHEN 'U' THEN 'update' WHEN 'D' THEN 'delete'
+            WHEN 'T' THEN 'truncate' WHEN 'E' THEN 'enable_audit' WHEN 'A' THEN 'alter_audit'
+            WHEN 'X' THEN 'disable_audit' WHEN 'R' THEN 'drop_table' WHEN 'G' THEN 'drop_trigger'
+            WHEN 'S' THEN 'disable_trigger' WHEN 'N' THEN 'enable_trigger' WHEN 'H' THEN 'attach'
+            WHEN 'L' THEN 'detach' WHEN 'P' THEN 'purge' END AS operation,
+       e.schema_name, e.table_name, e.record_id, e.old_record_id, e.old, e.new, e.changed,
+       c.session_user_name, c.current_user_name, c.application_name, c.client_addr, c.client_port,
+       c.statement, c.context
+  FROM herald.audit_7 AS e LEFT JOIN herald.audit_context_7 AS c ON c.id = e.context_id;
+COMMENT ON VIEW herald.audit_log IS
+    'The audit trail: changes of audited tables, and what happened to the trail itself. Only for the owner '
+    'of the extension and whom it grants SELECT.';
+
+CREATE FUNCTION herald.enable_audit(
+    target regclass, record text DEFAULT 'full', exclude text[] DEFAULT '{}', mask text[] DEFAULT '{}',
+    operations text[] DEFAULT '{insert,update,delete,truncate}')
+RETURNS void LANGUAGE c VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'herald_enable_audit';
+COMMENT ON FUNCTION herald.enable_audit IS
+    'Records changes of a table, its partitions and children from now on, or changes the options. record: full '
+    '(old and new row), diff (what changed) or keys. exclude: columns that are not recorded; mask: columns '
+    'whose values are not, ''hash:name'' to tell equal values. For the owner of the table. Errors: 42501, 42809 '
+    'no table, 42703 no such column, 22023 wrong options, 55000 no key for diff or keys, or a table above or below is audited.';
+
+CREATE FUNCTION herald.disable_audit(target regclass)
+RETURNS void LANGUAGE c VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'herald_disable_audit';
+COMMENT ON FUNCTION herald.disable_audit IS
+    'Ends the recording of changes of a table; what is recorded stays. For the owner of the table. Errors: '
+    '42501, 42704 not audited.';
+
+CREATE FUNCTION herald.audit_history(target regclass, record_id jsonb)
+RETURNS SETOF herald.audit_log LANGUAGE c STABLE STRICT PARALLEL RESTRICTED ROWS 20
+AS 'MODULE_PATHNAME', 'herald_audit_history';
+COMMENT ON FUNCTION herald.audit_history IS
+    'What happened to one row, oldest first. record_id: the columns of its key, with any name they have had; '
+    'where the key was changed, the time before it belongs to the history. For the owner of the table and '
+    'readers of herald.audit_log (else 42501).';
+
+CREATE FUNCTION herald.purge_audit_log(before timestamptz DEFAULT NULL)
+RETURNS bigint LANGUAGE c VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'herald_purge_audit_log';
+COMMENT ON FUNCTION herald.purge_audit_log IS
+    'Deletes what was recorded before a time (NULL: everything) and returns how many entries. A purge is itself recorded, '
+    'unless everything goes. For the owner of the extension.';
+
+CREATE FUNCTION herald.guard_audit_log()
+RETURNS trigger LANGUAGE c VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'herald_guard_audit_log';
+COMMENT ON FUNCTION herald.guard_audit_log() IS 'Refuses changes of the audit trail, also to superusers.';
+
+CREATE FUNCTION herald.list_audited_tables(
+    OUT schema_name text, OUT table_name text, OUT record text, OUT exclude text[], OUT mask text[],
+    OUT operations text[], OUT partitions integer, OUT ok boolean, OUT problem text)
+RETURNS SETOF record LANGUAGE c STABLE PARALLEL RESTRICTED ROWS 20
+AS 'MODULE_PATHNAME', 'herald_list_audited_tables';
+COMMENT ON FUNCTION herald.list_audited_tables IS 'What the view herald.audited_tables shows.';
+
+CREATE VIEW herald.audited_tables WITH (security_barrier) AS
+SELECT t.schema_name, t.table_name, t.record, t.exclude, t.mask, t.operations, t.partitions, t.ok, t.problem
+  FROM herald.list_audited_tables() AS t;
+COMMENT ON VIEW herald.audited_tables IS
+    'Audited tables with their options, for their owners and readers of herald.audit_log. ok: every trigger is '
+    'there and in force, on the table and all below it.';
+
+CREATE TRIGGER guard BEFORE UPDATE OR DELETE OR TRUNCATE ON herald.audit_0
+    FOR EACH STATEMENT EXECUTE FUNCTION herald.guard_audit_log();
+ALTER TABLE herald.audit_0 ENABLE ALWAYS TRIGGER guard;
+CREATE TRIGGER guard BEFORE UPDATE OR DELETE OR TRUNCATE ON herald.audit_1
+    FOR EACH STATEMENT EXECUTE FUNCTION herald.guard_audit_log();
+ALTER TABLE herald.audit_1 ENABLE ALWAYS TRIGGER guard;
+CREATE TRIGGER guard BEFORE UPDATE OR DELETE OR TRUNCATE ON herald.audit_2
+    FOR EACH STATEMENT EXECUTE FUNCTION herald.guard_audit_log();
+ALTER TABLE herald.audit_2 ENABLE ALWAYS TRIGGER guard;
+CREATE TRIGGER guard BEFORE UPDATE OR DELETE OR TRUNCATE ON herald.audit_3
+    FOR EACH STATEMENT EXECUTE FUNCTION herald.guard_audit_log();
+ALTER TABLE herald.audit_3 ENABLE ALWAYS TRIGGER guard;
+CREATE TRIGGER guard BEFORE UPDATE OR DELETE OR TRUNCATE ON herald.audit_4
+    FOR EACH STATEMENT EXECUTE FUNCTION herald.guard_audit_log();
+ALTER TABLE herald.audit_4 ENABLE ALWAYS TRIGGER guard;
+CREATE TRIGGER guard BEFORE UPDATE OR DELETE OR TRUNCATE ON herald.audit_5
+    FOR EACH STATEMENT EXECUTE FUNCTION herald.guard_audit_log();
+ALTER TABLE herald.audit_5 ENABLE ALWAYS TRIGGER guard;
+CREATE TRIGGER guard BEFORE UPDATE OR DELETE OR TRUNCATE ON herald.audit_6
+    FOR EACH STATEMENT EXECUTE FUNCTION herald.guard_audit_log();
+ALTER TABLE herald.audit_6 ENABLE ALWAYS TRIGGER guard;
+CREATE TRIGGER guard BEFORE UPDATE OR DELETE OR TRUNCATE ON herald.audit_7
+    FOR EACH STATEMENT EXECUTE FUNCTION herald.guard_audit_log();
+ALTER TABLE herald.audit_7 ENABLE ALWAYS TRIGGER guard;
+CREATE TRIGGER guard BEFORE UPDATE OR DELETE OR TRUNCATE ON herald.audit_context_0
+    FOR EACH STATEMENT EXECUTE FUNCTION herald.guard_audit_log();
+ALTER TABLE herald.audit_context_0 ENABLE ALWAYS TRIGGER guard;
+CREATE TRIGGER guard BEFORE UPDATE OR DELETE OR TRUNCATE ON herald.audit_context_1
+    FOR EACH STATEMENT EXECUTE FUNCTION herald.guard_audit_log();
+ALTER TABLE herald.audit_context_1 ENABLE ALWAYS TRIGGER guard;
+CREATE TRIGGER guard BEFORE UPDATE OR DELETE OR TRUNCATE ON herald.audit_context_2
+    FOR EACH STATEMENT EXECUTE FUNCTION herald.guard_audit_log();
+ALTER TABLE herald.audit_context_2 ENABLE ALWAYS TRIGGER guard;
+CREATE TRIGGER guard BEFORE UPDATE OR DELETE OR TRUNCATE ON herald.audit_context_3
+    FOR EACH STATEMENT EXECUTE FUNCTION herald.guard_audit_log();
+ALTER TABLE herald.audit_context_3 ENABLE ALWAYS TRIGGER guard;
+CREATE TRIGGER guard BEFORE UPDATE OR DELETE OR TRUNCATE ON herald.audit_context_4
+    FOR EACH STATEMENT EXECUTE FUNCTION herald.guard_audit_log();
+ALTER TABLE herald.audit_context_4 ENABLE ALWAYS TRIGGER guard;
+CREATE TRIGGER guard BEFORE UPDATE OR DELETE OR TRUNCATE ON herald.audit_context_5
+    FOR EACH STATEMENT EXECUTE FUNCTION herald.guard_audit_log();
+ALTER TABLE herald.audit_context_5 ENABLE ALWAYS TRIGGER guard;
+CREATE TRIGGER guard BEFORE UPDATE OR DELETE OR TRUNCATE ON herald.audit_context_6
+    FOR EACH STATEMENT EXECUTE FUNCTION herald.guard_audit_log();
+ALTER TABLE herald.audit_context_6 ENABLE ALWAYS TRIGGER guard;
+CREATE TRIGGER guard BEFORE UPDATE OR DELETE OR TRUNCATE ON herald.audit_context_7
+    FOR EACH STATEMENT EXECUTE FUNCTION herald.guard_audit_log();
+ALTER TABLE herald.audit_context_7 ENABLE ALWAYS TRIGGER guard;
+
 REVOKE ALL ON FUNCTION
     herald.audit_insert(), herald.audit_update(), herald.audit_delete(), herald.audit_truncate(),
-    herald.audit_replica()
+    herald.audit_replica(), herald.guard_audit_log(),
+    herald.enable_audit, herald.disable_audit, herald.audit_history, herald.purge_audit_log,
+    herald.list_audited_tables
 FROM PUBLIC;
+REVOKE ALL ON herald.audit_log, herald.audited_tables FROM PUBLIC;
+
+-- They check the caller's rights inside.
+GRANT EXECUTE ON FUNCTION
+    herald.enable_audit, herald.disable_audit, herald.audit_history, herald.list_audited_tables
+TO PUBLIC;
+GRANT SELECT ON herald.audited_tables TO PUBLIC;

@@ -7,6 +7,7 @@
 
 extern "C" {
 #include "utils/guc.h"
+#include "utils/varlena.h"
 }
 
 namespace herald::settings {
@@ -28,6 +29,9 @@ int pointer_retention = 60 * 60;
 int pointer_space = 64 * 1024;
 int sweep_interval = 30;
 int undeclared_channels = static_cast<int>(UndeclaredChannels::kAllow);
+char *audit_context = nullptr;
+int audit_retention = 0;
+bool audit_statement = false;
 
 namespace {
 
@@ -37,6 +41,16 @@ const struct config_enum_entry undeclared_channels_options[] = {
     {"refuse", static_cast<int>(UndeclaredChannels::kRefuse), false},
     {nullptr, 0, false},
 };
+
+bool CheckList(char **value, void **, GucSource) {
+    List *names = NIL;
+    char *copy = pstrdup(*value);
+    const bool right = SplitIdentifierString(copy, ',', &names);
+    if (!right) GUC_check_errdetail("List syntax is invalid.");
+    list_free(names);
+    pfree(copy);
+    return right;
+}
 
 }  // namespace
 
@@ -113,6 +127,18 @@ void Define() {
         "herald.undeclared_channels", "What publishing to a channel that was not declared does.",
         nullptr, &undeclared_channels, static_cast<int>(UndeclaredChannels::kAllow),
         undeclared_channels_options, PGC_SUSET, 0, nullptr, nullptr, nullptr);
+    DefineCustomStringVariable(
+        "herald.audit_context", "Settings whose values are recorded with audited changes, separated by commas.",
+        "Such as app.user_id, which the application sets: it is known behind a connection pool.",
+        &audit_context, "", PGC_SUSET, GUC_LIST_INPUT, CheckList, nullptr, nullptr);
+    DefineCustomIntVariable(
+        "herald.audit_retention", "How long audited changes are kept.",
+        "What is older goes a sixth of that time later at the latest. 0: for ever.", &audit_retention, 0, 0,
+        INT_MAX, PGC_SIGHUP, GUC_UNIT_MIN, nullptr, nullptr, nullptr);
+    DefineCustomBoolVariable(
+        "herald.audit_statement", "Records the text of the statement with audited changes.",
+        "It may show what exclude and mask hide.", &audit_statement, false, PGC_SUSET, 0, nullptr,
+        nullptr, nullptr);
     MarkGUCPrefixReserved("herald");
 }
 

@@ -23,6 +23,9 @@ extern int pointer_retention;      // seconds
 extern int pointer_space;          // kB for each role in a database
 extern int sweep_interval;         // seconds
 extern int undeclared_channels;    // an UndeclaredChannels
+extern char *audit_context;        // comma-separated list of settings
+extern int audit_retention;        // minutes; 0: for ever
+extern bool audit_statement;
 
 void Define();
 

@@ -20,8 +20,6 @@ namespace herald {
 
 namespace {
 
-constexpr int kMaxDepth = 64;  // of a tree of partitions
-
 struct CachedTarget {
     Oid relation;
     uint64 generation;
@@ -56,25 +54,18 @@ void Watch(Oid relation) {
     (void)hash_search(watched, &relation, HASH_ENTER, &found);
 }
 
-// The nearest target at or above the relation, or NULL.
-const StoredTarget *SearchUpwards(Oid relation, const StoredTarget *targets, int count, int depth) {
+// A change of any of them may mean another target.
+void WatchUpwards(Oid relation) {
     Watch(relation);
-    for (int i = 0; i < count; i++)
-        if (targets[i].enabled && targets[i].relation == relation) return &targets[i];
-    if (depth == kMaxDepth) return nullptr;
-    int parent_count;
-    const Oid *parents = ParentsOf(relation, &parent_count);
-    for (int i = 0; i < parent_count; i++) {
-        const StoredTarget *found = SearchUpwards(parents[i], targets, count, depth + 1);
-        if (found != nullptr) return found;
-    }
-    return nullptr;
+    int count;
+    const Oid *parents = ParentsOf(relation, &count);
+    for (int i = 0; i < count; i++) WatchUpwards(parents[i]);
 }
 
 // The column of `relation` with the name that the root's has.
 AttrNumber Translate(const StoredTarget &stored, Oid relation, AttrNumber number) {
     if (relation == stored.relation || number == InvalidAttrNumber) return number;
-    const char *name = get_attname(stored.relation, number, true);
+    const char *name = ColumnName(stored.relation, number);
     return name == nullptr ? InvalidAttrNumber : get_attnum(relation, name);
 }
 
@@ -140,7 +131,8 @@ AuditTarget *Load(Oid relation, MemoryContext context) {
     AuditTarget *target = nullptr;
     const StoredTarget *targets = ReadStoredTargets(&count);
     if (count > 0) Watch(get_relname_relid("audit_target", pg::Tables().schema));
-    const StoredTarget *stored = count > 0 ? SearchUpwards(relation, targets, count, 0) : nullptr;
+    WatchUpwards(relation);
+    const StoredTarget *stored = FindEnrolled(relation, targets, count);
     if (stored != nullptr) {
         MemoryContextSwitchTo(context);
         target = Build(*stored, relation);

@@ -149,14 +149,22 @@ StoredTarget *ReadStoredTargets(int *count) {
     return targets;
 }
 
+const char *ColumnName(Oid relation, AttrNumber number) {
+    const char *name = get_attname(relation, number, true);
+    // That of a dropped column is found by its number only.
+    return name == nullptr || get_attnum(relation, name) != number ? nullptr : name;
+}
+
 AttrNumber *ColumnNumbers(const StoredTarget &target, const ColumnList &list) {
     AttrNumber *numbers =
         static_cast<AttrNumber *>(palloc0(sizeof(AttrNumber) * Max(list.count, 1)));
     for (int i = 0; i < list.count; i++) {
         if (!target.in_place)
             numbers[i] = get_attnum(target.relation, list.names[i]);
-        else if (get_attname(target.relation, list.numbers[i], true) != nullptr)
+        else if (ColumnName(target.relation, list.numbers[i]) != nullptr)
             numbers[i] = list.numbers[i];
+        else
+            numbers[i] = get_attnum(target.relation, list.names[i]);  // dropped, and come back
     }
     return numbers;
 }
@@ -204,6 +212,18 @@ Oid *ParentsOf(Oid relation, int *count) {
     systable_endscan(scan);
     table_close(inherits, AccessShareLock);
     return parents;
+}
+
+const StoredTarget *FindEnrolled(Oid relation, const StoredTarget *targets, int count) {
+    for (int i = 0; i < count; i++)
+        if (targets[i].enabled && targets[i].relation == relation) return &targets[i];
+    int parent_count;
+    const Oid *parents = ParentsOf(relation, &parent_count);
+    for (int i = 0; i < parent_count; i++) {
+        const StoredTarget *found = FindEnrolled(parents[i], targets, count);
+        if (found != nullptr) return found;
+    }
+    return nullptr;
 }
 
 }  // namespace herald

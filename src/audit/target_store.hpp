@@ -38,11 +38,17 @@ StoredTarget *ReadStoredTargets(int *count);
 // The current numbers of a list's columns; InvalidAttrNumber for one that is gone.
 AttrNumber *ColumnNumbers(const StoredTarget &target, const ColumnList &list);
 
+// NULL where there is no such column any more.
+const char *ColumnName(Oid relation, AttrNumber number);
+
 // What identifies a row: the primary key, else the index of the replica identity. Returns how many columns.
 int FindKeyColumns(Oid relation, AttrNumber *columns);
 
 // Its direct parents (partitioned table, or by INHERITS), in the current context.
 Oid *ParentsOf(Oid relation, int *count);
+
+// The nearest target at or above the relation that is audited now, or NULL.
+const StoredTarget *FindEnrolled(Oid relation, const StoredTarget *targets, int count);
 
 // This database, as the rows name it.
 const char *OwnSystemIdentifier();

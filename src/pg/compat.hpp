@@ -69,6 +69,14 @@ inline bool OwnsDatabase(Oid database, Oid role) {
 #endif
 }
 
+inline bool OwnsRelation(Oid relation, Oid role) {
+#if PG_VERSION_NUM >= 160000
+    return object_ownercheck(RelationRelationId, relation, role);
+#else
+    return pg_class_ownercheck(relation, role);
+#endif
+}
+
 // The type of a syscache's number in callbacks.
 #if PG_VERSION_NUM >= 190000
 using SyscacheNumber = SysCacheIdentifier;

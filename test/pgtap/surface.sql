@@ -1,7 +1,7 @@
 -- The SQL contract: names, arguments in order with their defaults, results, columns, and who may use
 -- what. A change here is a change for every caller.
 BEGIN;
-SELECT plan(14);
+SELECT plan(15);
 
 SELECT set_eq(
     $$SELECT format('%s(%s) -> %s', p.proname, pg_get_function_arguments(p.oid), pg_get_function_result(p.oid))
@@ -12,16 +12,21 @@ SELECT set_eq(
     'alter_channel(channel text, durable boolean DEFAULT NULL::boolean, schema jsonb DEFAULT NULL::jsonb, validation text DEFAULT NULL::text, announce text DEFAULT NULL::text, accept_notify boolean DEFAULT NULL::boolean, max_payload_bytes integer DEFAULT NULL::integer, description text DEFAULT NULL::text, owner text DEFAULT NULL::text, when_full text DEFAULT NULL::text, check_formats boolean DEFAULT NULL::boolean, force boolean DEFAULT false) -> void',
     'alter_subscription(subscription text, channel text DEFAULT NULL::text, handler text DEFAULT NULL::text, max_concurrency integer DEFAULT NULL::integer, max_attempts integer DEFAULT NULL::integer, retry_delay interval DEFAULT NULL::interval, retry_backoff double precision DEFAULT NULL::double precision, max_retry_delay interval DEFAULT NULL::interval, timeout interval DEFAULT NULL::interval, run_as text DEFAULT NULL::text, batch boolean DEFAULT NULL::boolean) -> void',
     'audit_delete() -> trigger',
+    'audit_history(target regclass, record_id jsonb) -> SETOF herald.audit_log',
     'audit_insert() -> trigger',
     'audit_replica() -> trigger',
     'audit_truncate() -> trigger',
     'audit_update() -> trigger',
     'create_channel(channel text, durable boolean DEFAULT true, schema jsonb DEFAULT NULL::jsonb, validation text DEFAULT ''reject''::text, announce text DEFAULT NULL::text, accept_notify boolean DEFAULT false, max_payload_bytes integer DEFAULT NULL::integer, description text DEFAULT NULL::text, if_not_exists boolean DEFAULT false, when_full text DEFAULT ''refuse''::text, check_formats boolean DEFAULT false) -> void',
+    'disable_audit(target regclass) -> void',
     'discard_dead_letters(subscription text, before timestamp with time zone DEFAULT NULL::timestamp with time zone) -> bigint',
     'drop_channel(channel text, if_exists boolean DEFAULT false, force boolean DEFAULT false) -> void',
+    'enable_audit(target regclass, record text DEFAULT ''full''::text, exclude text[] DEFAULT ''{}''::text[], mask text[] DEFAULT ''{}''::text[], operations text[] DEFAULT ''{insert,update,delete,truncate}''::text[]) -> void',
     'fetch(message_id bigint) -> jsonb',
     'grant_channel(channel text, grantee text, privileges text[] DEFAULT ''{publish}''::text[]) -> void',
+    'guard_audit_log() -> trigger',
     'has_channel_privilege(role text, channel text, privilege text) -> boolean',
+    'list_audited_tables(OUT schema_name text, OUT table_name text, OUT record text, OUT exclude text[], OUT mask text[], OUT operations text[], OUT partitions integer, OUT ok boolean, OUT problem text) -> SETOF record',
     'list_channel_stats(OUT channel text, OUT published bigint, OUT published_bytes bigint, OUT announced bigint, OUT rejected bigint, OUT warned bigint, OUT delivered bigint, OUT failed bigint, OUT retried bigint, OUT dead bigint, OUT listeners bigint, OUT p50_ms double precision, OUT p95_ms double precision, OUT p99_ms double precision, OUT last_published_at timestamp with time zone, OUT last_delivered_at timestamp with time zone, OUT stats_reset timestamp with time zone) -> SETOF record',
     'list_listeners(OUT pid integer, OUT database text, OUT role text, OUT channel text, OUT since timestamp with time zone) -> SETOF record',
     'list_subscription_stats(OUT subscription_id integer, OUT subscription text, OUT channel text, OUT state text, OUT reason text, OUT pending bigint, OUT running bigint, OUT done bigint, OUT failed bigint, OUT retrying bigint, OUT oldest_published_at timestamp with time zone, OUT p50_ms double precision, OUT p95_ms double precision, OUT p99_ms double precision, OUT dead bigint) -> SETOF record',
@@ -32,6 +37,7 @@ SELECT set_eq(
     'publish(channel text, payload jsonb, key text DEFAULT NULL::text, headers jsonb DEFAULT NULL::jsonb) -> bigint',
     'publish(channel text, payload text, key text DEFAULT NULL::text, headers jsonb DEFAULT NULL::jsonb) -> bigint',
     'publish_batch(channel text, payloads jsonb[], keys text[] DEFAULT NULL::text[], headers jsonb[] DEFAULT NULL::jsonb[]) -> SETOF bigint',
+    'purge_audit_log(before timestamp with time zone DEFAULT NULL::timestamp with time zone) -> bigint',
     'replay(dead_letter_id bigint) -> boolean',
     'replay_all(subscription text) -> bigint',
     'reset_stats(channel text DEFAULT NULL::text) -> void',
@@ -53,7 +59,8 @@ SELECT set_eq(
     $$SELECT DISTINCT p.proname::text
         FROM pg_proc AS p
        WHERE p.pronamespace = 'herald'::regnamespace AND has_function_privilege('public', p.oid, 'EXECUTE')$$,
-    ARRAY['activate', 'alter_channel', 'alter_subscription', 'create_channel', 'discard_dead_letters',
+    ARRAY['activate', 'alter_channel', 'alter_subscription', 'audit_history', 'create_channel', 'disable_audit',
+          'discard_dead_letters', 'enable_audit', 'list_audited_tables',
           'drop_channel', 'fetch', 'grant_channel', 'has_channel_privilege', 'list_channel_stats',
           'list_listeners', 'list_subscription_stats', 'list_workers', 'notify', 'pause', 'publish',
           'publish_batch', 'replay', 'replay_all', 'reset_stats', 'resume', 'revoke_channel', 'status', 'subscribe',
@@ -103,6 +110,8 @@ SELECT set_eq(
        WHERE c.relnamespace = 'herald'::regnamespace AND c.relkind = 'v'
        GROUP BY c.relname$$,
     ARRAY[
+    'audit_log: id transaction_id sequence changed_at operation schema_name table_name record_id old_record_id old new changed session_user_name current_user_name application_name client_addr client_port statement context',
+    'audited_tables: schema_name table_name record exclude mask operations partitions ok problem',
     'channel_stats: channel published published_bytes announced rejected warned delivered failed retried dead listeners p50_ms p95_ms p99_ms last_published_at last_delivered_at stats_reset',
     'channels: channel owner durable announce accept_notify max_payload_bytes privileges description created_at when_full schema validation check_formats schema_version',
     'dead_letters: id subscription channel message_id task_id payload key headers attempts error_code message died_at schema_version',
@@ -124,7 +133,7 @@ SELECT is(
 SELECT is_empty(
     $$SELECT c.relname FROM pg_class AS c
        WHERE c.relnamespace = 'herald'::regnamespace AND c.relkind = 'v'
-         AND c.relname IN ('channels', 'dead_letters', 'failure_log', 'listeners', 'subscription_stats',
+         AND c.relname IN ('audited_tables', 'channels', 'dead_letters', 'failure_log', 'listeners', 'subscription_stats',
                            'subscriptions', 'tasks', 'workers')
          AND NOT coalesce(array_to_string(c.reloptions, ',') LIKE '%security_barrier=true%', false)$$,
     'views that filter rows by rights are security barriers');
@@ -157,8 +166,16 @@ SELECT is_empty(
 SELECT is_empty(
     $$SELECT t.tgname FROM pg_trigger AS t
         JOIN pg_class AS c ON c.oid = t.tgrelid
-       WHERE c.relnamespace = 'herald'::regnamespace AND NOT t.tgisinternal$$,
-    'no trigger on a table of the extension');
+       WHERE c.relnamespace = 'herald'::regnamespace AND NOT t.tgisinternal AND t.tgname <> 'guard'$$,
+    'no trigger on a table of the extension, but the guard of the audit trail');
+
+SELECT set_eq(
+    $$SELECT c.relname FROM pg_class AS c
+       WHERE c.relnamespace = 'herald'::regnamespace AND c.relname ~ '^audit_(context_)?[0-9]$' AND c.relkind = 'r'$$,
+    $$SELECT c.relname FROM pg_trigger AS t
+        JOIN pg_class AS c ON c.oid = t.tgrelid
+       WHERE t.tgfoid = 'herald.guard_audit_log()'::regprocedure AND t.tgenabled = 'A'$$,
+    'which is on each of its segments, and fires always');
 
 SELECT * FROM finish();
 ROLLBACK;

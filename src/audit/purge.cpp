@@ -1,0 +1,144 @@
+// See purge.hpp.
+
+#include "pg/pg.hpp"
+
+#include "audit/purge.hpp"
+
+#include "audit/audit_events.hpp"
+#include "audit/segments.hpp"
+#include "pg/extension.hpp"
+#include "pg/identity.hpp"
+#include "pg/marker.hpp"
+#include "pg/process.hpp"
+#include "pg/spi.hpp"
+
+extern "C" {
+#include "catalog/pg_type.h"
+#include "storage/lmgr.h"
+}
+
+namespace herald {
+
+namespace {
+
+pg::Marker purging;
+
+void TruncateAuditSegment(int segment) {
+    const SubTransactionId outer = pg::SetMarker(&purging);
+    (void)pg::SpiRun(
+        psprintf("TRUNCATE herald.audit_%d, herald.audit_context_%d", segment, segment));
+    pg::ResetMarker(&purging, outer);
+}
+
+int64 CountOf(int segment) {
+    (void)pg::SpiRun(psprintf("SELECT count(*) FROM herald.audit_%d", segment));
+    return pg::SpiInt8(0, 1);
+}
+
+bool HasSince(int segment, TimestampTz time) {
+    (void)pg::SpiRun(psprintf("SELECT EXISTS (SELECT FROM herald.audit_%d WHERE changed_at >= $1)", segment),
+                     std::array{pg::Param{TIMESTAMPTZOID, TimestampTzGetDatum(time), false}});
+    return pg::SpiBool(0, 1);
+}
+
+// A context goes with its last entry: both were written by one transaction, which is over.
+int64 DeleteBefore(int segment, TimestampTz before) {
+    const SubTransactionId outer = pg::SetMarker(&purging);
+    const uint64 deleted =
+        pg::SpiRun(psprintf("DELETE FROM herald.audit_%d WHERE changed_at < $1", segment),
+                   std::array{pg::Param{TIMESTAMPTZOID, TimestampTzGetDatum(before), false}});
+    (void)pg::SpiRun(psprintf("DELETE FROM herald.audit_context_%d AS c WHERE NOT EXISTS"
+                              " (SELECT FROM herald.audit_%d AS e WHERE e.context_id = c.id)",
+                              segment, segment));
+    pg::ResetMarker(&purging, outer);
+    return static_cast<int64>(deleted);
+}
+
+int64 PurgeSegment(int segment, const TimestampTz *before) {
+    if (before != nullptr) return DeleteBefore(segment, *before);
+    // Locked before it is counted, so that nothing comes in between.
+    (void)pg::SpiRun(psprintf("LOCK TABLE herald.audit_%d, herald.audit_context_%d IN ACCESS EXCLUSIVE MODE",
+                              segment, segment));
+    const int64 count = CountOf(segment);
+    TruncateAuditSegment(segment);
+    return count;
+}
+
+void NotePurge(TimestampTz before, int64 count) {
+    MemoryContext context = CurrentMemoryContext;
+    pg::Identity caller = pg::BecomeOwner();
+    pg::SpiBegin();
+    (void)pg::SpiRun("SELECT pg_catalog.jsonb_build_object('before', $1, 'entries', $2)",
+                     std::array{pg::Param{TIMESTAMPTZOID, TimestampTzGetDatum(before), false},
+                                pg::Int8(count)});
+    MemoryContext spi = MemoryContextSwitchTo(context);
+    Datum detail = PointerGetDatum(PG_DETOAST_DATUM_COPY(pg::SpiField(0, 1).value));
+    MemoryContextSwitchTo(spi);
+    pg::SpiEnd();
+    pg::BecomeCaller(caller);
+    const AuditEvent event = {AuditOperation::kPurge, 0, "herald", "audit_log",
+                              pg::Jsonb(detail, false), pg::Jsonb(static_cast<Datum>(0), true)};
+    WriteAuditEvent(event);
+}
+
+bool IsExpired(int segment, TimestampTz limit) {
+    pg::SpiBegin();
+    (void)pg::SpiRun(psprintf("SELECT EXISTS (SELECT FROM herald.audit_%d)"
+                              " OR EXISTS (SELECT FROM herald.audit_context_%d)",
+                              segment, segment));
+    const bool expired = pg::SpiBool(0, 1) && !HasSince(segment, limit);
+    pg::SpiEnd();
+    return expired;
+}
+
+// Locked only when it is likely to be emptied, and then looked at again.
+void EmptyExpired(int segment, TimestampTz limit) {
+    if (!IsExpired(segment, limit)) return;
+    const Oid schema = pg::Tables().schema;
+    const Oid log = get_relname_relid(psprintf("audit_%d", segment), schema);
+    const Oid context = get_relname_relid(psprintf("audit_context_%d", segment), schema);
+    if (!ConditionalLockRelationOid(log, AccessExclusiveLock) ||
+        !ConditionalLockRelationOid(context, AccessExclusiveLock) || !IsExpired(segment, limit))
+        return;
+    pg::SpiBegin();
+    TruncateAuditSegment(segment);
+    pg::SpiEnd();
+}
+
+}  // namespace
+
+int64 PurgeAuditLog(const TimestampTz *before) {
+    int64 count = 0;
+    const char *user = GetUserNameFromId(GetUserId(), false);
+    pg::Identity caller = pg::BecomeOwner();
+    pg::SpiBegin();
+    for (int segment = 0; segment < kAuditSegments; segment++) count += PurgeSegment(segment, before);
+    if (before == nullptr) {
+        (void)pg::SpiRun("DELETE FROM herald.audit_key WHERE target_id IN"
+                         " (SELECT id FROM herald.audit_target WHERE NOT enabled)");
+        (void)pg::SpiRun("DELETE FROM herald.audit_target WHERE NOT enabled");
+    }
+    pg::SpiEnd();
+    pg::BecomeCaller(caller);
+    if (before != nullptr) NotePurge(*before, count);
+    ereport(LOG, (errcode(ERRCODE_SUCCESSFUL_COMPLETION),
+                  errmsg("user \"%s\" deletes " INT64_FORMAT " entries of the audit trail", user, count),
+                  before == nullptr ? 0 : errdetail("Those before %s.", timestamptz_to_str(*before))));
+    return count;
+}
+
+void ApplyAuditRetention() {
+    if (settings::audit_retention == 0) return;
+    for (int segment = 0; segment < kAuditSegments; segment++) {
+        pg::BeginTransaction();
+        const TimestampTz now = GetCurrentTimestamp();
+        const int current = AuditSegmentAt(now);
+        if (segment != current && segment != (current + 1) % kAuditSegments)
+            EmptyExpired(segment, now - settings::audit_retention * USECS_PER_MINUTE);
+        pg::CommitTransaction();
+    }
+}
+
+bool PurgingAuditLog() { return pg::IsSet(purging); }
+
+}  // namespace herald

@@ -1,0 +1,50 @@
+// The triggers through which changes of a table reach us, on the table and on all partitions and children
+// below it:
+//
+// - statement triggers for INSERT, UPDATE and DELETE with transition tables, everywhere in the tree, as
+//   only those of the relation that a statement names fire: never two for one row;
+// - a row trigger that fires for replicated changes only (ENABLE REPLICA); partitions get clones of it;
+// - a statement trigger for TRUNCATE that fires always (ENABLE ALWAYS).
+//
+// They are ordinary triggers, so that pg_dump keeps them. The functions' EXECUTE is nobody's, so nobody
+// else can make such a trigger. All of this needs the rights of the table's owner: callers check that.
+
+#pragma once
+
+#include "pg/pg.hpp"
+
+namespace herald {
+
+struct TriggerSet {
+    const char *prefix;    // of the triggers' names: herald_audit_insert
+    const char *purpose;   // of the functions' names: herald.audit_insert()
+    const char *argument;  // that each trigger gets, or NULL
+    bool insert;
+    bool update;
+    bool del;
+    bool truncate;
+};
+
+// What every prefix begins with. Nobody else's trigger of such a name counts for anything.
+inline constexpr std::string_view kTriggerPrefix = "herald_";
+
+// The relation and all that is below it, each locked, the relation first; in the current context.
+Oid *LockTree(Oid root, int lock_mode, int *count);
+
+// Makes the triggers of a whole tree what they should be, whatever they were; LockTree comes first. ERROR
+// 0A000 where a foreign table is in the tree.
+void EnsureTriggers(Oid root, const Oid *tree, int count, const TriggerSet &set);
+
+// The same for a relation that has come into a tree; those of partitions are cloned already.
+void EnsureMemberTriggers(Oid root, Oid relation, const TriggerSet &set);
+
+// Removes the triggers of a prefix from the relations of a tree, or from some of them.
+void RemoveTriggers(const Oid *tree, int count, const char *prefix);
+
+// What keeps changes of the relation from being seen, or NULL: "trigger "herald_audit_insert" is missing".
+const char *FindTriggerProblem(Oid relation, const TriggerSet &set);
+
+// True while this module itself changes triggers: what is seen of it then is nobody's doing.
+bool ChangingTriggers();
+
+}  // namespace herald
