@@ -2,6 +2,8 @@
 
 #include "announce/direct.hpp"
 #include "audit/audit_target.hpp"
+#include "audit/audit_watch.hpp"
+#include "change/table_changes.hpp"
 #include "channel/channel.hpp"
 #include "listen/listen_commands.hpp"
 #include "locks/named_locks.hpp"
@@ -44,6 +46,8 @@ void _PG_init(void) {
     InitDeadCounts();
     InitAttempts();
     InitAuditTargets();
+    InitTableChanges();
+    InitAuditWatch();
     InitCommandHook();
     InitListenCommands();
     InitNamedLocks();

@@ -5,6 +5,8 @@
 #include "announce/announcements.hpp"
 #include "announce/heard.hpp"
 #include "announce/listener.hpp"
+#include "audit/purge.hpp"
+#include "audit/segments.hpp"
 #include "announce/rotation.hpp"
 #include "failure/failure_log.hpp"
 #include "pg/guard.hpp"
@@ -152,7 +154,8 @@ long MillisecondsUntil(TimestampTz time) {
         bool announced = Announce(database);
         if (GetCurrentTimestamp() >= next_purge) {
             PurgeOld();
-            next_purge = GetCurrentTimestamp() + kPurgeInterval;
+            ApplyAuditRetention();
+            next_purge = GetCurrentTimestamp() + Min(kPurgeInterval, AuditSegmentSpan());
         }
         // Often enough that little is kept for much longer than it should be.
         if (GetCurrentTimestamp() - last_pointer_purge >=

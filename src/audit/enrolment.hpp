@@ -35,4 +35,16 @@ void RefreshTarget(const StoredTarget &target);
 // Makes a row that came from another database one of this one: from now on its numbers count.
 void AdoptTarget(const StoredTarget &target);
 
+// The tree below a partition or child that has come to the target: it gets its triggers. False: it had them.
+bool EnrolMember(const StoredTarget &target, Oid member);
+
+// The tree below one that has left, or that was dropped with it. False: there was nothing to take away.
+bool DismissMember(Oid member);
+
+// Marks the target: a trigger was dropped or disabled.
+void SetDisturbed(const StoredTarget &target, bool disturbed);
+
+// The table is gone. What was recorded stays.
+void ForgetTarget(const StoredTarget &target);
+
 }  // namespace herald

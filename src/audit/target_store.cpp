@@ -128,8 +128,9 @@ const char *OwnSystemIdentifier() { return psprintf(UINT64_FORMAT, GetSystemIden
 StoredTarget *ReadStoredTargets(int *count) {
     *count = 0;
     if (!pg::ExtensionExists()) return nullptr;
-    const Oid store = get_relname_relid("audit_target", pg::Tables().schema);
-    // The script of the extension may be just running.
+    // The script of the extension may be just running: then not all of it is there.
+    const Oid schema = get_namespace_oid("herald", true);
+    const Oid store = OidIsValid(schema) ? get_relname_relid("audit_target", schema) : InvalidOid;
     if (!OidIsValid(store)) return nullptr;
 
     int room = 16;

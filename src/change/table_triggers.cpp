@@ -183,10 +183,11 @@ bool HasOwnRowTrigger(Oid root, Oid relation) {
     return relation == root || !get_rel_relispartition(relation);
 }
 
-void RemoveKind(Oid relation, const char *prefix, int kind) {
+bool RemoveKind(Oid relation, const char *prefix, int kind) {
     Found found;
-    if (FindTrigger(relation, NameOf(prefix, kind), &found) && !OidIsValid(found.parent))
-        Remove(found.oid);
+    if (!FindTrigger(relation, NameOf(prefix, kind), &found) || OidIsValid(found.parent)) return false;
+    Remove(found.oid);
+    return true;
 }
 
 void EnsureStatementTriggers(Oid relation, const TriggerSet &set) {
@@ -199,7 +200,7 @@ void EnsureStatementTriggers(Oid relation, const TriggerSet &set) {
                                 "among its partitions.")));
     for (int kind = 0; kind < kReplica; kind++) {
         if (ProblemOf(relation, set, kind) == nullptr) continue;
-        RemoveKind(relation, set.prefix, kind);
+        (void)RemoveKind(relation, set.prefix, kind);
         if (WantedType(set, kind) != 0) Create(relation, set, kind);
     }
 }
@@ -241,7 +242,7 @@ void EnsureTriggers(Oid root, const Oid *tree, int count, const TriggerSet &set)
     }
     if (!replica_right) {
         // Clones go and come with the one that they were cloned from.
-        for (int i = 0; i < count; i++) RemoveKind(tree[i], set.prefix, kReplica);
+        for (int i = 0; i < count; i++) (void)RemoveKind(tree[i], set.prefix, kReplica);
         for (int i = 0; i < count; i++)
             if (WantedType(set, kReplica) != 0 && HasOwnRowTrigger(root, tree[i]))
                 Create(tree[i], set, kReplica);
@@ -253,17 +254,20 @@ void EnsureMemberTriggers(Oid root, Oid relation, const TriggerSet &set) {
     const Change change = BeginChange();
     EnsureStatementTriggers(relation, set);
     if (HasOwnRowTrigger(root, relation) && ProblemOf(relation, set, kReplica) != nullptr) {
-        RemoveKind(relation, set.prefix, kReplica);
+        (void)RemoveKind(relation, set.prefix, kReplica);
         if (WantedType(set, kReplica) != 0) Create(relation, set, kReplica);
     }
     EndChange(change);
 }
 
-void RemoveTriggers(const Oid *tree, int count, const char *prefix) {
+bool RemoveTriggers(const Oid *tree, int count, const char *prefix) {
     const Change change = BeginChange();
+    bool removed = false;
     for (int i = 0; i < count; i++)
-        for (int kind = 0; kind < kKindCount; kind++) RemoveKind(tree[i], prefix, kind);
+        for (int kind = 0; kind < kKindCount; kind++)
+            removed = RemoveKind(tree[i], prefix, kind) || removed;
     EndChange(change);
+    return removed;
 }
 
 const char *FindTriggerProblem(Oid relation, const TriggerSet &set) {
@@ -272,6 +276,12 @@ const char *FindTriggerProblem(Oid relation, const TriggerSet &set) {
         if (problem != nullptr) return problem;
     }
     return nullptr;
+}
+
+const char *FindTriggerProblem(Oid relation, const TriggerSet &set, const char *trigger) {
+    for (int kind = 0; kind < kKindCount; kind++)
+        if (std::strcmp(NameOf(set.prefix, kind), trigger) == 0) return ProblemOf(relation, set, kind);
+    return "it has another name";
 }
 
 bool ChangingTriggers() { return pg::IsSet(changing); }

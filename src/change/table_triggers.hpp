@@ -25,8 +25,8 @@ struct TriggerSet {
     bool truncate;
 };
 
-// What every prefix begins with. Nobody else's trigger of such a name counts for anything.
-inline constexpr std::string_view kTriggerPrefix = "herald_";
+// What every prefix begins with: names that can be neither replaced nor renamed.
+inline constexpr std::string_view kTriggerPrefixes[] = {"herald_audit_", "herald_feed_"};
 
 // The relation and all that is below it, each locked, the relation first; in the current context.
 Oid *LockTree(Oid root, int lock_mode, int *count);
@@ -38,11 +38,14 @@ void EnsureTriggers(Oid root, const Oid *tree, int count, const TriggerSet &set)
 // The same for a relation that has come into a tree; those of partitions are cloned already.
 void EnsureMemberTriggers(Oid root, Oid relation, const TriggerSet &set);
 
-// Removes the triggers of a prefix from the relations of a tree, or from some of them.
-void RemoveTriggers(const Oid *tree, int count, const char *prefix);
+// Removes the triggers of a prefix from the relations of a tree, or from some of them. False: there were none.
+bool RemoveTriggers(const Oid *tree, int count, const char *prefix);
 
 // What keeps changes of the relation from being seen, or NULL: "trigger "herald_audit_insert" is missing".
 const char *FindTriggerProblem(Oid relation, const TriggerSet &set);
+
+// The same of one trigger: also of one that has another name now.
+const char *FindTriggerProblem(Oid relation, const TriggerSet &set, const char *trigger);
 
 // True while this module itself changes triggers: what is seen of it then is nobody's doing.
 bool ChangingTriggers();

@@ -3,6 +3,7 @@
 
 #include "pg/pg.hpp"
 
+#include "audit/audited_tables.hpp"
 #include "channel/channel.hpp"
 #include "listen/listeners.hpp"
 #include "outbox/outbox.hpp"
@@ -315,6 +316,25 @@ void ReportListeners(FunctionCallInfo fcinfo) {
         Report(fcinfo, "unheard_channels", true, "unknown", nullptr);
 }
 
+// Only of tables the caller may see.
+void ReportAudit(FunctionCallInfo fcinfo) {
+    Listed broken;
+    int count, audited = 0;
+    const StoredTarget *targets = ReadStoredTargets(&count);
+    InitListed(&broken);
+    for (int i = 0; i < count; i++) {
+        if (!targets[i].enabled || !MaySeeTarget(targets[i])) continue;
+        audited++;
+        int partitions;
+        const char *problem = FindAuditProblem(targets[i], &partitions);
+        if (problem != nullptr)
+            AddListed(&broken, psprintf("%s.%s", targets[i].schema_name, targets[i].table_name), problem);
+    }
+    Report(fcinfo, "audit", broken.count == 0,
+           broken.count == 0 ? psprintf("%d tables", audited) : broken.text.data,
+           "Changes may be missing in herald.audit_log. Call herald.enable_audit() for the table again.");
+}
+
 }  // namespace
 
 }  // namespace herald
@@ -325,5 +345,6 @@ HERALD_FUNCTION(status) {
     herald::ReportProcesses(fcinfo);
     herald::ReportSubscriptions(fcinfo);
     herald::ReportListeners(fcinfo);
+    herald::ReportAudit(fcinfo);
     return static_cast<Datum>(0);
 }
