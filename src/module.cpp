@@ -1,6 +1,7 @@
 // The module: what is set up when the server loads the library.
 
 #include "announce/direct.hpp"
+#include "audit/audit_context.hpp"
 #include "audit/audit_target.hpp"
 #include "audit/audit_watch.hpp"
 #include "change/table_changes.hpp"
@@ -48,6 +49,7 @@ void _PG_init(void) {
     InitAuditTargets();
     InitTableChanges();
     InitAuditWatch();
+    InitAuditContext();
     InitCommandHook();
     InitListenCommands();
     InitNamedLocks();

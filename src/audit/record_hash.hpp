@@ -1,20 +1,18 @@
-// Under which number the entries of one row are found.
+// The number under which a row's changes are indexed. Equal identities have equal numbers; who looks one up
+// compares record_id as well.
 
 #pragma once
 
 #include "pg/pg.hpp"
 
 extern "C" {
-#include "utils/fmgrprotos.h"
 #include "utils/jsonb.h"
 }
 
 namespace herald {
 
-// Equal for equal identities, whatever the form of their numbers.
-inline int64 RecordHash(int32 target_id, const Jsonb *record_id) {
-    return DatumGetInt64(DirectFunctionCall2(jsonb_hash_extended, PointerGetDatum(record_id),
-                                             Int64GetDatum(static_cast<int64>(target_id))));
-}
+// `record_id` is an object of the key's columns. Their names don't count, only the values in the order of the
+// names, so that renaming a key of one column changes nothing. Never 0.
+int64 RecordHash(int32 target_id, const Jsonb *record_id);
 
 }  // namespace herald

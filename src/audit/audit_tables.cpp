@@ -1,0 +1,149 @@
+// See audit_tables.hpp.
+
+#include "pg/pg.hpp"
+
+#include "audit/audit_tables.hpp"
+
+#include "audit/segments.hpp"
+#include "pg/extension.hpp"
+
+extern "C" {
+#include "access/genam.h"
+#include "access/table.h"
+#include "catalog/pg_am.h"
+#include "commands/sequence.h"
+#include "nodes/execnodes.h"
+#include "utils/inval.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+}
+
+namespace herald {
+
+namespace {
+
+AuditSegment segments[kAuditSegments];
+bool known[kAuditSegments];
+uint64 changes = 0;
+
+// As the sequences' INCREMENT says.
+constexpr int64 kIdsAtOnce = 1000;
+
+struct Ids {
+    const char *sequence_name;
+    Oid sequence;
+    int64 next;
+    int64 end;
+};
+
+Ids audit_ids = {"audit_id_seq", InvalidOid, 0, 0};
+Ids context_ids = {"audit_context_id_seq", InvalidOid, 0, 0};
+
+void OnRelationChange(Datum, Oid relation) {
+    changes++;
+    for (int i = 0; i < kAuditSegments; i++)
+        if (!OidIsValid(relation) || segments[i].table == relation || segments[i].context == relation)
+            known[i] = false;
+    for (Ids *ids : {&audit_ids, &context_ids})
+        if (!OidIsValid(relation) || ids->sequence == relation) {
+            ids->sequence = InvalidOid;
+            ids->next = ids->end;
+        }
+}
+
+void WatchRelations() {
+    static bool watched = false;
+    if (watched) return;
+    CacheRegisterRelcacheCallback(OnRelationChange, static_cast<Datum>(0));
+    watched = true;
+}
+
+Oid Lookup(const char *name) {
+    const Oid oid = get_relname_relid(name, pg::Tables().schema);
+    if (!OidIsValid(oid))
+        ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT),
+                        errmsg("extension \"pg_herald\" lacks its relation \"herald.%s\"", name),
+                        errhint("Run ALTER EXTENSION pg_herald UPDATE, or create the extension again.")));
+    return oid;
+}
+
+// Where the oid of an index of ours belongs, by its only column; NULL: it is none of ours.
+Oid *PlaceOf(AuditSegment *segment, Relation index, bool of_context) {
+    const Form_pg_index form = index->rd_index;
+    if (form->indnatts != 1) return nullptr;
+    const int column = form->indkey.values[0];
+    const bool is_brin = index->rd_rel->relam == BRIN_AM_OID;
+    const bool is_btree = index->rd_rel->relam == BTREE_AM_OID;
+    const bool is_partial = RelationGetIndexPredicate(index) != NIL;
+    if (of_context)
+        return is_btree && column == kContextId && !is_partial ? &segment->context_index : nullptr;
+    if (is_brin && column == kAuditChangedAt && !is_partial) return &segment->time_index;
+    if (is_btree && column == kAuditRecordHash && !is_partial) return &segment->record_index;
+    if (is_btree && column == kAuditOldRecordHash && is_partial) return &segment->old_record_index;
+    return nullptr;
+}
+
+void FindIndexes(AuditSegment *segment, Oid table, bool of_context) {
+    Relation relation = table_open(table, AccessShareLock);
+    List *indexes = RelationGetIndexList(relation);
+    ListCell *cell;
+    foreach (cell, indexes) {
+        Relation index = index_open(lfirst_oid(cell), AccessShareLock);
+        Oid *place = PlaceOf(segment, index, of_context);
+        if (place == nullptr || OidIsValid(*place))
+            ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+                            errmsg("\"herald.%s\" has an index that is not pg_herald's: \"%s\"",
+                                   RelationGetRelationName(relation), RelationGetRelationName(index)),
+                            errhint("Drop the index.")));
+        *place = lfirst_oid(cell);
+        index_close(index, AccessShareLock);
+    }
+    list_free(indexes);
+    table_close(relation, AccessShareLock);
+}
+
+int64 Next(Ids *ids) {
+    if (ids->next == ids->end) {
+        WatchRelations();
+        if (!OidIsValid(ids->sequence)) ids->sequence = Lookup(ids->sequence_name);
+        ids->next = nextval_internal(ids->sequence, false);
+        ids->end = ids->next + kIdsAtOnce;
+    }
+    return ids->next++;
+}
+
+}  // namespace
+
+const AuditSegment &SegmentTables(int segment) {
+    if (known[segment]) return segments[segment];
+    WatchRelations();
+    char name[NAMEDATALEN];
+    AuditSegment found{};
+    const uint64 changes_before = changes;
+    snprintf(name, sizeof(name), "audit_%d", segment);
+    found.table = Lookup(name);
+    snprintf(name, sizeof(name), "audit_context_%d", segment);
+    found.context = Lookup(name);
+    FindIndexes(&found, found.table, false);
+    FindIndexes(&found, found.context, true);
+    segments[segment] = found;
+    known[segment] = changes == changes_before;
+    return segments[segment];
+}
+
+int64 NextAuditId() { return Next(&audit_ids); }
+int64 NextAuditContextId() { return Next(&context_ids); }
+
+void InsertIndexEntry(Relation table, Oid index, Datum value, ItemPointer row) {
+    if (!OidIsValid(index)) return;
+    Relation relation = index_open(index, RowExclusiveLock);
+    IndexInfo *info = makeNode(IndexInfo);
+    bool is_null = false;
+    info->ii_Context = CurrentMemoryContext;
+    (void)index_insert(relation, &value, &is_null, row, table, UNIQUE_CHECK_NO, false, info);
+    pg::FinishIndexInserts(relation, info);
+    index_close(relation, NoLock);
+    pfree(info);
+}
+
+}  // namespace herald
