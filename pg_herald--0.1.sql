@@ -298,6 +298,23 @@ COMMENT ON TABLE herald.audit_context_5 IS 'Who made the changes of segment 5 of
 COMMENT ON TABLE herald.audit_context_6 IS 'Who made the changes of segment 6 of the audit trail. Internal.';
 COMMENT ON TABLE herald.audit_context_7 IS 'Who made the changes of segment 7 of the audit trail. Internal.';
 
+-- Change feeds --------------------------------------------------------------------------------------
+
+CREATE SEQUENCE herald.change_feed_id_seq AS integer;
+CREATE TABLE herald.change_feed_store (
+    id         integer PRIMARY KEY DEFAULT pg_catalog.nextval('herald.change_feed_id_seq'),
+    relation   regclass NOT NULL,  -- by name in a dump
+    channel    text COLLATE "C" NOT NULL,
+    channel_id integer,            -- NULL: it was not declared
+    message    text NOT NULL,
+    columns    text[],
+    operations text[] NOT NULL,
+    owner      text NOT NULL,
+    created_at timestamptz NOT NULL DEFAULT pg_catalog.now(),
+    UNIQUE (relation, channel)
+);
+COMMENT ON TABLE herald.change_feed_store IS 'Change feeds. Internal: look at herald.change_feeds.';
+
 -- The types that handlers and clients see -----------------------------------------------------------
 
 CREATE TYPE herald.task AS (
@@ -335,6 +352,8 @@ SELECT pg_catalog.pg_extension_config_dump('herald.dead_letter_id_seq', '');
 SELECT pg_catalog.pg_extension_config_dump('herald.dead_letter_store', '');
 SELECT pg_catalog.pg_extension_config_dump('herald.failure_id_seq', '');
 SELECT pg_catalog.pg_extension_config_dump('herald.failure_store', '');
+SELECT pg_catalog.pg_extension_config_dump('herald.change_feed_id_seq', '');
+SELECT pg_catalog.pg_extension_config_dump('herald.change_feed_store', '');
 SELECT pg_catalog.pg_extension_config_dump('herald.audit_target_id_seq', '');
 SELECT pg_catalog.pg_extension_config_dump('herald.audit_target', '');
 SELECT pg_catalog.pg_extension_config_dump('herald.audit_key', '');
@@ -1075,3 +1094,81 @@ GRANT EXECUTE ON FUNCTION
     herald.enable_audit, herald.disable_audit, herald.audit_history, herald.list_audited_tables
 TO PUBLIC;
 GRANT SELECT ON herald.audited_tables TO PUBLIC;
+
+
+-- Change feeds --------------------------------------------------------------------------------------
+-- The trigger functions are for triggers that herald.enable_change_feed makes; nobody may execute them.
+
+CREATE FUNCTION herald.feed_insert()
+RETURNS trigger LANGUAGE c VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'herald_feed_insert';
+COMMENT ON FUNCTION herald.feed_insert() IS 'Notes the rows of an INSERT, for triggers made by herald.enable_change_feed.';
+
+CREATE FUNCTION herald.feed_update()
+RETURNS trigger LANGUAGE c VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'herald_feed_update';
+COMMENT ON FUNCTION herald.feed_update() IS 'Notes the rows of an UPDATE, for triggers made by herald.enable_change_feed.';
+
+CREATE FUNCTION herald.feed_delete()
+RETURNS trigger LANGUAGE c VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'herald_feed_delete';
+COMMENT ON FUNCTION herald.feed_delete() IS 'Notes the rows of a DELETE, for triggers made by herald.enable_change_feed.';
+
+CREATE FUNCTION herald.feed_truncate()
+RETURNS trigger LANGUAGE c VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'herald_feed_truncate';
+COMMENT ON FUNCTION herald.feed_truncate() IS 'Notes a TRUNCATE, for triggers made by herald.enable_change_feed.';
+
+CREATE FUNCTION herald.feed_replica()
+RETURNS trigger LANGUAGE c VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'herald_feed_replica';
+COMMENT ON FUNCTION herald.feed_replica() IS 'Notes replicated changes, row by row, for triggers made by herald.enable_change_feed.';
+
+CREATE FUNCTION herald.enable_change_feed(
+    target regclass, channel text, message text DEFAULT 'key', columns text[] DEFAULT NULL,
+    operations text[] DEFAULT '{insert,update,delete,truncate}')
+RETURNS void LANGUAGE c VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'herald_enable_change_feed';
+COMMENT ON FUNCTION herald.enable_change_feed IS
+    'Publishes the changes of a table to a channel when their transaction commits, one message for each row that '
+    'changed; called again it changes the options. message: key, diff, row, or a template as ''orders:{id}:{op}'', '
+    'which is announced as plain text. columns: those that are published, and without a change of which an UPDATE '
+    'says nothing. Above herald.change_feed_bulk_limit rows a single message says how many. For the owner of the '
+    'table, with publish on the channel. Errors: 42501, 42703 unknown column, 22023 bad message or operation, 55000 '
+    'a table without a key for key or diff, 0A000 a table that can''t have a feed.';
+
+CREATE FUNCTION herald.disable_change_feed(target regclass, channel text)
+RETURNS void LANGUAGE c VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'herald_disable_change_feed';
+COMMENT ON FUNCTION herald.disable_change_feed IS
+    'Ends the feed of a table to a channel. For the owner of the table; 42704 where there is none.';
+
+CREATE FUNCTION herald.feed_problem(feed_id integer)
+RETURNS text LANGUAGE c VOLATILE STRICT PARALLEL RESTRICTED
+AS 'MODULE_PATHNAME', 'herald_feed_problem';
+COMMENT ON FUNCTION herald.feed_problem(integer) IS
+    'What keeps a change feed from publishing, NULL for nothing: for the view herald.change_feeds.';
+
+CREATE VIEW herald.change_feeds WITH (security_barrier) AS
+SELECT n.nspname AS schema_name, c.relname AS table_name, f.channel, f.message, f.columns, f.operations, f.owner,
+       p.problem IS NULL AS ok, p.problem, f.created_at
+  FROM herald.change_feed_store AS f
+  LEFT JOIN pg_catalog.pg_class AS c ON c.oid = f.relation
+  LEFT JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
+ CROSS JOIN LATERAL (SELECT herald.feed_problem(f.id) AS problem) AS p
+ WHERE pg_catalog.pg_has_role(c.relowner, 'USAGE')
+    OR f.owner IN (SELECT r.rolname::text FROM pg_catalog.pg_roles AS r WHERE pg_catalog.pg_has_role(r.oid, 'USAGE'))
+    OR EXISTS (SELECT FROM pg_catalog.pg_roles AS u WHERE u.rolname = CURRENT_USER AND u.rolsuper);
+COMMENT ON VIEW herald.change_feeds IS
+    'Change feeds of tables that the caller owns, or that he made. problem: why changes are not published, or not all.';
+
+REVOKE ALL ON FUNCTION
+    herald.feed_insert(), herald.feed_update(), herald.feed_delete(), herald.feed_truncate(), herald.feed_replica(),
+    herald.enable_change_feed, herald.disable_change_feed, herald.feed_problem(integer)
+FROM PUBLIC;
+REVOKE ALL ON herald.change_feeds FROM PUBLIC;
+-- They check the caller's rights inside, and show what the caller may see.
+GRANT EXECUTE ON FUNCTION
+    herald.enable_change_feed, herald.disable_change_feed, herald.feed_problem(integer)
+TO PUBLIC;
+GRANT SELECT ON herald.change_feeds TO PUBLIC;

@@ -6,6 +6,7 @@
 #include "audit/audit_watch.hpp"
 #include "change/table_changes.hpp"
 #include "channel/channel.hpp"
+#include "feed/feed_publish.hpp"
 #include "listen/listen_commands.hpp"
 #include "locks/named_locks.hpp"
 #include "outbox/outbox.hpp"
@@ -50,6 +51,7 @@ void _PG_init(void) {
     InitTableChanges();
     InitAuditWatch();
     InitAuditContext();
+    InitFeeds([](Oid relation) { return FindTarget(relation) != nullptr; });
     InitCommandHook();
     InitListenCommands();
     InitNamedLocks();

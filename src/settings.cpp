@@ -28,6 +28,7 @@ int max_log_size = 0;
 int pointer_retention = 60 * 60;
 int pointer_space = 64 * 1024;
 int sweep_interval = 30;
+int change_feed_bulk_limit = 1000;
 int undeclared_channels = static_cast<int>(UndeclaredChannels::kAllow);
 char *audit_context = nullptr;
 int audit_retention = 0;
@@ -118,6 +119,11 @@ void Define() {
         "herald.pointer_space", "How much of such payloads each role may have in a database.",
         "What is more is announced, but not kept.", &pointer_space, 64 * 1024, 0, MAX_KILOBYTES,
         PGC_SIGHUP, GUC_UNIT_KB, nullptr, nullptr, nullptr);
+    DefineCustomIntVariable(
+        "herald.change_feed_bulk_limit",
+        "How many changed rows of a change feed are published one by one in a transaction.",
+        "Where there are more, a single message says how many.", &change_feed_bulk_limit, 1000, 0,
+        1000 * 1000, PGC_USERSET, 0, nullptr, nullptr, nullptr);
     DefineCustomIntVariable(
         "herald.sweep_interval",
         "How often the background processes look around without having been woken.",

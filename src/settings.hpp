@@ -21,6 +21,7 @@ extern int rotation_period;        // seconds
 extern int max_log_size;           // MB; 0: no limit
 extern int pointer_retention;      // seconds
 extern int pointer_space;          // kB for each role in a database
+extern int change_feed_bulk_limit;  // rows of a feed in a transaction
 extern int sweep_interval;         // seconds
 extern int undeclared_channels;    // an UndeclaredChannels
 extern char *audit_context;        // comma-separated list of settings

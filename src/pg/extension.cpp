@@ -21,7 +21,7 @@ ExtensionTables tables;
 bool tables_valid = false;
 uint64 changes = 0;  // counts invalidations: oids read before one are not to be kept
 
-constexpr int kMaxListeners = 4;
+constexpr int kMaxListeners = 8;
 void (*listeners[kMaxListeners])();
 int listener_count = 0;
 
@@ -49,6 +49,8 @@ Oid Lookup(const char *name) {
 }  // namespace
 
 bool ExtensionExists() { return OidIsValid(get_extension_oid("pg_herald", true)); }
+
+bool TablesKnown() { return tables_valid; }
 
 const ExtensionTables &Tables() {
     if (tables_valid) return tables;

@@ -23,6 +23,9 @@ struct ExtensionTables {
 // True where the extension exists in this database. Needs a transaction.
 bool ExtensionExists();
 
+// True where the oids are known already, so that it surely exists.
+bool TablesKnown();
+
 // Raises an ERROR unless the extension is still the one of that oid, and keeps it from being dropped until
 // the transaction ends.
 void RequireExtension(Oid extension);
@@ -37,7 +40,7 @@ void InitExtensionCache();
 // change of channels, grants or subscriptions.
 void InvalidateCatalogCaches();
 
-// Registers a callback (in this process) for such a change. At most four.
+// Registers a callback (in this process) for such a change. At most eight.
 void OnCatalogChange(void (*forget)());
 
 }  // namespace herald::pg

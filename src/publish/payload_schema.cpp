@@ -89,6 +89,12 @@ void CheckPayloadSchema(const Channel &channel, Datum payload) {
     if (schema != nullptr) (void)Check(channel, schema, payload, 0, false);
 }
 
+bool FitsPayloadSchema(const Channel &channel, Datum payload) {
+    if (channel.validation != Validation::kReject) return true;
+    const CompiledSchema *schema = SchemaOf(channel);
+    return schema == nullptr || FitsSchema(schema, DatumGetJsonbP(payload)) == Fit::kFits;
+}
+
 void CheckPayloadSchemas(const Channel &channel, const NewMessage *messages, int count) {
     const CompiledSchema *schema = SchemaOf(channel);
     int misfits = 0;

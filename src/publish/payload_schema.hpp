@@ -15,4 +15,7 @@ void CheckPayloadSchema(const Channel &channel, Datum payload);
 // The same for a batch; errors name the element.
 void CheckPayloadSchemas(const Channel &channel, const NewMessage *messages, int count);
 
+// False where CheckPayloadSchema would be an ERROR; neither counted nor reported.
+bool FitsPayloadSchema(const Channel &channel, Datum payload);
+
 }  // namespace herald

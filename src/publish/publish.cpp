@@ -29,10 +29,9 @@ uint32 PayloadBytes(Datum payload) {
 
 // `element`: its number in a batch, from 1; 0: there is only one.
 void CheckPayloadSize(const Channel &channel, uint32 bytes, int element) {
-    uint32 limit = static_cast<uint32>(settings::max_payload);
-    bool own = channel.max_payload_bytes > 0 && static_cast<uint32>(channel.max_payload_bytes) < limit;
-    if (own) limit = static_cast<uint32>(channel.max_payload_bytes);
+    const uint32 limit = LargestPayload(channel);
     if (bytes <= limit) return;
+    const bool own = limit < static_cast<uint32>(settings::max_payload);
 
     CountNow(CountersOf(channel), ChannelCounter::kRejected, 1);
     ereport(ERROR,
@@ -46,10 +45,12 @@ void CheckPayloadSize(const Channel &channel, uint32 bytes, int element) {
 
 // Publishes to a channel that stores nothing. Returns the id by which a payload that is too large for a
 // NOTIFY can be fetched for a while; 0: it was announced as a whole, or could not be kept.
-int64 PublishEphemeral(const Channel &channel, Datum payload, uint32 bytes) {
+int64 PublishEphemeral(const Channel &channel, Datum payload, uint32 bytes, const char *plain = nullptr) {
     const int counters = CountersOf(channel);
     int64 id = 0;
-    if (channel.announce != AnnounceMode::kOff) {
+    if (channel.announce != AnnounceMode::kOff && plain != nullptr) {
+        CollectAnnouncement(channel.name, plain, counters);
+    } else if (channel.announce != AnnounceMode::kOff) {
         Jsonb *jsonb = DatumGetJsonbP(payload);
         char *text = JsonbToCString(nullptr, &jsonb->root, static_cast<int>(bytes));
         if (std::strlen(text) > kLongestNotify) {
@@ -93,26 +94,19 @@ char *AnnouncementText(AnnounceMode mode, int64 message_id, Datum payload) {
 
 // What LISTENers of a durable channel get. Where NOTIFYs are taken as tasks, a payload must come from the
 // announcer; anybody else sends a pointer, which is known not to be one.
-void AnnounceStored(const Channel &channel, int64 id, Datum payload) {
+void AnnounceStored(const Channel &channel, int64 id, Datum payload, const char *plain = nullptr) {
     const uint32 bytes = PayloadBytes(payload);
     if (channel.announce == AnnounceMode::kOff) return;
-    char *text = AnnouncementText(channel.announce, id, payload);
+    const bool as_text = plain != nullptr && channel.announce == AnnounceMode::kPayload;
+    char *text = as_text ? pstrdup(plain) : AnnouncementText(channel.announce, id, payload);
     CollectAnnouncement(channel.name, text, CountersOf(channel), channel.accept_notify ? id : 0, bytes);
     pfree(text);
 }
 
 // The announcer measures the log now and then: the limit is not a sharp one.
 void CheckLogSize(const Channel &channel) {
-    if (settings::max_log_size == 0) return;
-    const uint64 limit = static_cast<uint64>(settings::max_log_size) * 1024 * 1024;
+    if (!LogIsFull(channel)) return;
     DatabaseShared *database = ThisDatabase();
-    if (pg_atomic_read_u64(&database->log_bytes) < limit) return;
-    // What is oldest makes room, unless it can't for long.
-    const TimestampTz held =
-        static_cast<TimestampTz>(pg_atomic_read_u64(&database->log_held_since));
-    if (channel.when_full == WhenFull::kDeadLetters &&
-        (held == 0 || GetCurrentTimestamp() - held < kHeldForLong))
-        return;
     CountNow(CountersOf(channel), ChannelCounter::kRejected, 1);
     ereport(ERROR, (errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
                     errmsg("the log of messages has reached herald.max_log_size"),
@@ -169,16 +163,34 @@ const Channel &RequireNotifiable(const char *name, const char *function) {
     return channel;
 }
 
-int64 Publish(const Channel &channel, const NewMessage &message) {
+uint32 LargestPayload(const Channel &channel) {
+    const uint32 limit = static_cast<uint32>(settings::max_payload);
+    if (channel.max_payload_bytes <= 0) return limit;
+    return Min(limit, static_cast<uint32>(channel.max_payload_bytes));
+}
+
+bool LogIsFull(const Channel &channel) {
+    if (settings::max_log_size == 0 || !channel.durable) return false;
+    const uint64 limit = static_cast<uint64>(settings::max_log_size) * 1024 * 1024;
+    DatabaseShared *database = ThisDatabase();
+    if (pg_atomic_read_u64(&database->log_bytes) < limit) return false;
+    // What is oldest makes room, unless it can't for long.
+    const TimestampTz held =
+        static_cast<TimestampTz>(pg_atomic_read_u64(&database->log_held_since));
+    return channel.when_full != WhenFull::kDeadLetters ||
+           (held != 0 && GetCurrentTimestamp() - held >= kHeldForLong);
+}
+
+int64 Publish(const Channel &channel, const NewMessage &message, const char *plain) {
     uint32 bytes = PayloadBytes(message.payload);
     CheckPayloadSize(channel, bytes, 0);
     if (channel.validation != Validation::kOff) CheckPayloadSchema(channel, message.payload);
-    if (!channel.durable) return PublishEphemeral(channel, message.payload, bytes);
+    if (!channel.durable) return PublishEphemeral(channel, message.payload, bytes, plain);
     CheckLogSize(channel);
     TimestampTz now = GetCurrentTimestamp();
     MessageAddress address = WriteMessage(channel.id, channel.schema_version, now, channel.role, message);
     Collect(channel, address, now, message);
-    AnnounceStored(channel, address.id, message.payload);
+    AnnounceStored(channel, address.id, message.payload, plain);
     CountStored(channel, 1, bytes);
     return address.id;
 }

@@ -29,10 +29,15 @@ const Channel &RequirePublishable(const char *name, const char *function);
 const Channel &RequireNotifiable(const char *name, const char *function);
 
 // Publishes; returns the message's id, or 0 where nothing is stored. 54000 for a payload
-// that is too large, 23514 for one that does not fit the channel's schema; both count as rejected.
-int64 Publish(const Channel &channel, const NewMessage &message);
+// that is too large, 23514 for one that does not fit the channel's schema; both count as rejected. `plain`: what
+// is announced instead of the payload (which is this text as a JSON string), at most kLongestNotify bytes.
+int64 Publish(const Channel &channel, const NewMessage &message, const char *plain = nullptr);
 // The same for many messages of one channel; ids[i] is 0 where nothing is stored.
 void PublishBatch(const Channel &channel, const NewMessage *messages, int64 *ids, int count);
+
+// For those who must not fail: what Publish would refuse, told beforehand.
+uint32 LargestPayload(const Channel &channel);
+bool LogIsFull(const Channel &channel);
 
 // NOTIFY with its own errors, counted for the channel where it succeeds; as published, too, unless
 // the channel stores notifications: then storing it counts.

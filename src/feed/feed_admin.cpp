@@ -1,0 +1,222 @@
+// See feed_admin.hpp. The store is written as the owner of the extension, after all checks of the caller's rights.
+
+#include "feed/feed_admin.hpp"
+
+#include "change/table_shape.hpp"
+#include "feed/feed_publish.hpp"
+#include "pg/extension.hpp"
+#include "pg/identity.hpp"
+#include "pg/spi.hpp"
+#include "publish/publish.hpp"
+
+extern "C" {
+#include "access/relation.h"
+#include "access/table.h"
+#include "catalog/catalog.h"
+#include "catalog/pg_type.h"
+#include "utils/array.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+}
+
+namespace herald {
+
+namespace {
+
+pg::Param OidParam(Oid value) { return {OIDOID, ObjectIdGetDatum(value), false}; }
+
+void RequireTableOwner(Oid relation) {
+    const char *name = get_rel_name(relation);
+    if (name == nullptr)
+        ereport(ERROR, (errcode(ERRCODE_UNDEFINED_TABLE), errmsg("relation with OID %u does not exist", relation)));
+    if (!pg::OwnsRelation(relation, GetUserId()))
+        ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE), errmsg("must be owner of table \"%s\"", name)));
+}
+
+void RequireTable(Relation relation) {
+    const char *name = RelationGetRelationName(relation);
+    const char kind = relation->rd_rel->relkind;
+    if (kind != RELKIND_RELATION && kind != RELKIND_PARTITIONED_TABLE)
+        ereport(ERROR, (errcode(ERRCODE_WRONG_OBJECT_TYPE), errmsg("\"%s\" is not a table", name),
+                        errdetail("Only tables and partitioned tables have change feeds.")));
+    if (IsCatalogRelation(relation) || RelationGetNamespace(relation) == pg::Tables().schema)
+        ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+                        errmsg("table \"%s\" cannot have a change feed: it is a system table", name)));
+    if (relation->rd_rel->relpersistence == RELPERSISTENCE_TEMP)
+        ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+                        errmsg("table \"%s\" cannot have a change feed: it is temporary", name)));
+}
+
+const char **Elements(Datum array, const char *what, int *count) {
+    Datum *elements;
+    bool *nulls;
+    deconstruct_array(DatumGetArrayTypeP(array), TEXTOID, -1, false, TYPALIGN_INT, &elements, &nulls, count);
+    const char **texts = static_cast<const char **>(palloc(sizeof(char *) * static_cast<Size>(Max(*count, 1))));
+    if (*count == 0)
+        ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("%s are empty", what)));
+    for (int i = 0; i < *count; i++) {
+        if (nulls[i])
+            ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("an element of %s is null", what)));
+        texts[i] = TextDatumGetCString(elements[i]);
+    }
+    return texts;
+}
+
+void RequireColumn(const TableShape &shape, Relation relation, const char *name) {
+    if (FindColumn(shape.row, name) >= 0) return;
+    ereport(ERROR, (errcode(ERRCODE_UNDEFINED_COLUMN),
+                    errmsg("column \"%s\" of table \"%s\" does not exist", name, RelationGetRelationName(relation))));
+}
+
+void CheckMessage(const char *message, const TableShape &shape, Relation relation) {
+    const std::string_view kind = message;
+    if (kind == "key" || kind == "diff") {
+        if (shape.key_count == 0)
+            ereport(ERROR,
+                    (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+                     errmsg("table \"%s\" has no key to tell its rows apart", RelationGetRelationName(relation)),
+                     errhint("Add a primary key, or use message => 'row' or a template.")));
+        return;
+    }
+    if (kind == "row") return;
+    if (kind.find('{') == std::string_view::npos)
+        ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("unknown kind of message \"%s\"", message),
+                        errhint("Known are key, diff, row, and templates as 'orders:{id}:{op}'.")));
+    int count;
+    const char *problem;
+    const TemplatePiece *pieces = ParseTemplate(message, &count, &problem);
+    if (pieces == nullptr)
+        ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("template \"%s\" is wrong", message),
+                        errdetail("In it %s.", problem),
+                        errhint("Write \"{{\" and \"}}\" for braces that stand for themselves.")));
+    for (int i = 0; i < count; i++)
+        if (pieces[i].kind == PieceKind::kColumn) RequireColumn(shape, relation, pieces[i].text);
+}
+
+void CheckOptions(Relation relation, const FeedOptions &options) {
+    const TableShape &shape = *ShapeOf(relation);
+    int count;
+    CheckMessage(options.message, shape, relation);
+    if (options.columns != 0) {
+        const char **names = Elements(options.columns, "columns", &count);
+        for (int i = 0; i < count; i++) RequireColumn(shape, relation, names[i]);
+    }
+    const char **names = Elements(options.operations, "operations", &count);
+    for (int i = 0; i < count; i++)
+        if (OperationOfName(names[i]) == 0)
+            ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("unknown operation \"%s\"", names[i]),
+                            errhint("Known are insert, update, delete and truncate.")));
+}
+
+// Returns the feed's id, that of an older one of the same table and channel where there is one.
+int32 Store(Oid relation, const FeedOptions &options, int32 channel_id) {
+    char *owner = GetUserNameFromId(GetUserId(), false);
+    pg::Param channel = pg::Int4(channel_id);
+    channel.is_null = channel_id == 0;
+    pg::Identity caller = pg::BecomeOwner();
+    pg::SpiBegin();
+    (void)pg::SpiRun(
+        "INSERT INTO herald.change_feed_store (relation, channel, channel_id, message, columns, operations, owner) "
+        "VALUES ($1, $2, $3, $4, $5, $6, $7) "
+        "ON CONFLICT (relation, channel) DO UPDATE SET channel_id = EXCLUDED.channel_id, message = EXCLUDED.message, "
+        "columns = EXCLUDED.columns, operations = EXCLUDED.operations, owner = EXCLUDED.owner RETURNING id",
+        std::array{OidParam(relation), pg::Text(options.channel), channel, pg::Text(options.message),
+                   pg::Param{TEXTARRAYOID, options.columns, options.columns == 0},
+                   pg::Param{TEXTARRAYOID, options.operations, false}, pg::Text(owner)});
+    const int32 id = pg::SpiInt4(0, 1);
+    pg::SpiEnd();
+    pg::BecomeCaller(caller);
+    InvalidateFeeds();
+    return id;
+}
+
+template <std::size_t N>
+uint64 RunAsOwner(const char *sql, const std::array<pg::Param, N> &params, int32 *id) {
+    pg::Identity caller = pg::BecomeOwner();
+    pg::SpiBegin();
+    const uint64 rows = pg::SpiRun(sql, params);
+    if (rows > 0 && id != nullptr) *id = pg::SpiInt4(0, 1);
+    pg::SpiEnd();
+    pg::BecomeCaller(caller);
+    return rows;
+}
+
+}  // namespace
+
+void EnableFeed(Oid target, const FeedOptions &options) {
+    RequireTableOwner(target);
+    int count;
+    // What CREATE TRIGGER takes; before anything is looked at.
+    Oid *tree = LockTree(target, ShareRowExclusiveLock, &count);
+    RequireTableOwner(target);
+    Relation relation = relation_open(target, NoLock);
+    RequireTable(relation);
+    CheckOptions(relation, options);
+    relation_close(relation, NoLock);
+    const int32 channel_id = RequireNotifiable(options.channel, "herald.enable_change_feed()").id;
+    const int32 id = Store(target, options, channel_id);
+    EnsureTriggers(target, tree, count, TriggersOf(*FindFeed(id)));
+}
+
+void DisableFeed(Oid target, const char *channel) {
+    RequireTableOwner(target);
+    int count;
+    int32 id = 0;
+    Oid *tree = LockTree(target, ShareRowExclusiveLock, &count);
+    RequireTableOwner(target);
+    if (RunAsOwner("DELETE FROM herald.change_feed_store WHERE relation = $1::pg_catalog.regclass AND channel = $2 "
+                   "RETURNING id",
+                   std::array{OidParam(target), pg::Text(channel)}, &id) == 0)
+        ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT),
+                        errmsg("table \"%s\" has no change feed to channel \"%s\"", get_rel_name(target), channel)));
+    InvalidateFeeds();
+    RemoveTriggers(tree, count, psprintf("herald_feed_%d", id));
+}
+
+const char *FindFeedFault(const Feed &feed) {
+    const char *problem = FindFeedProblem(feed);
+    if (problem != nullptr) return problem;
+    int count;
+    const Oid *tree = LockTree(feed.relation, AccessShareLock, &count);
+    const TriggerSet set = TriggersOf(feed);
+    for (int i = 0; i < count; i++) {
+        problem = FindTriggerProblem(tree[i], set);
+        if (problem != nullptr)
+            return tree[i] == feed.relation ? problem : psprintf("table \"%s\": %s", get_rel_name(tree[i]), problem);
+    }
+    Relation relation = relation_open(feed.relation, AccessShareLock);
+    const TableShape &shape = *ShapeOf(relation);
+    if (shape.key_count == 0 && (feed.message == FeedMessage::kKey || feed.message == FeedMessage::kDiff))
+        problem = "the table has no key any more";
+    for (int i = 0; i < feed.column_count && problem == nullptr; i++)
+        if (FindColumn(shape.row, feed.columns[i]) < 0)
+            problem = psprintf("there is no column \"%s\"", feed.columns[i]);
+    for (int i = 0; i < feed.piece_count && problem == nullptr; i++)
+        if (feed.pieces[i].kind == PieceKind::kColumn && FindColumn(shape.row, feed.pieces[i].text) < 0)
+            problem = psprintf("there is no column \"%s\"", feed.pieces[i].text);
+    relation_close(relation, AccessShareLock);
+    return problem;
+}
+
+void EnrolInFeeds(Oid relation) {
+    int count;
+    const Feed *feeds = ReadFeeds(&count);
+    for (int i = 0; i < count; i++)
+        if (relation != feeds[i].relation && IsInFeed(feeds[i], relation))
+            EnsureMemberTriggers(feeds[i].relation, relation, TriggersOf(feeds[i]));
+}
+
+void WithdrawFromFeeds(Oid relation) {
+    int count;
+    const Feed *feeds = ReadFeeds(&count);
+    for (int i = 0; i < count; i++)
+        if (!IsInFeed(feeds[i], relation)) RemoveTriggers(&relation, 1, TriggersOf(feeds[i]).prefix);
+}
+
+void ForgetFeedsOf(Oid relation) {
+    if (RunAsOwner("DELETE FROM herald.change_feed_store WHERE relation = $1::pg_catalog.regclass",
+                   std::array{OidParam(relation)}, nullptr) > 0)
+        InvalidateFeeds();
+}
+
+}  // namespace herald

@@ -1,0 +1,34 @@
+// Making and ending change feeds, and keeping their triggers where tables come and go.
+
+#pragma once
+
+#include "feed/feed.hpp"
+#include "pg/pg.hpp"
+
+namespace herald {
+
+// Arguments of herald.enable_change_feed; datums are arrays of text, 0 for NULL.
+struct FeedOptions {
+    const char *channel;
+    const char *message;
+    Datum columns;
+    Datum operations;
+};
+
+// Makes the feed of a table and a channel, or changes its options. For the table's owner (42501), who may publish on
+// the channel.
+void EnableFeed(Oid relation, const FeedOptions &options);
+// Ends it: 42704 where there is none. For the table's owner.
+void DisableFeed(Oid relation, const char *channel);
+
+// What keeps a feed's changes from being published: a trigger that is missing, a right that is gone; NULL: nothing.
+const char *FindFeedFault(const Feed &feed);
+
+// A relation has become part of a tree of tables, or is a new one in it: it gets the triggers of their feeds.
+void EnrolInFeeds(Oid relation);
+// It is not any more: triggers of feeds that it is no part of go.
+void WithdrawFromFeeds(Oid relation);
+// It was dropped: so are its feeds.
+void ForgetFeedsOf(Oid relation);
+
+}  // namespace herald

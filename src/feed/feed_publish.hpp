@@ -1,0 +1,21 @@
+// Publishing what a transaction has noted, just before it commits or is prepared.
+//
+// Nothing here makes the writer fail: what the channel would refuse is found out before it is published, reported
+// by a WARNING, and counted as rejected.
+
+#pragma once
+
+#include "feed/feed.hpp"
+#include "pg/pg.hpp"
+
+namespace herald {
+
+// Why the feed can't publish; NULL: it can. In the current context.
+const char *FindFeedProblem(const Feed &feed);
+
+// Registers the callbacks. After InitOutbox: the last callback that was registered is called first, and what is
+// published here must be there when the outbox looks. `is_audited`: whether changes of a relation are in the audit
+// trail.
+void InitFeeds(bool (*is_audited)(Oid relation));
+
+}  // namespace herald

@@ -1,0 +1,308 @@
+// The triggers of change feeds. They only note which rows have changed; see feed_publish.cpp for what becomes of it.
+//
+// Rows are converted as the user who changes them. What is converted is what the message needs: the key, and old
+// and new values of the columns that are published.
+
+#include "pg/pg.hpp"
+
+#include "change/row_pairs.hpp"
+#include "feed/feed_notes.hpp"
+#include "pg/guard.hpp"
+#include "settings.hpp"
+
+extern "C" {
+#include "access/table.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+}
+
+namespace herald {
+
+namespace {
+
+// A feed's view of a relation, for the rest of the transaction.
+struct FeedTable {
+    FeedTable *next;
+    const Feed *feed;
+    const TableShape *shape;
+    bool enrolled;
+    const int16 *key;  // indexes of columns in the shape, ascending
+    int key_count;
+    const int16 *watched;
+    int watched_count;
+    const int16 *kept;  // of the images
+    int kept_count;
+};
+
+FeedTable *tables = nullptr;
+JsonBuffer key_buffer;
+JsonBuffer old_buffer;
+JsonBuffer now_buffer;
+MemoryContext row_context = nullptr;
+
+int CompareIndexes(const void *a, const void *b) {
+    return *static_cast<const int16 *>(a) - *static_cast<const int16 *>(b);
+}
+
+// The indexes of columns by their names; those that are not there are left out.
+template <class NameAt>
+const int16 *IndexesOf(const TableShape &shape, int count, NameAt name_at, int *found) {
+    auto *indexes = static_cast<int16 *>(
+        MemoryContextAlloc(TopTransactionContext, sizeof(int16) * static_cast<Size>(Max(count, 1))));
+    *found = 0;
+    for (int i = 0; i < count; i++) {
+        const char *name = name_at(i);
+        const int index = name == nullptr ? -1 : FindColumn(shape.row, name);
+        if (index >= 0) indexes[(*found)++] = static_cast<int16>(index);
+    }
+    qsort(indexes, static_cast<size_t>(*found), sizeof(int16), CompareIndexes);
+    int kept = 0;
+    for (int i = 0; i < *found; i++)
+        if (kept == 0 || indexes[kept - 1] != indexes[i]) indexes[kept++] = indexes[i];
+    *found = kept;
+    return indexes;
+}
+
+bool Contains(const int16 *all, int all_count, const int16 *some, int some_count) {
+    for (int i = 0; i < some_count; i++) {
+        bool found = false;
+        for (int j = 0; j < all_count; j++) found = found || all[j] == some[i];
+        if (!found) return false;
+    }
+    return true;
+}
+
+// Rows of partitions and children have the key of the feed's table.
+void FindKey(FeedTable *table, Relation relation) {
+    const TableShape &shape = *table->shape;
+    table->key = shape.key;
+    table->key_count = shape.key_count;
+    if (RelationGetRelid(relation) == table->feed->relation) return;
+    Relation root = table_open(table->feed->relation, AccessShareLock);
+    const TableShape &root_shape = *ShapeOf(root);
+    table->key = IndexesOf(
+        shape, root_shape.key_count,
+        [&](int i) { return root_shape.row.columns[root_shape.key[i]].name; }, &table->key_count);
+    if (table->key_count != root_shape.key_count) table->key_count = 0;
+    table_close(root, AccessShareLock);
+}
+
+void FindColumns(FeedTable *table) {
+    const Feed &feed = *table->feed;
+    const TableShape &shape = *table->shape;
+    table->watched = shape.row.all;
+    table->watched_count = shape.row.column_count;
+    if (feed.column_count > 0)
+        table->watched = IndexesOf(
+            shape, feed.column_count, [&](int i) { return feed.columns[i]; }, &table->watched_count);
+    if (feed.message == FeedMessage::kTemplate) {
+        table->kept = IndexesOf(
+            shape, feed.piece_count,
+            [&](int i) { return feed.pieces[i].kind == PieceKind::kColumn ? feed.pieces[i].text : nullptr; },
+            &table->kept_count);
+        // The key says it all.
+        if (table->key_count > 0 && Contains(table->key, table->key_count, table->kept, table->kept_count))
+            table->kept_count = 0;
+    } else if (feed.message != FeedMessage::kKey) {
+        table->kept = table->watched;
+        table->kept_count = table->watched_count;
+    }
+}
+
+void ReportStranger(const Feed *feed, const char *id, Relation relation) {
+    ereport(WARNING,
+            (errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+             errmsg("changes of table \"%s\" are not published", RelationGetRelationName(relation)),
+             feed == nullptr ? errdetail("Its triggers belong to change feed %s, which does not exist.", id)
+                             : errdetail("Its triggers belong to change feed %s of table \"%s\".", id,
+                                         get_rel_name(feed->relation)),
+             errhint("Drop the triggers whose names begin with herald_feed_%s_.", id)));
+}
+
+const FeedTable *TableOf(const Feed *feed, const char *id, Relation relation) {
+    const TableShape *shape = ShapeOf(relation);
+    for (FeedTable *table = tables; table != nullptr; table = table->next)
+        if (table->feed == feed && table->shape == shape) return table;
+    auto *table = static_cast<FeedTable *>(MemoryContextAllocZero(TopTransactionContext, sizeof(FeedTable)));
+    table->feed = feed;
+    table->shape = shape;
+    table->enrolled = feed != nullptr && IsInFeed(*feed, RelationGetRelid(relation));
+    if (table->enrolled) {
+        FindKey(table, relation);
+        FindColumns(table);
+    } else {
+        ReportStranger(feed, id, relation);
+    }
+    table->next = tables;
+    tables = table;
+    return table;
+}
+
+bool SameValues(const FeedTable &table, const int16 *columns, int count, RowValues a, RowValues b) {
+    for (int i = 0; i < count; i++)
+        if (!SameValue(table.shape->row.columns[columns[i]], a, b)) return false;
+    return true;
+}
+
+Jsonb *KeyOf(const FeedTable &table, RowValues values) {
+    if (table.key_count == 0) return nullptr;
+    return RowJson(&key_buffer, &table.shape->row, table.key, table.key_count, values);
+}
+
+Jsonb *ImageOf(const FeedTable &table, JsonBuffer *buffer, const RowValues *values) {
+    if (table.kept_count == 0 || values == nullptr) return nullptr;
+    return RowJson(buffer, &table.shape->row, table.kept, table.kept_count, *values);
+}
+
+// Whether the message of a change needs an image of the row before and after it.
+bool NeedsOld(const Feed &feed, RowChange change) {
+    switch (feed.message) {
+        case FeedMessage::kDiff:
+        case FeedMessage::kTemplate:
+            return (change & (kUpdated | kDeleted)) != 0 && (feed.operations & (kUpdated | kDeleted)) != 0;
+        case FeedMessage::kRow:
+            return change == kDeleted && (feed.operations & kDeleted) != 0;
+        default:
+            return false;
+    }
+}
+
+bool NeedsNow(const Feed &feed, RowChange change) {
+    return feed.message != FeedMessage::kKey && (feed.operations & change) != 0 &&
+           (change & (kInserted | kUpdated)) != 0;
+}
+
+// What has become of a row, all in all.
+RowChange Combine(RowChange before, RowChange change) {
+    switch (before) {
+        case kInserted:
+            return change == kDeleted ? kNoChange : kInserted;
+        case kUpdated:
+            return change == kDeleted ? kDeleted : kUpdated;
+        case kDeleted:
+            return change == kDeleted ? kDeleted : kUpdated;
+        default:
+            return change;
+    }
+}
+
+void NoteChange(FeedNotes *notes, const FeedTable &table, RowChange change, const RowValues *old,
+                const RowValues *now) {
+    const Feed &feed = *notes->feed;
+    if (notes->top->bulk) return;
+    Jsonb *key = KeyOf(table, now != nullptr ? *now : *old);
+    NotedRow *row = key == nullptr ? nullptr : FindRow(notes, key);
+    if (row == nullptr && !HasRoom(notes, 1)) {
+        if ((feed.operations & change) != 0) BeginBulk(notes);
+        return;
+    }
+    RowState state{};
+    const RowState before = row == nullptr ? RowState{} : row->state;
+    state.change = Combine(before.change, change);
+    // The first old image and the last new one.
+    state.old = before.change == kInserted ? nullptr : before.old;
+    if (state.old == nullptr && state.change != kInserted && NeedsOld(feed, state.change))
+        state.old = ImageOf(table, &old_buffer, old);
+    if (NeedsNow(feed, state.change)) state.now = ImageOf(table, &now_buffer, now);
+    if (state.change == kNoChange) state.old = nullptr;
+    NoteRow(notes, row, key, state);
+}
+
+void NotePair(FeedNotes *notes, const FeedTable &table, const RowValues *old, const RowValues *now) {
+    if (old == nullptr) return NoteChange(notes, table, kInserted, nullptr, now);
+    if (now == nullptr) return NoteChange(notes, table, kDeleted, old, nullptr);
+    const bool same_key = SameValues(table, table.key, table.key_count, *old, *now);
+    if (!same_key) {
+        NoteChange(notes, table, kDeleted, old, nullptr);
+        NoteChange(notes, table, kInserted, nullptr, now);
+    } else if (!SameValues(table, table.watched, table.watched_count, *old, *now)) {
+        NoteChange(notes, table, kUpdated, old, now);
+    }
+}
+
+void NoteRows(FeedNotes *notes, const FeedTable &table, RowPairs *pairs) {
+    MemoryContext caller = CurrentMemoryContext;
+    if (row_context == nullptr) {
+        row_context =
+            AllocSetContextCreate(TopMemoryContext, "pg_herald changed row", ALLOCSET_DEFAULT_SIZES);
+        for (JsonBuffer *buffer : {&key_buffer, &old_buffer, &now_buffer})
+            InitJsonBuffer(buffer, TopMemoryContext);
+    }
+    // Rows of a partition that moved may have no counterpart.
+    auto note = [&](TupleTableSlot *old_slot, TupleTableSlot *new_slot) {
+        RowValues old, now;
+        if (old_slot != nullptr) old = ValuesOf(old_slot);
+        if (new_slot != nullptr) now = ValuesOf(new_slot);
+        MemoryContextSwitchTo(row_context);
+        NotePair(notes, table, old_slot == nullptr ? nullptr : &old, new_slot == nullptr ? nullptr : &now);
+        MemoryContextSwitchTo(caller);
+        MemoryContextReset(row_context);
+    };
+    if (pairs->paired) {
+        while (NextRowPair(pairs)) note(pairs->old_slot, pairs->new_slot);
+    } else {
+        while (NextOldRow(pairs)) note(pairs->old_slot, nullptr);
+        while (NextNewRow(pairs)) note(nullptr, pairs->new_slot);
+    }
+}
+
+RowChange ChangeOf(const TriggerData *trigger) {
+    if (TRIGGER_FIRED_BY_INSERT(trigger->tg_event)) return kInserted;
+    if (TRIGGER_FIRED_BY_UPDATE(trigger->tg_event)) return kUpdated;
+    if (TRIGGER_FIRED_BY_DELETE(trigger->tg_event)) return kDeleted;
+    return kTruncated;
+}
+
+// `events`: those that the function is for, a set of RowChange; `rows`: as a row trigger.
+Datum Note(FunctionCallInfo fcinfo, uint8 events, bool rows) {
+    if (!CALLED_AS_TRIGGER(fcinfo))
+        ereport(ERROR, (errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+                        errmsg("the function must be called as a trigger")));
+    TriggerData *trigger = reinterpret_cast<TriggerData *>(fcinfo->context);
+    const RowChange change = ChangeOf(trigger);
+    const bool tables_there =
+        rows || change == kTruncated || ((change == kInserted || trigger->tg_oldtable != nullptr) &&
+                                         (change == kDeleted || trigger->tg_newtable != nullptr));
+    if (!TRIGGER_FIRED_AFTER(trigger->tg_event) || (events & change) == 0 ||
+        static_cast<bool>(TRIGGER_FIRED_FOR_ROW(trigger->tg_event)) != rows || !tables_there ||
+        trigger->tg_trigger->tgnargs != 1)
+        ereport(ERROR, (errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+                        errmsg("trigger \"%s\" is not one that herald.enable_change_feed makes",
+                               trigger->tg_trigger->tgname)));
+
+    const char *id = trigger->tg_trigger->tgargs[0];
+    const Feed *feed = FindFeed(pg_strtoint32(id));
+    const FeedTable &table = *TableOf(feed, id, trigger->tg_relation);
+    if (!table.enrolled) return PointerGetDatum(nullptr);
+    FeedNotes *notes = NotesOf(feed);
+    if (change == kTruncated) {
+        const Oid relation = RelationGetRelid(trigger->tg_relation);
+        NoteTruncate(notes, relation == feed->relation ? InvalidOid : relation);
+        return PointerGetDatum(nullptr);
+    }
+    RowPairs pairs = BeginRowPairs(trigger);
+    if (pairs.count > 0) {
+        CountRows(notes, change, static_cast<uint64>(pairs.count));
+        // Each row of these is another one.
+        if (change != kUpdated && !notes->top->bulk && (feed->operations & change) != 0 &&
+            pairs.count > settings::change_feed_bulk_limit)
+            BeginBulk(notes);
+        if (!notes->top->bulk) NoteRows(notes, table, &pairs);
+    }
+    EndRowPairs(&pairs);
+    return PointerGetDatum(nullptr);
+}
+
+}  // namespace
+
+void ForgetFeedTables() { tables = nullptr; }
+
+}  // namespace herald
+
+HERALD_FUNCTION(feed_insert) { return herald::Note(fcinfo, herald::kInserted, false); }
+HERALD_FUNCTION(feed_update) { return herald::Note(fcinfo, herald::kUpdated, false); }
+HERALD_FUNCTION(feed_delete) { return herald::Note(fcinfo, herald::kDeleted, false); }
+HERALD_FUNCTION(feed_truncate) { return herald::Note(fcinfo, herald::kTruncated, false); }
+HERALD_FUNCTION(feed_replica) {
+    return herald::Note(fcinfo, herald::kInserted | herald::kUpdated | herald::kDeleted, true);
+}
