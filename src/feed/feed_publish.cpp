@@ -307,11 +307,11 @@ void ReportRejected(const Outlet &outlet) {
     CountNow(CountersOf(LookUpChannel(feed.channel)), ChannelCounter::kRejected, outlet.rejected);
     ereport(WARNING,
             (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-             errmsg_plural("a change of table \"%s\" is not published to channel \"%s\"",
-                           "changes of table \"%s\" are not published to channel \"%s\"",
-                           static_cast<unsigned long>(outlet.rejected),
+             errmsg_plural("%lu change of table \"%s\" is not published to channel \"%s\"",
+                           "%lu changes of table \"%s\" are not published to channel \"%s\"",
+                           static_cast<unsigned long>(outlet.rejected), static_cast<unsigned long>(outlet.rejected),
                            outlet.names.both == nullptr ? "?" : outlet.names.both, feed.channel),
-             errdetail(UINT64_FORMAT " messages were refused: %s.", outlet.rejected, outlet.rejection),
+             errdetail("The reason is: %s.", outlet.rejection),
              errhint("See herald.change_feeds; herald.disable_change_feed() ends it.")));
 }
 

@@ -22,6 +22,14 @@ SELECT set_eq(
     'discard_dead_letters(subscription text, before timestamp with time zone DEFAULT NULL::timestamp with time zone) -> bigint',
     'drop_channel(channel text, if_exists boolean DEFAULT false, force boolean DEFAULT false) -> void',
     'enable_audit(target regclass, record text DEFAULT ''full''::text, exclude text[] DEFAULT ''{}''::text[], mask text[] DEFAULT ''{}''::text[], operations text[] DEFAULT ''{insert,update,delete,truncate}''::text[]) -> void',
+    'disable_change_feed(target regclass, channel text) -> void',
+    'enable_change_feed(target regclass, channel text, message text DEFAULT ''key''::text, columns text[] DEFAULT NULL::text[], operations text[] DEFAULT ''{insert,update,delete,truncate}''::text[]) -> void',
+    'feed_delete() -> trigger',
+    'feed_insert() -> trigger',
+    'feed_problem(feed_id integer) -> text',
+    'feed_replica() -> trigger',
+    'feed_truncate() -> trigger',
+    'feed_update() -> trigger',
     'fetch(message_id bigint) -> jsonb',
     'grant_channel(channel text, grantee text, privileges text[] DEFAULT ''{publish}''::text[]) -> void',
     'guard_audit_log() -> trigger',
@@ -60,7 +68,8 @@ SELECT set_eq(
         FROM pg_proc AS p
        WHERE p.pronamespace = 'herald'::regnamespace AND has_function_privilege('public', p.oid, 'EXECUTE')$$,
     ARRAY['activate', 'alter_channel', 'alter_subscription', 'audit_history', 'create_channel', 'disable_audit',
-          'discard_dead_letters', 'enable_audit', 'list_audited_tables',
+          'discard_dead_letters', 'enable_audit', 'list_audited_tables', 'enable_change_feed', 'disable_change_feed',
+          'feed_problem',
           'drop_channel', 'fetch', 'grant_channel', 'has_channel_privilege', 'list_channel_stats',
           'list_listeners', 'list_subscription_stats', 'list_workers', 'notify', 'pause', 'publish',
           'publish_batch', 'replay', 'replay_all', 'reset_stats', 'resume', 'revoke_channel', 'status', 'subscribe',
@@ -112,6 +121,7 @@ SELECT set_eq(
     ARRAY[
     'audit_log: id transaction_id sequence changed_at operation schema_name table_name record_id old_record_id old new changed session_user_name current_user_name application_name client_addr client_port statement context',
     'audited_tables: schema_name table_name record exclude mask operations partitions ok problem',
+    'change_feeds: schema_name table_name channel message columns operations owner ok problem created_at',
     'channel_stats: channel published published_bytes announced rejected warned delivered failed retried dead listeners p50_ms p95_ms p99_ms last_published_at last_delivered_at stats_reset',
     'channels: channel owner durable announce accept_notify max_payload_bytes privileges description created_at when_full schema validation check_formats schema_version',
     'dead_letters: id subscription channel message_id task_id payload key headers attempts error_code message died_at schema_version',
@@ -133,7 +143,7 @@ SELECT is(
 SELECT is_empty(
     $$SELECT c.relname FROM pg_class AS c
        WHERE c.relnamespace = 'herald'::regnamespace AND c.relkind = 'v'
-         AND c.relname IN ('audited_tables', 'channels', 'dead_letters', 'failure_log', 'listeners', 'subscription_stats',
+         AND c.relname IN ('audited_tables', 'change_feeds', 'channels', 'dead_letters', 'failure_log', 'listeners', 'subscription_stats',
                            'subscriptions', 'tasks', 'workers')
          AND NOT coalesce(array_to_string(c.reloptions, ',') LIKE '%security_barrier=true%', false)$$,
     'views that filter rows by rights are security barriers');
