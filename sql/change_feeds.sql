@@ -276,5 +276,6 @@ DROP TABLE temporary;
 SET client_min_messages = warning;
 DROP SCHEMA feed CASCADE;
 SELECT herald.drop_channel('feed ' || c, force => true) FROM unnest('{key,diff,text,private}'::text[]) AS c;
-DELETE FROM herald.change_feed_store;
+-- the feeds went with their tables
+SELECT count(*) FROM herald.change_feed_store;
 DROP ROLE feed_owner, feed_other;

@@ -6,6 +6,7 @@
 #include "audit/audit_watch.hpp"
 #include "change/table_changes.hpp"
 #include "channel/channel.hpp"
+#include "feed/feed_admin.hpp"
 #include "feed/feed_publish.hpp"
 #include "listen/listen_commands.hpp"
 #include "locks/named_locks.hpp"
@@ -51,6 +52,7 @@ void _PG_init(void) {
     InitTableChanges();
     InitAuditWatch();
     InitAuditContext();
+    InitFeedWatch();
     InitFeeds([](Oid relation) { return FindTarget(relation) != nullptr; });
     InitCommandHook();
     InitListenCommands();

@@ -8,6 +8,7 @@
 extern "C" {
 #include "access/genam.h"
 #include "access/table.h"
+#include "catalog/namespace.h"
 #include "catalog/pg_inherits.h"
 #include "catalog/pg_type.h"
 #include "utils/array.h"
@@ -167,9 +168,10 @@ const Feed *ReadFeeds(int *count) {
     int room = 16;
     *count = 0;
     auto *feeds = static_cast<Feed *>(palloc(sizeof(Feed) * 16));
-    const Oid store = StoreOid("change_feed_store");
-    // The script of the extension may be just running.
-    const Oid index = StoreOid("change_feed_store_pkey");
+    // The script of the extension may be just running: then not all of it is there.
+    const Oid schema = get_namespace_oid("herald", true);
+    const Oid store = OidIsValid(schema) ? get_relname_relid("change_feed_store", schema) : InvalidOid;
+    const Oid index = OidIsValid(schema) ? get_relname_relid("change_feed_store_pkey", schema) : InvalidOid;
     if (!OidIsValid(store) || !OidIsValid(index)) return feeds;
     Relation table = table_open(store, AccessShareLock);
     Relation by_id = index_open(index, AccessShareLock);

@@ -170,7 +170,7 @@ void DisableFeed(Oid target, const char *channel) {
         ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT),
                         errmsg("table \"%s\" has no change feed to channel \"%s\"", get_rel_name(target), channel)));
     InvalidateFeeds();
-    RemoveTriggers(tree, count, psprintf("herald_feed_%d", id));
+    (void)RemoveTriggers(tree, count, psprintf("herald_feed_%d", id));
 }
 
 const char *FindFeedFault(const Feed &feed) {
@@ -198,24 +198,17 @@ const char *FindFeedFault(const Feed &feed) {
     return problem;
 }
 
-void EnrolInFeeds(Oid relation) {
-    int count;
-    const Feed *feeds = ReadFeeds(&count);
-    for (int i = 0; i < count; i++)
-        if (relation != feeds[i].relation && IsInFeed(feeds[i], relation))
-            EnsureMemberTriggers(feeds[i].relation, relation, TriggersOf(feeds[i]));
+void AdjustMember(const Feed &feed, Oid relation) {
+    const TriggerSet set = TriggersOf(feed);
+    if (relation == feed.relation) return;
+    if (IsInFeed(feed, relation))
+        EnsureMemberTriggers(feed.relation, relation, set);
+    else
+        (void)RemoveTriggers(&relation, 1, set.prefix);
 }
 
-void WithdrawFromFeeds(Oid relation) {
-    int count;
-    const Feed *feeds = ReadFeeds(&count);
-    for (int i = 0; i < count; i++)
-        if (!IsInFeed(feeds[i], relation)) RemoveTriggers(&relation, 1, TriggersOf(feeds[i]).prefix);
-}
-
-void ForgetFeedsOf(Oid relation) {
-    if (RunAsOwner("DELETE FROM herald.change_feed_store WHERE relation = $1::pg_catalog.regclass",
-                   std::array{OidParam(relation)}, nullptr) > 0)
+void ForgetFeed(const Feed &feed) {
+    if (RunAsOwner("DELETE FROM herald.change_feed_store WHERE id = $1", std::array{pg::Int4(feed.id)}, nullptr) > 0)
         InvalidateFeeds();
 }
 

@@ -24,11 +24,12 @@ void DisableFeed(Oid relation, const char *channel);
 // What keeps a feed's changes from being published: a trigger that is missing, a right that is gone; NULL: nothing.
 const char *FindFeedFault(const Feed &feed);
 
-// A relation has become part of a tree of tables, or is a new one in it: it gets the triggers of their feeds.
-void EnrolInFeeds(Oid relation);
-// It is not any more: triggers of feeds that it is no part of go.
-void WithdrawFromFeeds(Oid relation);
-// It was dropped: so are its feeds.
-void ForgetFeedsOf(Oid relation);
+// A relation has come into a tree of tables, or has left one: it gets the triggers of the feed, or loses them.
+void AdjustMember(const Feed &feed, Oid relation);
+// The feed's table was dropped.
+void ForgetFeed(const Feed &feed);
+
+// Registers for what happens to tables; from _PG_init.
+void InitFeedWatch();
 
 }  // namespace herald
