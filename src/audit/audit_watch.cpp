@@ -68,13 +68,6 @@ StoredTarget *Enrolled(const Targets &targets, Oid relation) {
     return const_cast<StoredTarget *>(FindEnrolled(relation, targets.rows, targets.count));
 }
 
-// A clone goes and changes with the trigger that it was cloned from, which is told of by itself.
-bool FollowsAnother(const TableChange &change, const TableChange *changes, int count) {
-    for (int i = 0; OidIsValid(change.parent_trigger) && i < count; i++)
-        if (changes[i].trigger == change.parent_trigger && changes[i].kind == change.kind) return true;
-    return false;
-}
-
 bool IsAuditTrigger(const TableChange &change) {
     if (std::string_view(change.trigger_name).substr(0, kAuditPrefix.size()) == kAuditPrefix) return true;
     const char *function = get_func_name(change.trigger_function);
@@ -116,8 +109,25 @@ void OnTrigger(const Targets &targets, const TableChange &change) {
         Settle(target, change);
 }
 
+// What is audited by itself would have two kinds of options.
+void RequireNoneBelow(const Targets &targets, const StoredTarget &above, Oid member) {
+    for (int i = 0; i < targets.count; i++) {
+        const StoredTarget &target = targets.rows[i];
+        if (!target.enabled || !OidIsValid(target.relation) || &target == &above ||
+            (target.relation != member && !IsAbove(member, target.relation)))
+            continue;
+        ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+                        errmsg("table \"%s\" is audited, and so is table \"%s\" above it",
+                               get_rel_name(target.relation), get_rel_name(above.relation)),
+                        errhint("Call herald.disable_audit() for one of them first.")));
+    }
+}
+
 void OnParentChange(const Targets &targets, const TableChange &change) {
     if (get_rel_name(change.relation) == nullptr) return;
+    const StoredTarget *above = Enrolled(targets, change.parent);
+    if (above != nullptr && IsAbove(change.parent, change.relation))
+        RequireNoneBelow(targets, *above, change.relation);
     const StoredTarget *target = Enrolled(targets, change.relation);
     const pg::Param detail = Detail(QualifiedName(change.relation), nullptr, nullptr);
     if (target != nullptr) {
@@ -171,7 +181,7 @@ void OnChanges(const TableChange *changes, int count) {
             case TableChangeKind::kTriggerCreated:
             case TableChangeKind::kTriggerAltered:
             case TableChangeKind::kTriggerDropped:
-                if (!FollowsAnother(change, changes, count)) OnTrigger(targets, change);
+                OnTrigger(targets, change);
                 break;
             case TableChangeKind::kParentChanged:
                 OnParentChange(targets, change);

@@ -41,12 +41,12 @@ void RequireOwner(Oid relation) {
 
 // An ERROR for what can't be audited.
 void RequireTable(Oid relation) {
-    Relation table = table_open(relation, NoLock);
-    const char *name = RelationGetRelationName(table);
-    const char relkind = table->rd_rel->relkind;
+    const char *name = get_rel_name(relation);
+    const char relkind = get_rel_relkind(relation);
     if (relkind != RELKIND_RELATION && relkind != RELKIND_PARTITIONED_TABLE)
         ereport(ERROR, (errcode(ERRCODE_WRONG_OBJECT_TYPE), errmsg("\"%s\" is not a table", name),
                         errdetail("Only tables and partitioned tables can be audited.")));
+    Relation table = table_open(relation, NoLock);
     if (IsSystemRelation(table) || RelationGetNamespace(table) == pg::Tables().schema)
         ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
                         errmsg("table \"%s\" of the system can't be audited", name)));
@@ -64,14 +64,6 @@ Oid *LockOwnTree(Oid relation, int *count) {
     Oid *tree = LockTree(relation, ShareRowExclusiveLock, count);
     for (int i = 1; i < *count; i++) RequireOwner(tree[i]);
     return tree;
-}
-
-bool IsAbove(Oid ancestor, Oid relation) {
-    int count;
-    const Oid *parents = ParentsOf(relation, &count);
-    for (int i = 0; i < count; i++)
-        if (parents[i] == ancestor || IsAbove(ancestor, parents[i])) return true;
-    return false;
 }
 
 [[noreturn]] void ReportNested(Oid relation, const StoredTarget &other, const char *where, const char *hint) {

@@ -215,6 +215,14 @@ Oid *ParentsOf(Oid relation, int *count) {
     return parents;
 }
 
+bool IsAbove(Oid ancestor, Oid relation) {
+    int count;
+    const Oid *parents = ParentsOf(relation, &count);
+    for (int i = 0; i < count; i++)
+        if (parents[i] == ancestor || IsAbove(ancestor, parents[i])) return true;
+    return false;
+}
+
 const StoredTarget *FindEnrolled(Oid relation, const StoredTarget *targets, int count) {
     for (int i = 0; i < count; i++)
         if (targets[i].enabled && targets[i].relation == relation) return &targets[i];

@@ -47,6 +47,9 @@ int FindKeyColumns(Oid relation, AttrNumber *columns);
 // Its direct parents (partitioned table, or by INHERITS), in the current context.
 Oid *ParentsOf(Oid relation, int *count);
 
+// True where the ancestor is a parent of the relation, or a parent's parent, and so on.
+bool IsAbove(Oid ancestor, Oid relation);
+
 // The nearest target at or above the relation that is audited now, or NULL.
 const StoredTarget *FindEnrolled(Oid relation, const StoredTarget *targets, int count);
 

@@ -130,7 +130,6 @@ bool LookUpTrigger(TableChange *change) {
     if (HeapTupleIsValid(tuple)) {
         const FormData_pg_trigger *form = reinterpret_cast<FormData_pg_trigger *>(GETSTRUCT(tuple));
         change->relation = form->tgrelid;
-        change->parent_trigger = form->tgparentid;
         change->trigger_function = form->tgfoid;
         change->trigger_name = MemoryContextStrdup(TopTransactionContext, NameStr(form->tgname));
     }

@@ -28,7 +28,6 @@ struct TableChange {
     const Oid *ancestors;
     int ancestor_count;
     Oid trigger;
-    Oid parent_trigger;  // the trigger is a clone of
     Oid trigger_function;
     const char *trigger_name;
     SubTransactionId noted_in;

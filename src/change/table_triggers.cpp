@@ -48,8 +48,10 @@ constexpr int kKindCount = 5;
 
 pg::Marker changing;
 
-// The bits that the trigger of a kind should have, 0: there should be none.
-int16 WantedType(const TriggerSet &set, int kind) {
+// The bits that the trigger of a kind should have, 0: there should be none. Rows are in leaves: the server
+// would clone a row trigger of a partitioned table, for which every owner of a partition would need EXECUTE on its
+// function.
+int16 WantedType(Oid relation, const TriggerSet &set, int kind) {
     switch (kind) {
         case 0:
             return set.insert ? kKinds[kind].type : 0;
@@ -63,6 +65,7 @@ int16 WantedType(const TriggerSet &set, int kind) {
             const int events = (set.insert ? TRIGGER_TYPE_INSERT : 0) |
                                (set.update ? TRIGGER_TYPE_UPDATE : 0) |
                                (set.del ? TRIGGER_TYPE_DELETE : 0);
+            if (get_rel_relkind(relation) == RELKIND_PARTITIONED_TABLE) return 0;
             return static_cast<int16>(events == 0 ? 0 : TRIGGER_TYPE_ROW | events);
         }
     }
@@ -85,7 +88,6 @@ Oid FunctionOf(const char *purpose, int kind, bool missing_ok) {
 struct Found {
     Oid oid;
     Oid function;
-    Oid parent;
     int16 type;
     char fires;
     bool transition;
@@ -107,7 +109,7 @@ void VisitTriggers(Oid relation, Visit visit) {
         (void)heap_getattr(tuple, Anum_pg_trigger_tgnewtable, RelationGetDescr(triggers), &no_new);
         (void)heap_getattr(tuple, Anum_pg_trigger_tgqual, RelationGetDescr(triggers), &no_condition);
         visit(NameStr(form->tgname),
-              Found{form->oid, form->tgfoid, form->tgparentid, form->tgtype, form->tgenabled,
+              Found{form->oid, form->tgfoid, form->tgtype, form->tgenabled,
                     !no_old || !no_new, !no_condition, form->tgattr.dim1 > 0});
     }
     systable_endscan(scan);
@@ -127,7 +129,7 @@ bool FindTrigger(Oid relation, const char *name, Found *found) {
 // NULL: the trigger of that kind is as it should be (or is not there, and should not be).
 const char *ProblemOf(Oid relation, const TriggerSet &set, int kind) {
     const Kind &wanted = kKinds[kind];
-    const int16 type = WantedType(set, kind);
+    const int16 type = WantedType(relation, set, kind);
     const char *name = NameOf(set.prefix, kind);
     Found found;
     if (!FindTrigger(relation, name, &found))
@@ -153,7 +155,7 @@ TriggerTransition *Transition(const char *name, bool is_new) {
 
 void Create(Oid relation, const TriggerSet &set, int kind) {
     const Kind &wanted = kKinds[kind];
-    const int16 type = WantedType(set, kind);
+    const int16 type = WantedType(relation, set, kind);
     CreateTrigStmt *statement = makeNode(CreateTrigStmt);
     statement->trigname = const_cast<char *>(NameOf(set.prefix, kind));
     statement->funcname = FunctionName(set.purpose, kind);
@@ -178,31 +180,21 @@ void Remove(Oid trigger) {
     CommandCounterIncrement();
 }
 
-// True where the relation has a row trigger of its own. Partitions have clones of the root's.
-bool HasOwnRowTrigger(Oid root, Oid relation) {
-    return relation == root || !get_rel_relispartition(relation);
-}
-
 bool RemoveKind(Oid relation, const char *prefix, int kind) {
     Found found;
-    if (!FindTrigger(relation, NameOf(prefix, kind), &found) || OidIsValid(found.parent)) return false;
+    if (!FindTrigger(relation, NameOf(prefix, kind), &found)) return false;
     Remove(found.oid);
     return true;
 }
 
-void EnsureStatementTriggers(Oid relation, const TriggerSet &set) {
+void RequireVisible(Oid root, Oid relation) {
     const char relkind = get_rel_relkind(relation);
-    if (relkind != RELKIND_RELATION && relkind != RELKIND_PARTITIONED_TABLE)
-        ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-                        errmsg("changes of foreign table \"%s\" cannot be seen",
-                               get_rel_name(relation)),
-                        errhint("A table that is audited or has a change feed can't have foreign tables "
-                                "among its partitions.")));
-    for (int kind = 0; kind < kReplica; kind++) {
-        if (ProblemOf(relation, set, kind) == nullptr) continue;
-        (void)RemoveKind(relation, set.prefix, kind);
-        if (WantedType(set, kind) != 0) Create(relation, set, kind);
-    }
+    if (relkind == RELKIND_RELATION || relkind == RELKIND_PARTITIONED_TABLE) return;
+    ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+                    errmsg("changes of foreign table \"%s\" cannot be seen", get_rel_name(relation)),
+                    errdetail("It is a partition or child of \"%s\".", get_rel_name(root)),
+                    errhint("A table that is audited or has a change feed can't have foreign tables "
+                            "below it.")));
 }
 
 // Superuser for the catalogs' sake; nothing of the table's owner runs meanwhile.
@@ -235,29 +227,19 @@ Oid *LockTree(Oid root, int lock_mode, int *count) {
 
 void EnsureTriggers(Oid root, const Oid *tree, int count, const TriggerSet &set) {
     const Change change = BeginChange();
-    bool replica_right = true;
     for (int i = 0; i < count; i++) {
-        EnsureStatementTriggers(tree[i], set);
-        replica_right = replica_right && ProblemOf(tree[i], set, kReplica) == nullptr;
-    }
-    if (!replica_right) {
-        // Clones go and come with the one that they were cloned from.
-        for (int i = 0; i < count; i++) (void)RemoveKind(tree[i], set.prefix, kReplica);
-        for (int i = 0; i < count; i++)
-            if (WantedType(set, kReplica) != 0 && HasOwnRowTrigger(root, tree[i]))
-                Create(tree[i], set, kReplica);
+        RequireVisible(root, tree[i]);
+        for (int kind = 0; kind < kKindCount; kind++) {
+            if (ProblemOf(tree[i], set, kind) == nullptr) continue;
+            (void)RemoveKind(tree[i], set.prefix, kind);
+            if (WantedType(tree[i], set, kind) != 0) Create(tree[i], set, kind);
+        }
     }
     EndChange(change);
 }
 
 void EnsureMemberTriggers(Oid root, Oid relation, const TriggerSet &set) {
-    const Change change = BeginChange();
-    EnsureStatementTriggers(relation, set);
-    if (HasOwnRowTrigger(root, relation) && ProblemOf(relation, set, kReplica) != nullptr) {
-        (void)RemoveKind(relation, set.prefix, kReplica);
-        if (WantedType(set, kReplica) != 0) Create(relation, set, kReplica);
-    }
-    EndChange(change);
+    EnsureTriggers(root, &relation, 1, set);
 }
 
 bool RemoveTriggers(const Oid *tree, int count, const char *prefix) {

@@ -3,7 +3,7 @@
 //
 // - statement triggers for INSERT, UPDATE and DELETE with transition tables, everywhere in the tree, as
 //   only those of the relation that a statement names fire: never two for one row;
-// - a row trigger that fires for replicated changes only (ENABLE REPLICA); partitions get clones of it;
+// - a row trigger that fires for replicated changes only (ENABLE REPLICA), wherever there can be rows;
 // - a statement trigger for TRUNCATE that fires always (ENABLE ALWAYS).
 //
 // They are ordinary triggers, so that pg_dump keeps them. The functions' EXECUTE is nobody's, so nobody
@@ -35,7 +35,7 @@ Oid *LockTree(Oid root, int lock_mode, int *count);
 // 0A000 where a foreign table is in the tree.
 void EnsureTriggers(Oid root, const Oid *tree, int count, const TriggerSet &set);
 
-// The same for a relation that has come into a tree; those of partitions are cloned already.
+// The same for one relation, which has come into the tree.
 void EnsureMemberTriggers(Oid root, Oid relation, const TriggerSet &set);
 
 // Removes the triggers of a prefix from the relations of a tree, or from some of them. False: there were none.
