@@ -40,7 +40,7 @@ TriggerData *TriggerOf(FunctionCallInfo fcinfo, Firing firing) {
         : firing == Firing::kTruncate ? TRIGGER_FIRED_BY_TRUNCATE(event)
                                       : !TRIGGER_FIRED_BY_TRUNCATE(event);
     if (!is_right || !TRIGGER_FIRED_AFTER(event) ||
-        TRIGGER_FIRED_FOR_ROW(event) != (firing == Firing::kReplica))
+        (TRIGGER_FIRED_FOR_ROW(event) != 0) != (firing == Firing::kReplica))
         RefuseCall("It was made for another event.");
     const bool needs_old = firing == Firing::kUpdate || firing == Firing::kDelete;
     const bool needs_new = firing == Firing::kUpdate || firing == Firing::kInsert;
