@@ -1,0 +1,133 @@
+# Audited tables stay audited: with partitions that come and go, through renames, dump and restore; what
+# is masked stays so. The trail is emptied when its time is over, and not before.
+
+use strict;
+use warnings;
+use FindBin;
+use lib "$FindBin::RealBin/../lib";
+use HeraldTest;
+use Test::More;
+
+use PostgreSQL::Test::Utils;
+
+my $node = start_node('audit');
+$node->safe_psql('postgres', q(
+	CREATE EXTENSION pg_herald;
+	CREATE ROLE keeper LOGIN;
+	CREATE ROLE auditor LOGIN;
+	GRANT CREATE ON SCHEMA public TO keeper;
+	GRANT SELECT ON herald.audit_log TO auditor));
+
+# As its owner, who is no superuser. Columns that are dropped make the numbers others in the copy.
+sub as_keeper { my ($sql, $where, $database) = @_; return ($where // $node)->safe_psql($database // 'postgres', "SET ROLE keeper; $sql") }
+as_keeper(q(
+	CREATE TABLE orders (gone integer, id integer PRIMARY KEY, gone_too text, card text, email text, note text);
+	ALTER TABLE orders DROP gone, DROP gone_too;
+	SELECT herald.enable_audit('orders', mask => '{card,hash:email}', exclude => '{note}');
+	CREATE TABLE events (id integer, day date, body text, PRIMARY KEY (id, day)) PARTITION BY RANGE (day);
+	CREATE TABLE events_1 PARTITION OF events FOR VALUES FROM ('2020-01-01') TO ('2021-01-01');
+	SELECT herald.enable_audit('events', 'diff');
+	CREATE TABLE events_2 PARTITION OF events FOR VALUES FROM ('2021-01-01') TO ('2022-01-01');
+	INSERT INTO orders VALUES (1, 'secret card', 'secret@mail', 'secret note'), (2, 'secret card', 'secret@mail', 'secret note');
+	INSERT INTO events VALUES (1, '2020-05-05', 'a'), (2, '2021-05-05', 'b');
+	INSERT INTO events_2 VALUES (3, '2021-06-06', 'c')));
+
+my $shown = q(SELECT operation, table_name, record_id, old, new, changed FROM herald.audit_log WHERE operation IN ('insert', 'update', 'delete', 'truncate') ORDER BY changed_at, sequence);
+my $secret = q(SELECT count(*) FROM herald.audit_log AS l WHERE l::text LIKE '%secret%');
+is($node->safe_psql('postgres', q(SELECT table_name, count(*) FROM herald.audit_log WHERE operation = 'insert' GROUP BY 1 ORDER BY 1)), "events|2\nevents_2|1\norders|2", 'all that was inserted is recorded');
+is($node->safe_psql('postgres', $secret), '0', 'nothing that is hidden is');
+
+# Renamed, columns are hidden as before; the new one of that name is not.
+as_keeper(q(
+	ALTER TABLE orders RENAME card TO plastic;
+	ALTER TABLE orders RENAME note TO remark;
+	ALTER TABLE orders RENAME id TO number;
+	ALTER TABLE orders ADD card text;
+	UPDATE orders SET plastic = 'secret plastic', remark = 'secret remark', email = 'secret@other', card = 'open' WHERE number = 1;
+	UPDATE orders SET number = 10 WHERE number = 1;
+	DELETE FROM orders WHERE number = 2));
+is($node->safe_psql('postgres', $secret), '0', 'nor when it is renamed');
+is($node->safe_psql('postgres', q(SELECT new ->> 'card', new ->> 'plastic' FROM herald.audit_log WHERE operation = 'update' ORDER BY changed_at LIMIT 1)), 'open|***', 'a new column of the old name is not hidden');
+my $history = q(SELECT operation, record_id, old_record_id FROM herald.audit_history('orders', '{"number": 10}'));
+my $expected = qq(insert|{"id": 1}|\nupdate|{"number": 1}|\nupdate|{"number": 10}|{"number": 1});
+is(as_keeper($history), $expected, 'the history of a row goes through renamed keys and changed ones');
+is(as_keeper(q(SELECT operation FROM herald.audit_history('orders', '{"id": 2}'))), "insert\ndelete", 'the old name will do');
+is(sqlstate_of($node, $history, role => 'auditor'), '00000', 'an auditor may see it');
+
+# Partitions leave while others go on.
+$node->safe_psql('postgres', 'ALTER TABLE events DETACH PARTITION events_2 CONCURRENTLY');
+is($node->safe_psql('postgres', q(SELECT count(*) FROM pg_trigger WHERE tgrelid = 'events_2'::regclass)), '0', 'detached concurrently, a partition has no triggers');
+as_keeper(q(INSERT INTO events_2 VALUES (4, '2021-07-07', 'unseen'); ALTER TABLE events ATTACH PARTITION events_2 FOR VALUES FROM ('2021-01-01') TO ('2022-01-01'); UPDATE events_2 SET body = 'seen' WHERE id = 4));
+is($node->safe_psql('postgres', q(SELECT string_agg(operation, ' ' ORDER BY changed_at, sequence) FROM herald.audit_log WHERE table_name LIKE 'events%' AND operation NOT IN ('insert'))), 'enable_audit attach detach attach update', 'and attached again, it has');
+is($node->safe_psql('postgres', q(SELECT bool_and(ok) FROM herald.audited_tables)), 't', 'all triggers are there');
+
+# Into another database of the server, and into another server.
+my %before = map { $_ => $node->safe_psql('postgres', $_) } ($shown, 'SELECT * FROM herald.audit_log ORDER BY id', 'SELECT * FROM herald.audited_tables ORDER BY table_name', 'SELECT target_id, version, names, renamed FROM herald.audit_key ORDER BY 1, 2');
+my $dump = "${PostgreSQL::Test::Utils::tmp_check}/audit";
+my $other = start_node('audit_copy');
+$other->safe_psql('postgres', 'CREATE ROLE keeper LOGIN; CREATE ROLE auditor LOGIN; CREATE DATABASE filler');
+$node->command_ok([ 'pg_dump', '-Fc', '-f', "$dump.custom", '-d', $node->connstr('postgres') ], 'pg_dump');
+$node->command_ok([ 'pg_dump', '-f', "$dump.sql", '-d', $node->connstr('postgres') ], 'pg_dump as SQL');
+$_->safe_psql('postgres', 'CREATE DATABASE copy') for $node, $other;
+$node->command_ok([ 'pg_restore', '-j', '2', '-e', '-d', $node->connstr('copy'), "$dump.custom" ], 'pg_restore, in parallel');
+$other->command_ok([ 'psql', '-Xq', '-v', 'ON_ERROR_STOP=1', '-d', $other->connstr('copy'), '-f', "$dump.sql" ], 'restored as SQL');
+for my $copy ($node, $other)
+{
+	my $where = $copy == $node ? 'same server' : 'other server';
+	is($copy->safe_psql('copy', $_), $before{$_}, "$where: $_") for sort keys %before;
+	is($copy->safe_psql('copy', $history), $expected, "$where: the history of a row");
+	is(sqlstate_of($copy, 'SELECT * FROM herald.audit_log', database => 'copy', role => 'auditor'), '00000', "$where: the auditor reads");
+	as_keeper(q(
+		INSERT INTO orders (number, plastic, email, remark) VALUES (40, 'secret card', 'secret@mail', 'secret note');
+		ALTER TABLE orders RENAME plastic TO credit;
+		ALTER TABLE orders RENAME remark TO comment;
+		ALTER TABLE orders RENAME number TO key;
+		UPDATE orders SET credit = 'secret credit', comment = 'secret comment', email = 'secret@other' WHERE key = 40;
+		CREATE TABLE events_3 PARTITION OF events FOR VALUES FROM ('2022-01-01') TO ('2023-01-01');
+		INSERT INTO events_3 VALUES (40, '2022-05-05', 'd')), $copy, 'copy');
+	is($copy->safe_psql('copy', q(SELECT operation, new ->> 'credit', new ->> 'comment' FROM herald.audit_history('orders', '{"key": 40}'))), "insert||\nupdate|***|", "$where: changes are recorded, under the new names");
+	is($copy->safe_psql('copy', q(SELECT count(DISTINCT id) = count(*) FROM herald.audit_log)), 't', "$where: ids go on above");
+	is($copy->safe_psql('copy', $secret), '0', "$where: and what is hidden stays so");
+	is($copy->safe_psql('copy', q(SELECT new ->> 'email' = (SELECT new ->> 'email' FROM herald.audit_log WHERE record_id = '{"id": 1}' AND operation = 'insert')
+		FROM herald.audit_log WHERE record_id = '{"number": 40}')), 't', "$where: hashes can be compared with those from before");
+	is($copy->safe_psql('copy', q(SELECT count(*) FROM herald.audit_log WHERE table_name = 'events_3')), '1', "$where: a new partition is audited");
+	is($copy->safe_psql('copy', q(SELECT bool_and(ok) FROM herald.audited_tables)), 't', "$where: all triggers are there");
+	is($copy->safe_psql('copy', q(SELECT count(*) FROM herald.audit_log WHERE operation LIKE '%trigger')), '0', "$where: the restore is not taken for somebody's doing");
+}
+
+# Retention: a segment goes when everything in it is too old, and it is not about to be written to.
+reload_with($node, 'herald.audit_retention' => '60min');
+$node->poll_query_until('postgres', 'SHOW herald.audit_retention', '1h') or die "no reload\n";
+$node->safe_psql('postgres', 'SELECT herald.purge_audit_log()');
+my $current = q((floor(extract(epoch FROM clock_timestamp() - '2000-01-01 00:00:00+00') / 600)::bigint % 8)::integer);
+my $entry = q(INSERT INTO herald.audit_%s (id, context_id, changed_at, target_id, sequence, operation, schema_name, table_name) VALUES (%s, 0, clock_timestamp() - interval '%s', 1, 0, 'I', 'public', 'orders'));
+my $now = $node->safe_psql('postgres', "SELECT $current");
+my ($old, $mixed, $held) = map { ($now + $_) % 8 } 3, 4, 5;
+$node->safe_psql('postgres', sprintf($entry, @$_)) for [ $old, 1, '2 h' ], [ $old, 2, '61 min' ], [ $mixed, 3, '2 h' ], [ $mixed, 4, '50 min' ], [ $held, 5, '2 h' ];
+$node->safe_psql('postgres', "INSERT INTO herald.audit_context_$old (id, transaction_id, session_user_name, current_user_name) VALUES (0, '1', 'a', 'b')");
+my $reader = $node->background_psql('postgres');
+$reader->query_safe("BEGIN; SELECT count(*) FROM herald.audit_$held;");
+end_process($node, 'TERM', 'announcer', 'postgres');
+my $left = q(SELECT string_agg(id::text, ' ' ORDER BY id) FROM herald.audit_log WHERE id < 1000);
+wait_until($node, $left, 'what is too old is gone, what somebody reads stays', expect => '3 4 5');
+is($node->safe_psql('postgres', "SELECT count(*) FROM herald.audit_context_$old"), '0', 'with its contexts');
+$reader->query_safe('COMMIT;');
+$reader->quit;
+end_process($node, 'TERM', 'announcer', 'postgres');
+wait_until($node, $left, 'until it is read', expect => '3 4');
+$node->safe_psql('postgres', "SELECT herald.purge_audit_log(clock_timestamp() - interval '1 h')");
+is($node->safe_psql('postgres', $left), '4', 'a purge takes single entries');
+reload_with($node, 'herald.audit_retention' => undef);
+
+# Without its library, a server can still change tables, but not audited ones unseen.
+$node->append_conf('postgresql.conf', "shared_preload_libraries = ''");
+$node->restart;
+is(sqlstate_of($node, 'INSERT INTO orders (number) VALUES (50)'), '55000', 'without the library, nothing is written unseen');
+as_keeper('CREATE TABLE unrelated (id integer); DROP TABLE unrelated; ALTER TABLE orders RENAME plastic TO paper');
+$node->append_conf('postgresql.conf', "shared_preload_libraries = 'pg_herald'");
+$node->restart;
+as_keeper(q(INSERT INTO orders (number, paper) VALUES (50, 'secret')));
+is($node->safe_psql('postgres', $secret), '0', 'what was renamed meanwhile is hidden');
+clean_log($_) for $node, $other;
+
+done_testing();
