@@ -63,6 +63,8 @@ const char *QualifiedName(Oid relation) {
     return psprintf("%s.%s", get_namespace_name(get_rel_namespace(relation)), get_rel_name(relation));
 }
 
+pg::Param DetailOf(Oid relation) { return Detail(QualifiedName(relation), nullptr, nullptr); }
+
 StoredTarget *Enrolled(const Targets &targets, Oid relation) {
     if (!OidIsValid(relation) || get_rel_name(relation) == nullptr) return nullptr;
     return const_cast<StoredTarget *>(FindEnrolled(relation, targets.rows, targets.count));
@@ -129,26 +131,25 @@ void OnParentChange(const Targets &targets, const TableChange &change) {
     if (above != nullptr && IsAbove(change.parent, change.relation))
         RequireNoneBelow(targets, *above, change.relation);
     const StoredTarget *target = Enrolled(targets, change.relation);
-    const pg::Param detail = Detail(QualifiedName(change.relation), nullptr, nullptr);
     if (target != nullptr) {
         if (target->relation != change.relation && EnrolMember(*target, change.relation))
-            Record(AuditOperation::kAttach, *target, detail);
+            Record(AuditOperation::kAttach, *target, DetailOf(change.relation));
         return;
     }
     const StoredTarget *former = Enrolled(targets, change.parent);
     if (former != nullptr && DismissMember(change.relation))
-        Record(AuditOperation::kDetach, *former, detail);
+        Record(AuditOperation::kDetach, *former, DetailOf(change.relation));
 }
 
 void OnDropped(const Targets &targets, const TableChange &change) {
-    const pg::Param detail =
-        Detail(psprintf("%s.%s", change.schema_name, change.table_name), nullptr, nullptr);
+    const char *name = psprintf("%s.%s", change.schema_name, change.table_name);
     for (int i = 0; i < targets.count; i++) {
         StoredTarget *target = &targets.rows[i];
         if (target->relation == change.relation) {
             target->schema_name = change.schema_name;
             target->table_name = change.table_name;
-            if (target->enabled) Record(AuditOperation::kDropTable, *target, detail);
+            if (target->enabled)
+                Record(AuditOperation::kDropTable, *target, Detail(name, nullptr, nullptr));
             ForgetTarget(*target);
             target->enabled = false;
             continue;
@@ -158,7 +159,7 @@ void OnDropped(const Targets &targets, const TableChange &change) {
         for (int j = 0; j < change.ancestor_count; j++)
             below = below || change.ancestors[j] == target->relation;
         if (below && target->enabled && get_rel_name(target->relation) != nullptr)
-            Record(AuditOperation::kDropTable, *target, detail);
+            Record(AuditOperation::kDropTable, *target, Detail(name, nullptr, nullptr));
     }
 }
 

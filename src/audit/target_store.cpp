@@ -19,7 +19,6 @@ extern "C" {
 #include "utils/array.h"
 #include "utils/fmgroids.h"
 #include "utils/rel.h"
-#include "utils/relcache.h"
 }
 
 namespace herald {
@@ -171,25 +170,22 @@ AttrNumber *ColumnNumbers(const StoredTarget &target, const ColumnList &list) {
 }
 
 int FindKeyColumns(Oid relation, AttrNumber *columns) {
+    ScanKeyData key;
     int count = 0;
-    Relation table = table_open(relation, AccessShareLock);
-    List *indexes = RelationGetIndexList(table);
-    ListCell *cell;
-    foreach (cell, indexes) {
-        HeapTuple tuple = SearchSysCache1(INDEXRELID, ObjectIdGetDatum(lfirst_oid(cell)));
-        if (!HeapTupleIsValid(tuple)) continue;
+    bool primary = false;
+    ScanKeyInit(&key, Anum_pg_index_indrelid, BTEqualStrategyNumber, F_OIDEQ,
+                ObjectIdGetDatum(relation));
+    Relation indexes = table_open(IndexRelationId, AccessShareLock);
+    SysScanDesc scan = systable_beginscan(indexes, IndexIndrelidIndexId, true, nullptr, 1, &key);
+    for (HeapTuple tuple; !primary && HeapTupleIsValid(tuple = systable_getnext(scan));) {
         const FormData_pg_index *index = reinterpret_cast<FormData_pg_index *>(GETSTRUCT(tuple));
-        const bool primary = index->indisprimary;
-        if (index->indislive && (primary || (index->indisreplident && count == 0 &&
-                                             table->rd_rel->relreplident == REPLICA_IDENTITY_INDEX))) {
-            count = index->indnkeyatts;
-            for (int i = 0; i < count; i++) columns[i] = index->indkey.values[i];
-        }
-        ReleaseSysCache(tuple);
-        if (primary) break;
+        if (!index->indislive || (!index->indisprimary && !index->indisreplident)) continue;
+        primary = index->indisprimary;
+        count = index->indnkeyatts;
+        for (int i = 0; i < count; i++) columns[i] = index->indkey.values[i];
     }
-    list_free(indexes);
-    table_close(table, AccessShareLock);
+    systable_endscan(scan);
+    table_close(indexes, AccessShareLock);
     return count;
 }
 

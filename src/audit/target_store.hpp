@@ -41,7 +41,8 @@ AttrNumber *ColumnNumbers(const StoredTarget &target, const ColumnList &list);
 // NULL where there is no such column any more.
 const char *ColumnName(Oid relation, AttrNumber number);
 
-// What identifies a row: the primary key, else the index of the replica identity. Returns how many columns.
+// What identifies a row: the primary key, else the index of the replica identity. Returns how many columns. Takes no lock
+// on the relation, which somebody may have for long.
 int FindKeyColumns(Oid relation, AttrNumber *columns);
 
 // Its direct parents (partitioned table, or by INHERITS), in the current context.
