@@ -33,6 +33,22 @@ extern "C" {
 
 #include "pg/compat.hpp"
 
+// PostgreSQL's are macros, which evaluate the one they choose twice: a call there would be made twice.
+#undef Min
+#undef Max
+
+template <typename A, typename B>
+constexpr std::common_type_t<A, B> Min(A a, B b) {
+    const std::common_type_t<A, B> left = a, right = b;
+    return left < right ? left : right;
+}
+
+template <typename A, typename B>
+constexpr std::common_type_t<A, B> Max(A a, B b) {
+    const std::common_type_t<A, B> left = a, right = b;
+    return left > right ? left : right;
+}
+
 namespace herald::pg {
 
 // Copies as much of a string as fits, and ends it with a zero byte. (strlcpy is a macro, a function of
