@@ -229,7 +229,7 @@ TimestampTz FirstEntry(Oid segment) {
 // By DROP EXTENSION, DROP SCHEMA … CASCADE or DROP OWNED: whichever segment comes first sees all of them.
 void OnDrop(Oid relation) {
     const char *name = get_rel_name(relation);
-    if (name == nullptr || std::strncmp(name, "audit_", 6) != 0) return;
+    if (name == nullptr || std::strncmp(name, "audit_", 6) != 0 || !pg::ExtensionExists()) return;
     const Oid schema = get_namespace_oid("herald", true);
     if (!OidIsValid(schema) || get_rel_namespace(relation) != schema) return;
     TimestampTz first = DT_NOEND;

@@ -61,6 +61,25 @@ as_keeper(q(INSERT INTO events_2 VALUES (4, '2021-07-07', 'unseen'); ALTER TABLE
 is($node->safe_psql('postgres', q(SELECT string_agg(operation, ' ' ORDER BY changed_at, sequence) FROM herald.audit_log WHERE table_name LIKE 'events%' AND operation NOT IN ('insert'))), 'enable_audit attach detach attach update', 'and attached again, it has');
 is($node->safe_psql('postgres', q(SELECT bool_and(ok) FROM herald.audited_tables)), 't', 'all triggers are there');
 
+# Sessions that are open learn of all of it.
+my $session = $node->background_psql('postgres');
+$session->query_safe('INSERT INTO orders (number) VALUES (60); CREATE TABLE quiet (id integer PRIMARY KEY, word text); INSERT INTO quiet VALUES (1);');
+$node->safe_psql('postgres', q(SELECT herald.enable_audit('orders', mask => '{plastic,hash:email,card}', exclude => '{remark}'); SELECT herald.enable_audit('quiet')));
+$session->query_safe(q(INSERT INTO orders (number, card) VALUES (61, 'secret'); INSERT INTO quiet VALUES (2);));
+$node->safe_psql('postgres', q(SELECT herald.disable_audit('quiet')));
+$session->query_safe('INSERT INTO quiet VALUES (3); BEGIN; UPDATE quiet SET word = word;');
+# Who changes options waits for those who write.
+my $owner = $node->background_psql('postgres');
+$owner->query_until(qr/begun/, "\\echo begun\nSELECT herald.enable_audit('quiet', mask => '{word}');\n");
+wait_until($node, q(SELECT count(*) = 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%enable_audit%' AND pid <> pg_backend_pid()), 'enable_audit waits for writers');
+$session->query_safe('COMMIT;');
+$owner->query_safe('SELECT 1;');
+$session->query_safe(q(UPDATE quiet SET word = 'secret' WHERE id = 3;));
+is($node->safe_psql('postgres', q(SELECT string_agg(concat_ws(' ', operation, COALESCE(record_id ->> 'id', record_id ->> 'number'), new ->> 'card', new ->> 'word'), ', ' ORDER BY changed_at, sequence)
+	FROM herald.audit_log WHERE table_name = 'quiet' OR record_id ->> 'number' IN ('60', '61'))),
+	'insert 60, enable_audit, insert 61 ***, insert 2, disable_audit, enable_audit, update 3 ***', 'open sessions learn of new options');
+$_->quit for $session, $owner;
+
 # Into another database of the server, and into another server.
 my %before = map { $_ => $node->safe_psql('postgres', $_) } ($shown, 'SELECT * FROM herald.audit_log ORDER BY id', 'SELECT * FROM herald.audited_tables ORDER BY table_name', 'SELECT target_id, version, names, renamed FROM herald.audit_key ORDER BY 1, 2');
 my $dump = "${PostgreSQL::Test::Utils::tmp_check}/audit";
