@@ -203,7 +203,14 @@ SELECT herald.disable_audit('orders');
 SELECT herald.enable_audit('orders');
 CREATE TABLE mine (id integer PRIMARY KEY) PARTITION BY RANGE (id);
 SELECT herald.enable_audit('mine');
+-- Also where only some may call the extension's functions.
+RESET ROLE;
+REVOKE USAGE ON SCHEMA herald FROM PUBLIC;
+SET ROLE regress_herald_owner;
 CREATE TABLE mine_1 PARTITION OF mine DEFAULT;
+RESET ROLE;
+GRANT USAGE ON SCHEMA herald TO PUBLIC;
+SET ROLE regress_herald_owner;
 SELECT table_name, partitions, ok FROM herald.audited_tables ORDER BY 1;
 RESET ROLE;
 ALTER TABLE mine_1 OWNER TO regress_herald_user;

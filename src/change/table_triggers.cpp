@@ -13,12 +13,12 @@ extern "C" {
 #include "access/table.h"
 #include "catalog/dependency.h"
 #include "catalog/indexing.h"
+#include "catalog/namespace.h"
 #include "catalog/pg_inherits.h"
 #include "catalog/pg_trigger.h"
 #include "commands/trigger.h"
 #include "nodes/makefuncs.h"
 #include "nodes/value.h"
-#include "parser/parse_func.h"
 #include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
 }
@@ -80,8 +80,12 @@ List *FunctionName(const char *purpose, int kind) {
                       makeString(psprintf("%s_%s", purpose, kKinds[kind].name)));
 }
 
-Oid FunctionOf(const char *purpose, int kind, bool missing_ok) {
-    return LookupFuncName(FunctionName(purpose, kind), 0, nullptr, missing_ok);
+// By the catalogs, as who asks may have no USAGE on the schema. InvalidOid: it is missing.
+Oid FunctionOf(const char *purpose, int kind) {
+    const char *name = psprintf("%s_%s", purpose, kKinds[kind].name);
+    return GetSysCacheOid3(PROCNAMEARGSNSP, Anum_pg_proc_oid, CStringGetDatum(name),
+                           PointerGetDatum(buildoidvector(nullptr, 0)),
+                           ObjectIdGetDatum(get_namespace_oid("herald", true)));
 }
 
 // A trigger as it is.
@@ -136,7 +140,7 @@ const char *ProblemOf(Oid relation, const TriggerSet &set, int kind) {
         return type == 0 ? nullptr : psprintf("trigger \"%s\" is missing", name);
     if (type == 0) return psprintf("trigger \"%s\" should not be there", name);
     if (found.fires == TRIGGER_DISABLED) return psprintf("trigger \"%s\" is disabled", name);
-    if (found.function != FunctionOf(set.purpose, kind, true) || found.type != type ||
+    if (found.function != FunctionOf(set.purpose, kind) || found.type != type ||
         found.has_condition || found.has_columns ||
         found.transition != (wanted.old_rows || wanted.new_rows))
         return psprintf("trigger \"%s\" is not the one that was made", name);
@@ -169,7 +173,7 @@ void Create(Oid relation, const TriggerSet &set, int kind) {
     if (wanted.new_rows)
         statement->transitionRels = lappend(statement->transitionRels, Transition("new_rows", true));
     (void)CreateTriggerFiringOn(statement, nullptr, relation, InvalidOid, InvalidOid, InvalidOid,
-                                FunctionOf(set.purpose, kind, false), InvalidOid, nullptr, false,
+                                FunctionOf(set.purpose, kind), InvalidOid, nullptr, false,
                                 false, wanted.fires);
     CommandCounterIncrement();
 }
