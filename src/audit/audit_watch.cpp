@@ -25,7 +25,6 @@ namespace herald {
 
 namespace {
 
-constexpr std::string_view kAuditPrefix = "herald_audit_";
 constexpr AttrNumber kChangedAt = 3;  // in the segments
 
 struct Targets {
@@ -70,8 +69,8 @@ StoredTarget *Enrolled(const Targets &targets, Oid relation) {
     return const_cast<StoredTarget *>(FindEnrolled(relation, targets.rows, targets.count));
 }
 
+// Whatever its name: anybody's trigger may have one like ours.
 bool IsAuditTrigger(const TableChange &change) {
-    if (std::string_view(change.trigger_name).substr(0, kAuditPrefix.size()) == kAuditPrefix) return true;
     const char *function = get_func_name(change.trigger_function);
     return function != nullptr && get_func_namespace(change.trigger_function) == pg::Tables().schema &&
            std::string_view(function).substr(0, 6) == "audit_";
