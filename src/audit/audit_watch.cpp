@@ -140,11 +140,18 @@ void OnParentChange(const Targets &targets, const TableChange &change) {
         Record(AuditOperation::kDetach, *former, DetailOf(change.relation));
 }
 
+// A row that goes by names has found nothing under them any more.
+bool IsOf(const StoredTarget &target, const TableChange &change) {
+    if (target.in_place) return target.relation == change.relation;
+    return target.enabled && std::strcmp(target.schema_name, change.schema_name) == 0 &&
+           std::strcmp(target.table_name, change.table_name) == 0;
+}
+
 void OnDropped(const Targets &targets, const TableChange &change) {
     const char *name = psprintf("%s.%s", change.schema_name, change.table_name);
     for (int i = 0; i < targets.count; i++) {
         StoredTarget *target = &targets.rows[i];
-        if (target->relation == change.relation) {
+        if (IsOf(*target, change)) {
             target->schema_name = change.schema_name;
             target->table_name = change.table_name;
             if (target->enabled)

@@ -28,6 +28,8 @@ as_keeper(q(
 	CREATE TABLE events_1 PARTITION OF events FOR VALUES FROM ('2020-01-01') TO ('2021-01-01');
 	SELECT herald.enable_audit('events', 'diff');
 	CREATE TABLE events_2 PARTITION OF events FOR VALUES FROM ('2021-01-01') TO ('2022-01-01');
+	CREATE TABLE passing (id integer PRIMARY KEY);
+	SELECT herald.enable_audit('passing');
 	INSERT INTO orders VALUES (1, 'secret card', 'secret@mail', 'secret note'), (2, 'secret card', 'secret@mail', 'secret note');
 	INSERT INTO events VALUES (1, '2020-05-05', 'a'), (2, '2021-05-05', 'b');
 	INSERT INTO events_2 VALUES (3, '2021-06-06', 'c')));
@@ -96,6 +98,9 @@ for my $copy ($node, $other)
 	is($copy->safe_psql('copy', $_), $before{$_}, "$where: $_") for sort keys %before;
 	is($copy->safe_psql('copy', $history), $expected, "$where: the history of a row");
 	is(sqlstate_of($copy, 'SELECT * FROM herald.audit_log', database => 'copy', role => 'auditor'), '00000', "$where: the auditor reads");
+	as_keeper('DROP TABLE passing', $copy, 'copy');
+	is($copy->safe_psql('copy', q(SELECT (SELECT count(*) FROM herald.audited_tables WHERE table_name = 'passing'), (SELECT count(*) FROM herald.audit_log WHERE operation = 'drop_table' AND table_name = 'passing'))),
+		'0|1', "$where: a table that is dropped is an event");
 	as_keeper(q(
 		INSERT INTO orders (number, plastic, email, remark) VALUES (40, 'secret card', 'secret@mail', 'secret note');
 		ALTER TABLE orders RENAME plastic TO credit;
