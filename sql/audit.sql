@@ -239,7 +239,7 @@ SELECT herald.purge_audit_log();
 SELECT count(*) FROM herald.audit_log;
 SELECT count(*) AS targets, count(*) FILTER (WHERE enabled) AS enabled FROM herald.audit_target;
 BEGIN;
-DROP EXTENSION pg_herald CASCADE;
+SELECT try('DROP EXTENSION pg_herald CASCADE');
 SELECT count(*) FROM triggers;
 ROLLBACK;
 
