@@ -26,11 +26,12 @@ CREATE TABLE bench.statement_trigger (LIKE bench.orders INCLUDING ALL);
 
 -- As supa_audit: a row trigger, the row's identity a uuid of version 5 made of the key's values.
 
+CREATE TYPE bench.operation AS ENUM ('INSERT', 'UPDATE', 'DELETE', 'TRUNCATE');
 CREATE TABLE bench.supa_audit_log (
     id             bigint GENERATED ALWAYS AS IDENTITY,
     record_id      uuid,
     old_record_id  uuid,
-    op             text NOT NULL,
+    op             bench.operation NOT NULL,
     ts             timestamptz NOT NULL DEFAULT clock_timestamp(),
     table_oid      oid NOT NULL,
     table_schema   name NOT NULL,
@@ -38,7 +39,12 @@ CREATE TABLE bench.supa_audit_log (
     record         jsonb,
     old_record     jsonb,
     transaction_id xid8 NOT NULL DEFAULT pg_current_xact_id(),
-    user_name      name NOT NULL DEFAULT current_user
+    user_name      name NOT NULL DEFAULT current_user,
+    CHECK (coalesce(record_id, old_record_id) IS NOT NULL OR op = 'TRUNCATE'),
+    CHECK (op IN ('INSERT', 'UPDATE') = (record_id IS NOT NULL)),
+    CHECK (op IN ('INSERT', 'UPDATE') = (record IS NOT NULL)),
+    CHECK (op IN ('UPDATE', 'DELETE') = (old_record_id IS NOT NULL)),
+    CHECK (op IN ('UPDATE', 'DELETE') = (old_record IS NOT NULL))
 );
 CREATE INDEX ON bench.supa_audit_log USING brin (ts);
 CREATE INDEX ON bench.supa_audit_log (record_id) WHERE record_id IS NOT NULL;
@@ -69,7 +75,7 @@ DECLARE
     old_record_id uuid = bench.to_record_id(TG_RELID, key, old_record);
 BEGIN
     INSERT INTO bench.supa_audit_log (record_id, old_record_id, op, table_oid, table_schema, table_name, record, old_record)
-    SELECT record_id, old_record_id, TG_OP, TG_RELID, TG_TABLE_SCHEMA, TG_TABLE_NAME, record, old_record;
+    SELECT record_id, old_record_id, TG_OP::bench.operation, TG_RELID, TG_TABLE_SCHEMA, TG_TABLE_NAME, record, old_record;
     RETURN coalesce(NEW, OLD);
 END $$;
 CREATE TRIGGER audit AFTER INSERT OR UPDATE OR DELETE ON bench.supa_audit
