@@ -50,7 +50,7 @@ $(unit_objects): $(unit_dir)/%.o: $(top)/%.cpp
 # QUICK=1 for a short trial; RECORD=1 puts tables and pictures into doc/. All is in bench/; make check
 # runs none of it.
 bench:
-	@for script in publish latency tasks backlog decay restart rotation schema; do \
+	@for script in publish latency tasks backlog decay restart rotation schema audit; do \
 		$(top)/bench/$$script $(if $(QUICK),--quick) || exit 1; done
 	$(if $(RECORD),@$(top)/bench/plot)
 	@$(top)/bench/report $(if $(RECORD),--into $(top)/doc/performance.md)
