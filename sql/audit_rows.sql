@@ -67,6 +67,16 @@ UPDATE every_type SET b = true, i4 = coalesce(i4, 0) + 1, "Ünï ""q" = 7;
 SELECT * FROM differing(12);
 RESET timezone; RESET extra_float_digits; RESET bytea_output; RESET intervalstyle; RESET datestyle;
 
+-- The same time twice, in another zone the second time.
+CREATE TABLE zoned (id integer PRIMARY KEY, tz timestamptz);
+SELECT herald.enable_audit('zoned');
+SET timezone = 'UTC';
+INSERT INTO zoned VALUES (1, '2020-01-01 00:00+00');
+SET timezone = 'Asia/Kolkata';
+DELETE FROM zoned;
+RESET timezone;
+SELECT old, new FROM entries();
+
 -- What jsonb can't hold becomes text.
 CREATE TABLE hard (id integer PRIMARY KEY, j json, p pair, a json[]);
 SELECT herald.enable_audit('hard');
