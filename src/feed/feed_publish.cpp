@@ -62,7 +62,7 @@ struct Batch {
     Outlet *outlet;
     int count;
     Size bytes;
-    NewMessage messages[kBatch];
+    NewMessage messages[FLEXIBLE_ARRAY_MEMBER];
 };
 
 Oid OwnerOf(Oid relation) {
@@ -329,7 +329,12 @@ void PublishNotes() {
         AddItems(&all, outlet, notes->top);
     }
     qsort(all.items, all.count, sizeof(Item), CompareItems);
-    Batch *batch = static_cast<Batch *>(palloc0(sizeof(Batch)));
+    // Most transactions have one: room for all would cost more than that.
+    const Size room = Min(all.count, Size{kBatch});
+    Batch *batch = static_cast<Batch *>(palloc(offsetof(Batch, messages) + sizeof(NewMessage) * room));
+    batch->outlet = nullptr;
+    batch->count = 0;
+    batch->bytes = 0;
     JsonBuffer buffer;
     InitJsonBuffer(&buffer, context);
     for (Size i = 0; i < all.count; i++) {
