@@ -1,6 +1,7 @@
 -- What an audited statement leaves in the trail, row by row.
 CREATE SCHEMA audit_rows;
 SET search_path = audit_rows;
+SET datestyle = 'ISO'; SET intervalstyle = 'postgres';
 SET client_min_messages = warning;
 
 -- The newest entries of a table since the last look.
@@ -61,11 +62,12 @@ CREATE FUNCTION differing(wanted bigint) RETURNS TABLE (id jsonb, differs text[]
     UNION ALL SELECT NULL, array['entries', count(*)::text] FROM e HAVING count(*) <> wanted
 $$;
 SELECT * FROM differing(12);
--- Settings of the session say how some types look; each column anew in an UPDATE.
+-- Settings of the writer's session don't show, but for the time zone; each column anew in an UPDATE.
 SET timezone = 'Asia/Kolkata'; SET extra_float_digits = 0; SET bytea_output = escape; SET intervalstyle = iso_8601; SET datestyle = 'German';
 UPDATE every_type SET b = true, i4 = coalesce(i4, 0) + 1, "Ünï ""q" = 7;
+RESET extra_float_digits; RESET bytea_output; SET datestyle = 'ISO'; SET intervalstyle = 'postgres';
 SELECT * FROM differing(12);
-RESET timezone; RESET extra_float_digits; RESET bytea_output; RESET intervalstyle; RESET datestyle;
+RESET timezone;
 
 -- The same time twice, in another zone the second time.
 CREATE TABLE zoned (id integer PRIMARY KEY, tz timestamptz);

@@ -14,6 +14,7 @@ extern "C" {
 #include "access/table.h"
 #include "lib/stringinfo.h"
 #include "libpq/libpq-be.h"
+#include "mb/pg_wchar.h"
 #include "tcop/tcopprot.h"
 #include "utils/guc.h"
 #include "utils/rel.h"
@@ -103,6 +104,12 @@ int ComparePairs(const void *a, const void *b) {
                            static_cast<int>(std::strlen(right)));
 }
 
+// A value that came with the connection's start is not checked by the server, and may be no text at all. What is
+// not, would make the trail unreadable, and its dump one that can't be restored.
+const char *AsText(const char *value) {
+    return pg_verifymbstr(value, static_cast<int>(std::strlen(value)), true) ? value : "(not a valid text)";
+}
+
 // The settings that have a value, as an object; NULL where none has.
 Jsonb *SettingsJson() {
     Pair *pairs = static_cast<Pair *>(palloc(sizeof(Pair) * static_cast<Size>(Max(noted.count, 1))));
@@ -110,7 +117,7 @@ Jsonb *SettingsJson() {
     for (int i = 0; i < noted.count; i++) {
         bool seen = noted.values[i] == nullptr;
         for (int j = 0; j < count; j++) seen = seen || std::strcmp(pairs[j].name, noted.names[i]) == 0;
-        if (!seen) pairs[count++] = {noted.names[i], noted.values[i]};
+        if (!seen) pairs[count++] = {noted.names[i], AsText(noted.values[i])};
     }
     if (count == 0) return nullptr;
     qsort(pairs, count, sizeof(Pair), ComparePairs);
@@ -164,10 +171,12 @@ void Write(int segment, int64 id) {
 
     const AuditSegment &tables = SegmentTables(segment);
     const Oid index = tables.context_index;
+    const OtherIndexes others = tables.context_others;
     Relation table = table_open(tables.context, RowExclusiveLock);
     HeapTuple tuple = heap_form_tuple(RelationGetDescr(table), values, nulls);
     heap_insert(table, tuple, GetCurrentCommandId(true), 0, nullptr);
     InsertIndexEntry(table, index, values[kContextId - 1], &tuple->t_self);
+    InsertOtherEntries(table, others, tuple);
     table_close(table, NoLock);
 }
 

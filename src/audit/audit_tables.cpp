@@ -10,8 +10,10 @@
 extern "C" {
 #include "access/genam.h"
 #include "access/table.h"
+#include "catalog/index.h"
 #include "catalog/pg_am.h"
 #include "commands/sequence.h"
+#include "executor/executor.h"
 #include "nodes/execnodes.h"
 #include "utils/inval.h"
 #include "utils/lsyscache.h"
@@ -67,10 +69,10 @@ Oid Lookup(const char *name) {
     return oid;
 }
 
-// Where the oid of an index of ours belongs, by its only column; NULL: it is none of ours.
+// Where the oid of an index of ours belongs, by its only column; NULL: it is none of ours, or not in use yet.
 Oid *PlaceOf(AuditSegment *segment, Relation index, bool of_context) {
     const Form_pg_index form = index->rd_index;
-    if (form->indnatts != 1) return nullptr;
+    if (form->indnatts != 1 || !form->indisready) return nullptr;
     const int column = form->indkey.values[0];
     const bool is_brin = index->rd_rel->relam == BRIN_AM_OID;
     const bool is_btree = index->rd_rel->relam == BTREE_AM_OID;
@@ -84,17 +86,21 @@ Oid *PlaceOf(AuditSegment *segment, Relation index, bool of_context) {
 }
 
 void FindIndexes(AuditSegment *segment, Oid table, bool of_context) {
+    OtherIndexes *others = of_context ? &segment->context_others : &segment->others;
     Relation relation = table_open(table, AccessShareLock);
     List *indexes = RelationGetIndexList(relation);
     ListCell *cell;
     foreach (cell, indexes) {
         Relation index = index_open(lfirst_oid(cell), AccessShareLock);
         Oid *place = PlaceOf(segment, index, of_context);
-        if (place == nullptr || OidIsValid(*place))
-            ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-                            errmsg("\"herald.%s\" has an index that is not pg_herald's: \"%s\"",
-                                   RelationGetRelationName(relation), RelationGetRelationName(index)),
-                            errhint("Drop the index.")));
+        if (place == nullptr || OidIsValid(*place)) {
+            if (others->count == lengthof(others->index))
+                ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+                                errmsg("\"herald.%s\" has too many indexes that are not pg_herald's",
+                                       RelationGetRelationName(relation)),
+                                errhint("Drop index \"%s\".", RelationGetRelationName(index))));
+            place = &others->index[others->count++];
+        }
         *place = lfirst_oid(cell);
         index_close(index, AccessShareLock);
     }
@@ -144,6 +150,40 @@ void InsertIndexEntry(Relation table, Oid index, Datum value, ItemPointer row) {
     pg::FinishIndexInserts(relation, info);
     index_close(relation, NoLock);
     pfree(info);
+}
+
+void InsertOtherEntries(Relation table, const OtherIndexes &indexes, TupleTableSlot **slots, int count) {
+    if (indexes.count == 0) return;
+    EState *state = CreateExecutorState();
+    ExprContext *expressions = GetPerTupleExprContext(state);
+    for (int i = 0; i < indexes.count; i++) {
+        Relation index = index_open(indexes.index[i], RowExclusiveLock);
+        IndexInfo *info = BuildIndexInfo(index);
+        ExprState *condition =
+            info->ii_Predicate == NIL ? nullptr : ExecPrepareQual(info->ii_Predicate, state);
+        for (int row = 0; info->ii_ReadyForInserts && row < count; row++) {
+            Datum values[INDEX_MAX_KEYS];
+            bool nulls[INDEX_MAX_KEYS];
+            ResetExprContext(expressions);
+            expressions->ecxt_scantuple = slots[row];
+            if (condition != nullptr && !ExecQual(condition, expressions)) continue;
+            FormIndexDatum(info, slots[row], state, values, nulls);
+            (void)index_insert(index, values, nulls, &slots[row]->tts_tid, table,
+                               info->ii_Unique ? UNIQUE_CHECK_YES : UNIQUE_CHECK_NO, false, info);
+        }
+        pg::FinishIndexInserts(index, info);
+        index_close(index, NoLock);
+    }
+    FreeExecutorState(state);
+}
+
+void InsertOtherEntries(Relation table, const OtherIndexes &indexes, HeapTuple row) {
+    if (indexes.count == 0) return;
+    TupleTableSlot *slot = MakeSingleTupleTableSlot(RelationGetDescr(table), &TTSOpsHeapTuple);
+    ExecStoreHeapTuple(row, slot, false);
+    slot->tts_tid = row->t_self;
+    InsertOtherEntries(table, indexes, &slot, 1);
+    ExecDropSingleTupleTableSlot(slot);
 }
 
 }  // namespace herald

@@ -7,6 +7,7 @@
 #include "audit/audit_rows.hpp"
 #include "audit/audit_target.hpp"
 #include "audit/audit_writer.hpp"
+#include "change/output_settings.hpp"
 #include "pg/guard.hpp"
 
 extern "C" {
@@ -60,7 +61,11 @@ bool IsRecorded(const AuditTarget &target, TriggerEvent event) {
 Datum Record(FunctionCallInfo fcinfo, Firing firing) {
     TriggerData *trigger = TriggerOf(fcinfo, firing);
     const AuditTarget &target = TargetOf(RelationGetRelid(trigger->tg_relation));
-    if (IsRecorded(target, trigger->tg_event)) AuditRows(target, trigger);
+    if (IsRecorded(target, trigger->tg_event)) {
+        const int pinned = PinOutputSettings();
+        AuditRows(target, trigger);
+        UnpinOutputSettings(pinned);
+    }
     return static_cast<Datum>(0);
 }
 

@@ -7,7 +7,6 @@
 #include "audit/audit_writer.hpp"
 
 #include "audit/audit_context.hpp"
-#include "audit/audit_tables.hpp"
 #include "audit/record_hash.hpp"
 #include "audit/segments.hpp"
 
@@ -37,6 +36,7 @@ void OpenSegment(AuditWriter *writer) {
     writer->record_index = segment.record_index;
     writer->old_record_index = segment.old_record_index;
     writer->time_index = segment.time_index;
+    writer->others = segment.others;
     writer->table = table_open(table, RowExclusiveLock);
     writer->context_id = AuditContextId(number);
     if (!writer->many) return;
@@ -123,6 +123,7 @@ void Flush(AuditWriter *writer) {
         *value = TimestampTzGetDatum(writer->changed_at);
         return true;
     });
+    InsertOtherEntries(writer->table, writer->others, writer->slots, writer->count);
     for (int i = 0; i < writer->count; i++) ExecClearTuple(writer->slots[i]);
     MemoryContextSwitchTo(caller);
     MemoryContextReset(writer->rows);
@@ -143,6 +144,7 @@ void WriteOne(AuditWriter *writer, const AuditRow &row) {
                          &tuple->t_self);
     InsertIndexEntry(writer->table, writer->time_index, TimestampTzGetDatum(writer->changed_at),
                      &tuple->t_self);
+    InsertOtherEntries(writer->table, writer->others, tuple);
     heap_freetuple(tuple);
 }
 

@@ -10,6 +10,7 @@
 
 #pragma once
 
+#include "audit/audit_tables.hpp"
 #include "audit/audit_target.hpp"
 #include "pg/pg.hpp"
 
@@ -47,6 +48,7 @@ struct AuditWriter {
     Oid record_index;
     Oid old_record_index;
     Oid time_index;
+    OtherIndexes others;
     int64 context_id;
 
     MemoryContext rows;  // memory of a batch
