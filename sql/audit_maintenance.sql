@@ -80,6 +80,18 @@ BEGIN
 END $$;
 INSERT INTO measure VALUES (2000);
 SELECT operation, new -> 'id' AS id FROM herald.audit_history('measure', '{"id": 2000}');
+-- Who asked for keys gets no values when the key is gone.
+SELECT herald.enable_audit('measure', record => 'keys');
+ALTER TABLE measure DROP CONSTRAINT measure_pkey;
+INSERT INTO measure VALUES (3000, 3);
+SELECT operation, record_id, old, new FROM herald.audit_log WHERE table_name = 'measure' ORDER BY id DESC LIMIT 1;
+SELECT table_name, ok, problem FROM herald.audited_tables;
+-- Where all tables are published, too, part of the trail can be deleted.
+SET client_min_messages = error;
+CREATE PUBLICATION everything FOR ALL TABLES;
+RESET client_min_messages;
+SELECT herald.purge_audit_log(before => now()) > 0 AS purged;
+DROP PUBLICATION everything;
 SELECT herald.disable_audit('measure');
 SELECT herald.purge_audit_log() > 0 AS purged;
 DROP TABLE measure, found;

@@ -114,7 +114,8 @@ AuditTarget *Build(const StoredTarget &stored, Oid relation) {
     Treat(stored, stored.hashed, ColumnTreatment::kHashed, relation, columns, target);
     Treat(stored, stored.excluded, ColumnTreatment::kExcluded, relation, columns, target);
     FindKey(stored, relation, target);
-    if (target->key_count == 0) target->record = AuditRecord::kFull;
+    // Differences would say nothing where nobody knows of which row. Who asked for keys wants no values there.
+    if (target->key_count == 0 && target->record == AuditRecord::kDiff) target->record = AuditRecord::kFull;
 
     uint8 *salt = static_cast<uint8 *>(palloc(static_cast<Size>(stored.salt_length) + 1));
     std::memcpy(salt, stored.salt, static_cast<Size>(stored.salt_length));

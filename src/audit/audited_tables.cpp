@@ -26,8 +26,10 @@ bool Hides(const StoredTarget &target, const ColumnList &list, AttrNumber number
 const char *FindKeyProblem(const StoredTarget &target) {
     AttrNumber key[INDEX_MAX_KEYS];
     const int count = FindKeyColumns(target.relation, key);
-    if (count == 0 && target.record != AuditRecord::kFull)
+    if (count == 0 && target.record == AuditRecord::kDiff)
         return "it has no key any more, so rows are recorded in full";
+    if (count == 0 && target.record == AuditRecord::kKeys)
+        return "it has no key any more, so nothing tells which row was changed";
     for (int i = 0; i < count; i++)
         if (Hides(target, target.excluded, key[i]) || Hides(target, target.masked, key[i]) ||
             Hides(target, target.hashed, key[i]))
