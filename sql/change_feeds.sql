@@ -58,6 +58,19 @@ BEGIN;
 UPDATE orders SET status = 'lost';
 ROLLBACK;
 SELECT * FROM feed.published();
+-- a key that another row of the statement leaves is not a new one
+CREATE TABLE feed.places (id integer PRIMARY KEY DEFERRABLE, who text);
+ALTER TABLE feed.places OWNER TO feed_owner;
+SET ROLE feed_owner;
+SELECT herald.enable_change_feed('places', 'feed diff', 'diff');
+RESET ROLE;
+INSERT INTO places VALUES (1, 'a'), (2, 'b'), (3, 'c');
+SELECT * FROM feed.published();
+UPDATE places SET id = id + 1;
+SELECT * FROM feed.published();
+UPDATE places SET id = 5 - id WHERE id < 4;
+SELECT * FROM feed.published();
+DROP TABLE feed.places;
 
 -- a new key is another row
 UPDATE orders SET id = 30 WHERE id = 3;

@@ -5,6 +5,7 @@
 
 #include "pg/pg.hpp"
 
+#include "change/output_settings.hpp"
 #include "change/row_pairs.hpp"
 #include "feed/feed_notes.hpp"
 #include "pg/guard.hpp"
@@ -208,16 +209,25 @@ void NoteChange(FeedNotes *notes, const FeedTable &table, RowChange change, cons
     NoteRow(notes, row, key, state);
 }
 
-void NotePair(FeedNotes *notes, const FeedTable &table, const RowValues *old, const RowValues *now) {
-    if (old == nullptr) return NoteChange(notes, table, kInserted, nullptr, now);
-    if (now == nullptr) return NoteChange(notes, table, kDeleted, old, nullptr);
-    const bool same_key = SameValues(table, table.key, table.key_count, *old, *now);
-    if (!same_key) {
-        NoteChange(notes, table, kDeleted, old, nullptr);
+// Notes a pair, but for the new row of one whose key has changed: true then. All old keys of a statement must be gone
+// before the new ones come, which may be among them: UPDATE … SET id = id + 1.
+bool NotePair(FeedNotes *notes, const FeedTable &table, const RowValues *old, const RowValues *now) {
+    if (old == nullptr) {
         NoteChange(notes, table, kInserted, nullptr, now);
+    } else if (now == nullptr) {
+        NoteChange(notes, table, kDeleted, old, nullptr);
+    } else if (!SameValues(table, table.key, table.key_count, *old, *now)) {
+        NoteChange(notes, table, kDeleted, old, nullptr);
+        return true;
     } else if (!SameValues(table, table.watched, table.watched_count, *old, *now)) {
         NoteChange(notes, table, kUpdated, old, now);
     }
+    return false;
+}
+
+void NoteNewKey(FeedNotes *notes, const FeedTable &table, const RowValues *old, const RowValues *now) {
+    if (!SameValues(table, table.key, table.key_count, *old, *now))
+        NoteChange(notes, table, kInserted, nullptr, now);
 }
 
 void NoteRows(FeedNotes *notes, const FeedTable &table, RowPairs *pairs) {
@@ -229,17 +239,30 @@ void NoteRows(FeedNotes *notes, const FeedTable &table, RowPairs *pairs) {
             InitJsonBuffer(buffer, TopMemoryContext);
     }
     // Rows of a partition that moved may have no counterpart.
+    bool keys_changed = false;
+    bool new_keys = false;
     auto note = [&](TupleTableSlot *old_slot, TupleTableSlot *new_slot) {
         RowValues old, now;
         if (old_slot != nullptr) old = ValuesOf(old_slot);
         if (new_slot != nullptr) now = ValuesOf(new_slot);
         MemoryContextSwitchTo(row_context);
-        NotePair(notes, table, old_slot == nullptr ? nullptr : &old, new_slot == nullptr ? nullptr : &now);
+        if (new_keys)
+            NoteNewKey(notes, table, &old, &now);
+        else if (NotePair(notes, table, old_slot == nullptr ? nullptr : &old,
+                          new_slot == nullptr ? nullptr : &now))
+            keys_changed = true;
         MemoryContextSwitchTo(caller);
         MemoryContextReset(row_context);
     };
     if (pairs->paired) {
         while (NextRowPair(pairs)) note(pairs->old_slot, pairs->new_slot);
+        if (keys_changed) {
+            TriggerData *trigger = pairs->trigger;
+            EndRowPairs(pairs);
+            *pairs = BeginRowPairs(trigger);
+            new_keys = true;
+            while (NextRowPair(pairs)) note(pairs->old_slot, pairs->new_slot);
+        }
     } else {
         while (NextOldRow(pairs)) note(pairs->old_slot, nullptr);
         while (NextNewRow(pairs)) note(nullptr, pairs->new_slot);
@@ -280,6 +303,7 @@ Datum Note(FunctionCallInfo fcinfo, uint8 events, bool rows) {
         NoteTruncate(notes, relation == feed->relation ? InvalidOid : relation);
         return PointerGetDatum(nullptr);
     }
+    const int pinned = PinOutputSettings();
     RowPairs pairs = BeginRowPairs(trigger);
     if (pairs.count > 0) {
         CountRows(notes, change, static_cast<uint64>(pairs.count));
@@ -290,6 +314,7 @@ Datum Note(FunctionCallInfo fcinfo, uint8 events, bool rows) {
         if (!notes->top->bulk) NoteRows(notes, table, &pairs);
     }
     EndRowPairs(&pairs);
+    UnpinOutputSettings(pinned);
     return PointerGetDatum(nullptr);
 }
 
