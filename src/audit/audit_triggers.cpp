@@ -8,6 +8,7 @@
 #include "audit/audit_target.hpp"
 #include "audit/audit_writer.hpp"
 #include "change/output_settings.hpp"
+#include "change/row_pairs.hpp"
 #include "pg/guard.hpp"
 
 extern "C" {
@@ -60,6 +61,7 @@ bool IsRecorded(const AuditTarget &target, TriggerEvent event) {
 
 Datum Record(FunctionCallInfo fcinfo, Firing firing) {
     TriggerData *trigger = TriggerOf(fcinfo, firing);
+    if (IsReplicating() != (firing == Firing::kReplica)) return static_cast<Datum>(0);
     const AuditTarget &target = TargetOf(RelationGetRelid(trigger->tg_relation));
     if (IsRecorded(target, trigger->tg_event)) {
         const int pinned = PinOutputSettings();

@@ -27,6 +27,10 @@ struct RowPairs {
     bool paired;
 };
 
+// Where it is true changes are seen by row triggers, else by statement triggers; the others have to do nothing. Which ones
+// fire is said in the catalog, too, but ALTER TABLE … ENABLE TRIGGER ALL changes that, and each change would count twice.
+inline bool IsReplicating() { return SessionReplicationRole == SESSION_REPLICATION_ROLE_REPLICA; }
+
 RowPairs BeginRowPairs(TriggerData *trigger);
 
 // The next rows in old_slot and new_slot, or false. To be called in a context that outlives the walk's rows:

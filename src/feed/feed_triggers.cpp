@@ -293,6 +293,7 @@ Datum Note(FunctionCallInfo fcinfo, uint8 events, bool rows) {
                         errmsg("trigger \"%s\" is not one that herald.enable_change_feed makes",
                                trigger->tg_trigger->tgname)));
 
+    if (change != kTruncated && IsReplicating() != rows) return PointerGetDatum(nullptr);
     const char *id = trigger->tg_trigger->tgargs[0];
     const Feed *feed = FindFeed(pg_strtoint32(id));
     const FeedTable &table = *TableOf(feed, id, trigger->tg_relation);
