@@ -293,16 +293,16 @@ Datum Note(FunctionCallInfo fcinfo, uint8 events, bool rows) {
                         errmsg("trigger \"%s\" is not one that herald.enable_change_feed makes",
                                trigger->tg_trigger->tgname)));
 
-    if (change != kTruncated && IsReplicating() != rows) return PointerGetDatum(nullptr);
+    if (change != kTruncated && IsReplicating() != rows) return static_cast<Datum>(0);
     const char *id = trigger->tg_trigger->tgargs[0];
     const Feed *feed = FindFeed(pg_strtoint32(id));
     const FeedTable &table = *TableOf(feed, id, trigger->tg_relation);
-    if (!table.enrolled) return PointerGetDatum(nullptr);
+    if (!table.enrolled) return static_cast<Datum>(0);
     FeedNotes *notes = NotesOf(feed);
     if (change == kTruncated) {
         const Oid relation = RelationGetRelid(trigger->tg_relation);
         NoteTruncate(notes, relation == feed->relation ? InvalidOid : relation);
-        return PointerGetDatum(nullptr);
+        return static_cast<Datum>(0);
     }
     const int pinned = PinOutputSettings();
     RowPairs pairs = BeginRowPairs(trigger);
@@ -316,7 +316,7 @@ Datum Note(FunctionCallInfo fcinfo, uint8 events, bool rows) {
     }
     EndRowPairs(&pairs);
     UnpinOutputSettings(pinned);
-    return PointerGetDatum(nullptr);
+    return static_cast<Datum>(0);
 }
 
 }  // namespace

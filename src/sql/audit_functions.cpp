@@ -133,5 +133,5 @@ HERALD_FUNCTION(guard_audit_log) {
                         errdetail("\"%s\" belongs to it.",
                                   RelationGetRelationName(trigger->tg_relation)),
                         errhint("herald.audit_retention and herald.purge_audit_log() delete what is old.")));
-    return PointerGetDatum(nullptr);
+    return static_cast<Datum>(0);
 }
