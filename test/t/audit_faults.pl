@@ -184,6 +184,41 @@ is(value(q(SELECT string_agg(DISTINCT operation, ' ' ORDER BY operation) FROM he
 	'alter_audit disable_audit disable_trigger drop_trigger enable_audit enable_trigger', 'what the owner does to the trail is in it');
 is(value('SELECT bool_and(ok) FROM herald.audited_tables'), 't', 'and can be mended');
 
+# Whatever triggers are disabled and enabled for a load, changes are recorded once.
+as_keeper('ALTER TABLE shop.orders DISABLE TRIGGER ALL; ALTER TABLE shop.orders ENABLE TRIGGER ALL; INSERT INTO shop.orders VALUES (20, NULL, NULL)');
+is(value(q(SELECT count(*) FROM herald.audit_log WHERE record_id = '{"id": 20}' AND operation = 'insert')), '1', 'after ENABLE TRIGGER ALL changes are recorded once');
+as_keeper(q(SELECT herald.enable_audit('shop.orders', mask => '{card}')));
+
+# A session can't blur what is recorded, nor put bytes into the trail that nobody can read.
+as_keeper(q(CREATE TABLE shop.exact (id int PRIMARY KEY, f float8, d daterange); SELECT herald.enable_audit('shop.exact')));
+value(q(GRANT USAGE ON SCHEMA shop TO clerk; GRANT INSERT ON shop.exact TO clerk));
+is(as_clerk(<<'SQL'), '00000', 'a session has odd settings');
+SET extra_float_digits = -15; SET datestyle = 'SQL, DMY'; SET search_path = shop;
+INSERT INTO exact VALUES (1, 123456.789, '[2026-02-01,2026-03-01)');
+SQL
+is(value(q(SELECT new ->> 'f', new ->> 'd' FROM herald.audit_log WHERE table_name = 'exact' AND operation = 'insert')),
+	'123456.789|[2026-02-01,2026-03-01)', 'which are of no importance to the trail');
+{
+	local $ENV{PGOPTIONS} = "-c app.who=a\xffb";
+	value('INSERT INTO shop.exact VALUES (2)');
+}
+is(sqlstate_of($node, q(SET client_encoding = 'LATIN1'; SELECT context FROM herald.audit_log WHERE record_id = '{"id": 2}')), '00000', 'what is no text does not get into it');
+
+# Maintenance of the trail does not keep anybody from writing.
+my $open = $node->background_psql('postgres');
+$open->query_safe(q(BEGIN; INSERT INTO shop.exact VALUES (3)));
+my $segment = value(q(SELECT DISTINCT relation::regclass FROM pg_locks WHERE mode = 'RowExclusiveLock' AND relation::regclass::text ~ '^herald.audit_[0-7]$'));
+my $reindex = $node->background_psql('postgres', on_error_stop => 0);
+$reindex->query_until(qr/begun/, "\\echo begun\nREINDEX TABLE CONCURRENTLY $segment;\n");
+wait_until($node, q(SELECT count(*) > 0 FROM pg_stat_activity WHERE query LIKE 'REINDEX%' AND wait_event_type = 'Lock'), 'REINDEX CONCURRENTLY waits');
+is(sqlstate_of($node, 'INSERT INTO shop.exact SELECT i FROM generate_series(4, 9) AS i'), '00000', 'and others write meanwhile');
+$open->query_safe('COMMIT');
+$open->quit;
+$reindex->query('SELECT 1');
+$reindex->quit;
+is(value(q(SET enable_seqscan = off; SELECT count(*) FROM generate_series(3, 9) AS i, LATERAL herald.audit_history('shop.exact', jsonb_build_object('id', i)))),
+	'7', 'the new index has all of it');
+
 # Prepared transactions.
 value(q(BEGIN; INSERT INTO shop.orders VALUES (2, 'a', 'prepared'); PREPARE TRANSACTION 'kept'));
 value(q(BEGIN; INSERT INTO shop.orders VALUES (3, 'a', 'prepared'); PREPARE TRANSACTION 'lost'));
