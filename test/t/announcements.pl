@@ -6,6 +6,7 @@ use strict;
 use warnings;
 use FindBin;
 use lib "$FindBin::RealBin/../lib";
+use HeraldSessions;
 use HeraldTest;
 use Test::More;
 
@@ -17,25 +18,12 @@ $node->safe_psql('postgres', q(
 	SELECT herald.create_channel('prices', durable => false);
 	SELECT herald.create_channel('payloads', announce => 'payload')));
 my $announcer = pid_of($node, 'announcer');
-my $listener = $node->background_psql('postgres');
-$listener->set_query_timer_restart;
-$listener->query_safe('LISTEN prices; LISTEN payloads; LISTEN undeclared; LISTEN ends');
-my $ends = 0;
+my $listener = listen_to($node, qw(prices payloads undeclared));
 
-# What was heard since the last time, as channel:payload, up to a message that goes the way of all others.
+# What was heard since the last time, as channel:payload.
 sub heard
 {
-	my @heard;
-	my $end = 'end ' . ++$ends;
-	$node->safe_psql('postgres', "SELECT herald.notify('ends', '$end')");
-	my $began = time;
-	while (time - $began < $HeraldTest::patience)
-	{
-		push @heard, map { /^Asynchronous notification "([^"]+)"(?: with payload "(.*)")? received from server process/ ? "$1:" . ($2 // '') : () }
-		  split /\n/, $listener->query("SELECT 'heard'");
-		last if @heard && grep { $_ eq "ends:$end" } @heard;
-	}
-	return grep { !/^ends:/ } @heard;
+	return map { "$_->[0]:$_->[1]" } heard_by($node, $listener);
 }
 
 sub hears

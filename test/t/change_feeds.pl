@@ -6,6 +6,7 @@ use strict;
 use warnings;
 use FindBin;
 use lib "$FindBin::RealBin/../lib";
+use HeraldSessions;
 use HeraldTest;
 use Test::More;
 
@@ -22,22 +23,12 @@ $node->safe_psql('postgres', q(
 	SELECT herald.subscribe('intake', 'intake', 'app.note', run_as => 'app')));
 pid_of($node, 'announcer');
 
-my $listener = $node->background_psql('postgres');
-$listener->query_safe("LISTEN $_") for qw(ephemeral loud stored intake undeclared ends);
-my $ends = 0;
+my $listener = listen_to($node, qw(ephemeral loud stored intake undeclared));
 
-# What was heard since the last time, as channel:payload, up to a message that goes the way of all others.
+# What was heard since the last time, as channel:payload.
 sub heard
 {
-	my @heard;
-	my $end = 'end ' . ++$ends;
-	$node->safe_psql('postgres', "SELECT herald.notify('ends', '$end')");
-	HeraldNode::becomes_true($HeraldTest::patience, sub {
-		push @heard, map { /^Asynchronous notification "([^"]+)" with payload "(.*)" received from server process/ ? "$1:$2" : () }
-		  split /\n/, $listener->query("SELECT 'heard'");
-		return grep { $_ eq "ends:$end" } @heard;
-	}) or diag('the end was not heard');
-	return grep { !/^ends:/ } @heard;
+	return map { "$_->[0]:$_->[1]" } heard_by($node, $listener);
 }
 
 sub hears

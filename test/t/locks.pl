@@ -5,6 +5,7 @@ use strict;
 use warnings;
 use FindBin;
 use lib "$FindBin::RealBin/../lib";
+use HeraldSessions;
 use HeraldTest;
 use Test::More;
 
@@ -28,22 +29,12 @@ $node->safe_psql('postgres', q(
 	SELECT herald.subscribe('taken', 'taken', 'app.note', run_as => 'app')));
 pid_of($node, 'announcer');
 
-my $listener = $node->background_psql('postgres');
-$listener->query_safe('LISTEN locks; LISTEN other; LISTEN stored; LISTEN taken; LISTEN ends');
-my $ends = 0;
+my $listener = listen_to($node, qw(locks other stored taken));
 
-# What was heard since the last time, as channel:payload, up to a message that goes the way of all others.
+# What was heard since the last time, as channel:payload.
 sub heard
 {
-	my @heard;
-	my $end = 'end ' . ++$ends;
-	$node->safe_psql('postgres', "SELECT herald.notify('ends', '$end')");
-	HeraldNode::becomes_true($HeraldTest::patience, sub {
-		push @heard, map { /^Asynchronous notification "([^"]+)"(?: with payload "(.*)")? received from server process/ ? "$1:" . ($2 // '') : () }
-		  split /\n/, $listener->query("SELECT 'heard'");
-		return grep { $_ eq "ends:$end" } @heard;
-	}) or diag('the end was not heard');
-	return join ', ', grep { !/^ends:/ } @heard;
+	return join ', ', map { "$_->[0]:$_->[1]" } heard_by($node, $listener);
 }
 
 sub hears
