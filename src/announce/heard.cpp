@@ -9,6 +9,7 @@
 #include "announce/listener.hpp"
 #include "channel/channel.hpp"
 #include "pg/process.hpp"
+#include "pg/subtransaction.hpp"
 #include "publish/publish.hpp"
 #include "stats/channel_counters.hpp"
 
@@ -18,7 +19,6 @@ extern "C" {
 #include "utils/json.h"
 #include "utils/guc.h"
 #include "utils/jsonb.h"
-#include "utils/resowner.h"
 }
 
 namespace herald {
@@ -49,46 +49,18 @@ bool IsPointer(Jsonb *payload) {
            value.type == jbvBinary;
 }
 
-// Runs `body` in a subtransaction. False, and nothing done, where it failed; `error` has a copy.
-template <typename Body>
-bool InSubtransaction(Body &&body, ErrorData **error) {
-    MemoryContext context = CurrentMemoryContext;
-    ResourceOwner owner = CurrentResourceOwner;
-    volatile bool done = false;
-
-    BeginInternalSubTransaction(nullptr);
-    MemoryContextSwitchTo(context);
-    PG_TRY();
-    {
-        body();
-        ReleaseCurrentSubTransaction();
-        done = true;
-    }
-    PG_CATCH();
-    {
-        MemoryContextSwitchTo(context);
-        *error = CopyErrorData();
-        FlushErrorState();
-        RollbackAndReleaseCurrentSubTransaction();
-    }
-    PG_END_TRY();
-    MemoryContextSwitchTo(context);
-    CurrentResourceOwner = owner;
-    return done;
-}
-
 void StoreOne(const Heard &heard) {
     ErrorData *error = nullptr;
     Datum payload = static_cast<Datum>(0);
     if (heard.sender_pid == MyProcPid || heard.payload[0] == '\0') return;
 
     bool parsed = LooksLikeObject(heard.payload) &&
-                  InSubtransaction([&] {
+                  pg::InSubtransaction([&] {
                       payload = DirectFunctionCall1(jsonb_in, CStringGetDatum(heard.payload));
                   }, &error);
     if (parsed && IsPointer(DatumGetJsonbP(payload))) return;
 
-    bool stored = InSubtransaction([&] {
+    bool stored = pg::InSubtransaction([&] {
         const Channel &channel = LookUpChannel(heard.channel);
         if (!channel.declared || !channel.accept_notify) return;
         if (!parsed) payload = Wrap(heard.payload);

@@ -107,8 +107,6 @@ void SetDealing(DatabaseShared *database, bool dealing) {
     stop_began = dealing ? 0 : now;
 }
 
-pg::Param OidParam(Oid oid) { return {OIDOID, ObjectIdGetDatum(oid), false}; }
-
 // True where nobody but our workers keeps us from the segment: they will let go soon if they get no more of
 // its tasks.
 bool OnlyWorkersHold(int segment) {
@@ -120,7 +118,7 @@ bool OnlyWorkersHold(int segment) {
         " AND l.database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database())"
         " AND l.relation IN ($1, $2) AND l.pid IS DISTINCT FROM pg_catalog.pg_backend_pid()"
         " AND a.backend_type IS DISTINCT FROM 'pg_herald worker'",
-        std::array{OidParam(pg::Tables().log[segment]), OidParam(pg::Tables().settled[segment])}, 1);
+        std::array{pg::ObjectId(pg::Tables().log[segment]), pg::ObjectId(pg::Tables().settled[segment])}, 1);
     pg::SpiEnd();
     return others == 0;
 }

@@ -7,6 +7,8 @@
 #include "audit/audit_target.hpp"
 
 #include "audit/target_store.hpp"
+#include "change/table_shape.hpp"
+#include "change/table_tree.hpp"
 #include "pg/extension.hpp"
 
 extern "C" {

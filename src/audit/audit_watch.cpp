@@ -5,10 +5,12 @@
 #include "audit/audit_watch.hpp"
 
 #include "audit/audit_events.hpp"
+#include "audit/audit_tables.hpp"
 #include "audit/audited_tables.hpp"
 #include "audit/enrolment.hpp"
 #include "audit/segments.hpp"
 #include "change/table_changes.hpp"
+#include "change/table_tree.hpp"
 #include "pg/extension.hpp"
 #include "pg/identity.hpp"
 
@@ -25,7 +27,6 @@ namespace herald {
 
 namespace {
 
-constexpr AttrNumber kChangedAt = 3;  // in the segments
 
 struct Targets {
     StoredTarget *rows;
@@ -224,7 +225,7 @@ TimestampTz FirstEntry(Oid segment) {
     TupleTableSlot *row = table_slot_create(table, nullptr);
     bool is_null;
     if (table_scan_getnextslot(scan, ForwardScanDirection, row))
-        first = DatumGetTimestampTz(slot_getattr(row, kChangedAt, &is_null));
+        first = DatumGetTimestampTz(slot_getattr(row, kAuditChangedAt, &is_null));
     ExecDropSingleTupleTableSlot(row);
     table_endscan(scan);
     UnregisterSnapshot(snapshot);

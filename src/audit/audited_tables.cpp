@@ -5,6 +5,8 @@
 #include "audit/audited_tables.hpp"
 
 #include "audit/enrolment.hpp"
+#include "change/table_shape.hpp"
+#include "change/table_tree.hpp"
 #include "pg/extension.hpp"
 
 extern "C" {

@@ -7,6 +7,8 @@
 
 #include "audit/audit_events.hpp"
 #include "audit/column_options.hpp"
+#include "change/table_shape.hpp"
+#include "change/table_tree.hpp"
 #include "pg/extension.hpp"
 #include "pg/identity.hpp"
 
@@ -25,8 +27,6 @@ namespace herald {
 namespace {
 
 constexpr int kSaltBytes = 32;
-
-pg::Param OidParam(Oid oid) { return {OIDOID, ObjectIdGetDatum(oid), false}; }
 
 pg::Param NullJsonb() { return pg::Jsonb(static_cast<Datum>(0), true); }
 
@@ -138,7 +138,7 @@ int32 StoreTarget(Oid relation, const CheckedOptions &options, const StoredTarge
         " system_identifier = $5, database_oid = $6, enabled = true, record = $7, operations = $8,"
         " excluded = $9, excluded_numbers = $10, masked = $11, masked_numbers = $12, hashed = $13,"
         " hashed_numbers = $14, disturbed = false",
-        std::array{id, OidParam(relation), SchemaOf(relation), pg::Text(get_rel_name(relation)),
+        std::array{id, pg::ObjectId(relation), SchemaOf(relation), pg::Text(get_rel_name(relation)),
                    pg::Text(OwnSystemIdentifier()), pg::Int8(MyDatabaseId), pg::Text(options.record),
                    OperationArray(options.operations), TextArray(excluded.names, excluded.count),
                    NumberArray(excluded.numbers, excluded.count), TextArray(masked.names, masked.count),
@@ -268,7 +268,7 @@ void RefreshTarget(const StoredTarget &target) {
         " AND (relation, schema_name, table_name, system_identifier, database_oid, excluded,"
         " excluded_numbers, masked, masked_numbers, hashed, hashed_numbers)"
         " IS DISTINCT FROM ($2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
-        std::array{pg::Int4(target.id), OidParam(target.relation), SchemaOf(target.relation),
+        std::array{pg::Int4(target.id), pg::ObjectId(target.relation), SchemaOf(target.relation),
                    pg::Text(get_rel_name(target.relation)), pg::Text(OwnSystemIdentifier()),
                    pg::Int8(MyDatabaseId), TextArray(excluded.names, excluded.count),
                    NumberArray(excluded.numbers, excluded.count), TextArray(masked.names, masked.count),

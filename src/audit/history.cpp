@@ -92,10 +92,6 @@ char *OverSegments(const char *columns, const char *condition) {
     return sql.data;
 }
 
-pg::Param TimeParam(TimestampTz time) {
-    return {TIMESTAMPTZOID, TimestampTzGetDatum(time), false};
-}
-
 void FollowBack(Chain *chain) {
     const char *sql = OverSegments(
         "e.old_record_id, e.changed_at, e.sequence",
@@ -106,7 +102,7 @@ void FollowBack(Chain *chain) {
         const uint64 rows = pg::SpiRun(
             sql, std::array{pg::Int4(chain->target_id), pg::Int8(identity.hash),
                             pg::Jsonb(PointerGetDatum(identity.record_id), false),
-                            TimeParam(identity.until), pg::Int4(identity.sequence)});
+                            pg::Time(identity.until), pg::Int4(identity.sequence)});
         SPITupleTable *found = SPI_tuptable;
         for (uint64 row = 0; row < rows; row++) {
             SPI_tuptable = found;

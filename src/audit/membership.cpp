@@ -3,6 +3,7 @@
 #include "pg/pg.hpp"
 
 #include "audit/enrolment.hpp"
+#include "change/table_tree.hpp"
 #include "pg/identity.hpp"
 #include "pg/spi.hpp"
 

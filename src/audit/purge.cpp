@@ -37,7 +37,7 @@ int64 CountOf(int segment) {
 
 bool HasSince(int segment, TimestampTz time) {
     (void)pg::SpiRun(psprintf("SELECT EXISTS (SELECT FROM herald.audit_%d WHERE changed_at >= $1)", segment),
-                     std::array{pg::Param{TIMESTAMPTZOID, TimestampTzGetDatum(time), false}});
+                     std::array{pg::Time(time)});
     return pg::SpiBool(0, 1);
 }
 
@@ -46,7 +46,7 @@ int64 DeleteBefore(int segment, TimestampTz before) {
     const SubTransactionId outer = pg::SetMarker(&purging);
     const uint64 deleted =
         pg::SpiRun(psprintf("DELETE FROM herald.audit_%d WHERE changed_at < $1", segment),
-                   std::array{pg::Param{TIMESTAMPTZOID, TimestampTzGetDatum(before), false}});
+                   std::array{pg::Time(before)});
     (void)pg::SpiRun(psprintf("DELETE FROM herald.audit_context_%d AS c WHERE NOT EXISTS"
                               " (SELECT FROM herald.audit_%d AS e WHERE e.context_id = c.id)",
                               segment, segment));
@@ -69,7 +69,7 @@ void NotePurge(TimestampTz before, int64 count) {
     pg::Identity caller = pg::BecomeOwner();
     pg::SpiBegin();
     (void)pg::SpiRun("SELECT pg_catalog.jsonb_build_object('before', $1, 'entries', $2)",
-                     std::array{pg::Param{TIMESTAMPTZOID, TimestampTzGetDatum(before), false},
+                     std::array{pg::Time(before),
                                 pg::Int8(count)});
     MemoryContext spi = MemoryContextSwitchTo(context);
     Datum detail = PointerGetDatum(PG_DETOAST_DATUM_COPY(pg::SpiField(0, 1).value));

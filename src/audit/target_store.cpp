@@ -3,6 +3,8 @@
 #include "pg/pg.hpp"
 
 #include "audit/target_store.hpp"
+#include "change/table_tree.hpp"
+#include "pg/arguments.hpp"
 #include "pg/extension.hpp"
 
 extern "C" {
@@ -13,8 +15,6 @@ extern "C" {
 #include "catalog/indexing.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_attribute.h"
-#include "catalog/pg_index.h"
-#include "catalog/pg_inherits.h"
 #include "catalog/pg_type.h"
 #include "utils/array.h"
 #include "utils/fmgroids.h"
@@ -52,20 +52,10 @@ AuditRecord RecordOfName(std::string_view name) {
     return AuditRecord::kFull;
 }
 
-const char **TextElements(Datum array, int *count) {
-    Datum *elements;
-    bool *nulls;
-    deconstruct_array(DatumGetArrayTypeP(array), TEXTOID, -1, false, TYPALIGN_INT, &elements, &nulls,
-                      count);
-    const char **texts = static_cast<const char **>(palloc0(sizeof(char *) * Max(*count, 1)));
-    for (int i = 0; i < *count; i++) texts[i] = nulls[i] ? "" : TextDatumGetCString(elements[i]);
-    return texts;
-}
-
 AuditOperations OperationsOf(Datum array) {
     AuditOperations operations = {};
     int count;
-    const char **names = TextElements(array, &count);
+    const char **names = pg::TextElements(array, &count);
     for (int i = 0; i < count; i++) {
         const std::string_view name = names[i];
         operations.insert = operations.insert || name == "insert";
@@ -81,7 +71,7 @@ ColumnList ColumnsOf(Datum names, Datum numbers) {
     Datum *elements;
     bool *nulls;
     int count;
-    list.names = TextElements(names, &list.count);
+    list.names = pg::TextElements(names, &list.count);
     list.numbers = static_cast<AttrNumber *>(palloc0(sizeof(AttrNumber) * Max(list.count, 1)));
     deconstruct_array(DatumGetArrayTypeP(numbers), INT2OID, sizeof(int16), true, TYPALIGN_SHORT,
                       &elements, &nulls, &count);
@@ -167,56 +157,6 @@ AttrNumber *ColumnNumbers(const StoredTarget &target, const ColumnList &list) {
             numbers[i] = get_attnum(target.relation, list.names[i]);  // dropped, and come back
     }
     return numbers;
-}
-
-int FindKeyColumns(Oid relation, AttrNumber *columns) {
-    ScanKeyData key;
-    int count = 0;
-    bool primary = false;
-    ScanKeyInit(&key, Anum_pg_index_indrelid, BTEqualStrategyNumber, F_OIDEQ,
-                ObjectIdGetDatum(relation));
-    Relation indexes = table_open(IndexRelationId, AccessShareLock);
-    SysScanDesc scan = systable_beginscan(indexes, IndexIndrelidIndexId, true, nullptr, 1, &key);
-    for (HeapTuple tuple; !primary && HeapTupleIsValid(tuple = systable_getnext(scan));) {
-        const FormData_pg_index *index = reinterpret_cast<FormData_pg_index *>(GETSTRUCT(tuple));
-        if (!index->indislive || (!index->indisprimary && !index->indisreplident)) continue;
-        primary = index->indisprimary;
-        count = index->indnkeyatts;
-        for (int i = 0; i < count; i++) columns[i] = index->indkey.values[i];
-    }
-    systable_endscan(scan);
-    table_close(indexes, AccessShareLock);
-    return count;
-}
-
-Oid *ParentsOf(Oid relation, int *count) {
-    ScanKeyData key;
-    int room = 4;
-    Oid *parents = static_cast<Oid *>(palloc(sizeof(Oid) * 4));
-    *count = 0;
-    ScanKeyInit(&key, Anum_pg_inherits_inhrelid, BTEqualStrategyNumber, F_OIDEQ,
-                ObjectIdGetDatum(relation));
-    Relation inherits = table_open(InheritsRelationId, AccessShareLock);
-    SysScanDesc scan =
-        systable_beginscan(inherits, InheritsRelidSeqnoIndexId, true, nullptr, 1, &key);
-    for (HeapTuple tuple; HeapTupleIsValid(tuple = systable_getnext(scan));) {
-        if (*count == room) {
-            room *= 2;
-            parents = static_cast<Oid *>(repalloc(parents, sizeof(Oid) * static_cast<Size>(room)));
-        }
-        parents[(*count)++] = reinterpret_cast<FormData_pg_inherits *>(GETSTRUCT(tuple))->inhparent;
-    }
-    systable_endscan(scan);
-    table_close(inherits, AccessShareLock);
-    return parents;
-}
-
-bool IsAbove(Oid ancestor, Oid relation) {
-    int count;
-    const Oid *parents = ParentsOf(relation, &count);
-    for (int i = 0; i < count; i++)
-        if (parents[i] == ancestor || IsAbove(ancestor, parents[i])) return true;
-    return false;
 }
 
 const StoredTarget *FindEnrolled(Oid relation, const StoredTarget *targets, int count) {

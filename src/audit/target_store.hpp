@@ -41,16 +41,6 @@ AttrNumber *ColumnNumbers(const StoredTarget &target, const ColumnList &list);
 // NULL where there is no such column any more.
 const char *ColumnName(Oid relation, AttrNumber number);
 
-// What identifies a row: the primary key, else the index of the replica identity. Returns how many columns. Takes no lock
-// on the relation, which somebody may have for long.
-int FindKeyColumns(Oid relation, AttrNumber *columns);
-
-// Its direct parents (partitioned table, or by INHERITS), in the current context.
-Oid *ParentsOf(Oid relation, int *count);
-
-// True where the ancestor is a parent of the relation, or a parent's parent, and so on.
-bool IsAbove(Oid ancestor, Oid relation);
-
 // The nearest target at or above the relation that is audited now, or NULL.
 const StoredTarget *FindEnrolled(Oid relation, const StoredTarget *targets, int count);
 

@@ -3,9 +3,10 @@
 
 #include "change/json_text.hpp"
 
+#include "pg/subtransaction.hpp"
+
 extern "C" {
 #include "mb/pg_wchar.h"
-#include "utils/resowner.h"
 }
 
 namespace herald {
@@ -123,33 +124,14 @@ bool BlamesText(int sqlstate) {
 
 // NULL where the text is at fault.
 Jsonb *TryToParse(char *text) {
-    MemoryContext context = CurrentMemoryContext;
-    ResourceOwner owner = CurrentResourceOwner;
-    Jsonb *volatile parsed = nullptr;
-
-    BeginInternalSubTransaction(nullptr);
-    MemoryContextSwitchTo(context);
-    PG_TRY();
-    {
-        parsed = DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(text)));
-        ReleaseCurrentSubTransaction();
-    }
-    PG_CATCH();
-    {
-        MemoryContextSwitchTo(context);
-        ErrorData *error = CopyErrorData();
-        FlushErrorState();
-        RollbackAndReleaseCurrentSubTransaction();
-        MemoryContextSwitchTo(context);
-        CurrentResourceOwner = owner;
-        if (!BlamesText(error->sqlerrcode)) ReThrowError(error);
-        FreeErrorData(error);
-        parsed = nullptr;
-    }
-    PG_END_TRY();
-    MemoryContextSwitchTo(context);
-    CurrentResourceOwner = owner;
-    return parsed;
+    Jsonb *parsed = nullptr;
+    ErrorData *error = nullptr;
+    if (pg::InSubtransaction(
+            [&] { parsed = DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(text))); }, &error))
+        return parsed;
+    if (!BlamesText(error->sqlerrcode)) ReThrowError(error);
+    FreeErrorData(error);
+    return nullptr;
 }
 
 }  // namespace

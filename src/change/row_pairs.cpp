@@ -17,6 +17,7 @@ TupleTableSlot *BeginWalk(Tuplestorestate *rows, TupleDesc desc) {
 }
 
 bool Next(Tuplestorestate *rows, TupleTableSlot *slot) {
+    CHECK_FOR_INTERRUPTS();
     return tuplestore_gettupleslot(rows, true, false, slot);
 }
 

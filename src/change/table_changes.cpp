@@ -2,6 +2,7 @@
 
 #include "change/table_changes.hpp"
 
+#include "change/table_tree.hpp"
 #include "change/table_triggers.hpp"
 #include "pg/extension.hpp"
 
@@ -81,23 +82,16 @@ bool IsTable(Oid relation) {
 
 // All above the relation, as long as the catalogs say so.
 void CollectAncestors(Oid relation, TableChange *change) {
-    ScanKeyData key;
-    ScanKeyInit(&key, Anum_pg_inherits_inhrelid, BTEqualStrategyNumber, F_OIDEQ,
-                ObjectIdGetDatum(relation));
-    Relation inherits = table_open(InheritsRelationId, AccessShareLock);
-    SysScanDesc scan =
-        systable_beginscan(inherits, InheritsRelidSeqnoIndexId, true, nullptr, 1, &key);
-    for (HeapTuple tuple; HeapTupleIsValid(tuple = systable_getnext(scan));) {
-        const Oid parent = reinterpret_cast<FormData_pg_inherits *>(GETSTRUCT(tuple))->inhparent;
+    int count;
+    const Oid *parents = ParentsOf(relation, &count);
+    for (int i = 0; i < count; i++) {
         const Size bytes = sizeof(Oid) * static_cast<Size>(change->ancestor_count + 1);
         Oid *ancestors = static_cast<Oid *>(MemoryContextAlloc(TopTransactionContext, bytes));
-        for (int i = 0; i < change->ancestor_count; i++) ancestors[i] = change->ancestors[i];
-        ancestors[change->ancestor_count++] = parent;
+        for (int j = 0; j < change->ancestor_count; j++) ancestors[j] = change->ancestors[j];
+        ancestors[change->ancestor_count++] = parents[i];
         change->ancestors = ancestors;
-        CollectAncestors(parent, change);
+        CollectAncestors(parents[i], change);
     }
-    systable_endscan(scan);
-    table_close(inherits, AccessShareLock);
 }
 
 void NoteDropped(Oid relation) {

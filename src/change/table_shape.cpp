@@ -7,8 +7,10 @@
 extern "C" {
 #include "access/genam.h"
 #include "access/htup_details.h"
-#include "access/relation.h"
+#include "access/table.h"
+#include "catalog/indexing.h"
 #include "catalog/pg_index.h"
+#include "utils/fmgroids.h"
 #include "utils/hsearch.h"
 #include "utils/inval.h"
 #include "utils/lsyscache.h"
@@ -106,37 +108,15 @@ void FillRowShape(ShapeBuilder *builder, RowShape *row, TupleDesc desc) {
     }
 }
 
-bool IsKey(Form_pg_index index, bool *is_primary) {
-    *is_primary = index->indisprimary;
-    return index->indisvalid && (index->indisprimary || index->indisreplident);
-}
-
 int CompareIndexes(const void *a, const void *b) {
     return *static_cast<const int16 *>(a) - *static_cast<const int16 *>(b);
 }
 
-// A deferrable primary key identifies rows as well.
-void FillKey(Relation relation, TableShape *shape, MemoryContext context) {
-    List *indexes = RelationGetIndexList(relation);
-    ListCell *cell;
-    bool found_primary = false;
-
-    foreach (cell, indexes) {
-        HeapTuple tuple = SearchSysCache1(INDEXRELID, ObjectIdGetDatum(lfirst_oid(cell)));
-        if (!HeapTupleIsValid(tuple)) continue;
-        auto *index = reinterpret_cast<Form_pg_index>(GETSTRUCT(tuple));
-        bool is_primary;
-        if (IsKey(index, &is_primary) && !found_primary) {
-            found_primary = is_primary;
-            shape->key_count = 0;
-            shape->key = static_cast<int16 *>(
-                MemoryContextAlloc(context, sizeof(int16) * Max(index->indnkeyatts, 1)));
-            for (int i = 0; i < index->indnkeyatts; i++)
-                shape->key[shape->key_count++] = shape->row.index_of[index->indkey.values[i] - 1];
-        }
-        ReleaseSysCache(tuple);
-    }
-    list_free(indexes);
+void FillKey(TableShape *shape, MemoryContext context) {
+    AttrNumber columns[INDEX_MAX_KEYS];
+    shape->key_count = FindKeyColumns(shape->relation, columns);
+    shape->key = static_cast<int16 *>(MemoryContextAlloc(context, sizeof(int16) * Max(shape->key_count, 1)));
+    for (int i = 0; i < shape->key_count; i++) shape->key[i] = shape->row.index_of[columns[i] - 1];
     qsort(shape->key, shape->key_count, sizeof(int16), CompareIndexes);
 }
 
@@ -145,6 +125,27 @@ void FillKey(Relation relation, TableShape *shape, MemoryContext context) {
 int CompareKeyNames(const char *a, int a_length, const char *b, int b_length) {
     if (a_length != b_length) return a_length < b_length ? -1 : 1;
     return std::memcmp(a, b, a_length);
+}
+
+// A deferrable primary key identifies rows as well.
+int FindKeyColumns(Oid relation, AttrNumber *columns) {
+    ScanKeyData key;
+    int count = 0;
+    bool primary = false;
+    ScanKeyInit(&key, Anum_pg_index_indrelid, BTEqualStrategyNumber, F_OIDEQ,
+                ObjectIdGetDatum(relation));
+    Relation indexes = table_open(IndexRelationId, AccessShareLock);
+    SysScanDesc scan = systable_beginscan(indexes, IndexIndrelidIndexId, true, nullptr, 1, &key);
+    for (HeapTuple tuple; !primary && HeapTupleIsValid(tuple = systable_getnext(scan));) {
+        const FormData_pg_index *index = reinterpret_cast<FormData_pg_index *>(GETSTRUCT(tuple));
+        if (!index->indislive || (!index->indisprimary && !index->indisreplident)) continue;
+        primary = index->indisprimary;
+        count = index->indnkeyatts;
+        for (int i = 0; i < count; i++) columns[i] = index->indkey.values[i];
+    }
+    systable_endscan(scan);
+    table_close(indexes, AccessShareLock);
+    return count;
 }
 
 int FindColumn(const RowShape &row, const char *name) {
@@ -190,7 +191,7 @@ const TableShape *ShapeOf(Relation relation) {
     auto *shape = static_cast<TableShape *>(MemoryContextAllocZero(context, sizeof(TableShape)));
     shape->relation = oid;
     FillRowShape(&builder, &shape->row, RelationGetDescr(relation));
-    FillKey(relation, shape, context);
+    FillKey(shape, context);
     if (changes != changes_before) return shape;
 
     bool found;

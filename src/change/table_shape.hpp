@@ -45,6 +45,10 @@ struct TableShape {
 // The shape of an open relation. Looks into the catalogs where it isn't cached.
 const TableShape *ShapeOf(Relation relation);
 
+// What identifies a row: the primary key, else the index of the replica identity. Returns how many columns. Takes no lock
+// on the relation, which somebody may have for long.
+int FindKeyColumns(Oid relation, AttrNumber *columns);
+
 // The column of that name, or -1.
 int FindColumn(const RowShape &row, const char *name);
 

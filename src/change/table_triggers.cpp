@@ -219,16 +219,6 @@ void EndChange(const Change &change) {
 
 }  // namespace
 
-Oid *LockTree(Oid root, int lock_mode, int *count) {
-    List *members = find_all_inheritors(root, lock_mode, nullptr);
-    *count = list_length(members);
-    Oid *tree = static_cast<Oid *>(palloc(sizeof(Oid) * static_cast<Size>(*count)));
-    ListCell *cell;
-    int i = 0;
-    foreach (cell, members) tree[i++] = lfirst_oid(cell);
-    return tree;
-}
-
 void EnsureTriggers(Oid root, const Oid *tree, int count, const TriggerSet &set) {
     const Change change = BeginChange();
     for (int i = 0; i < count; i++) {

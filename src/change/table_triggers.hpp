@@ -28,9 +28,6 @@ struct TriggerSet {
 // What every prefix begins with: names that can be neither replaced nor renamed.
 inline constexpr std::string_view kTriggerPrefixes[] = {"herald_audit_", "herald_feed_"};
 
-// The relation and all that is below it, each locked, the relation first; in the current context.
-Oid *LockTree(Oid root, int lock_mode, int *count);
-
 // Makes the triggers of a whole tree what they should be, whatever they were; LockTree comes first. ERROR
 // 0A000 where a foreign table is in the tree.
 void EnsureTriggers(Oid root, const Oid *tree, int count, const TriggerSet &set);

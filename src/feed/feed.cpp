@@ -3,13 +3,14 @@
 
 #include "feed/feed.hpp"
 
+#include "change/table_tree.hpp"
+#include "pg/arguments.hpp"
 #include "pg/extension.hpp"
 
 extern "C" {
 #include "access/genam.h"
 #include "access/table.h"
 #include "catalog/namespace.h"
-#include "catalog/pg_inherits.h"
 #include "catalog/pg_type.h"
 #include "utils/array.h"
 #include "utils/fmgroids.h"
@@ -55,15 +56,6 @@ FeedMessage MessageOfText(const char *text) {
     return FeedMessage::kTemplate;
 }
 
-const char **TextElements(Datum array, int *count) {
-    Datum *elements;
-    bool *nulls;
-    deconstruct_array(DatumGetArrayTypeP(array), TEXTOID, -1, false, TYPALIGN_INT, &elements, &nulls, count);
-    const char **texts = static_cast<const char **>(palloc(sizeof(char *) * static_cast<Size>(Max(*count, 1))));
-    for (int i = 0; i < *count; i++) texts[i] = nulls[i] ? "" : TextDatumGetCString(elements[i]);
-    return texts;
-}
-
 void Unpack(HeapTuple tuple, TupleDesc descriptor, Feed *feed) {
     bool is_null;
     auto get = [&](StoreColumn column) { return heap_getattr(tuple, column, descriptor, &is_null); };
@@ -76,9 +68,9 @@ void Unpack(HeapTuple tuple, TupleDesc descriptor, Feed *feed) {
     feed->message_text = TextDatumGetCString(get(kMessage));
     feed->message = MessageOfText(feed->message_text);
     const Datum columns = get(kColumns);
-    if (!is_null) feed->columns = TextElements(columns, &feed->column_count);
+    if (!is_null) feed->columns = pg::TextElements(columns, &feed->column_count);
     int count;
-    const char **names = TextElements(get(kOperations), &count);
+    const char **names = pg::TextElements(get(kOperations), &count);
     for (int i = 0; i < count; i++) feed->operations |= OperationOfName(names[i]);
     feed->owner = TextDatumGetCString(get(kOwner));
     const char *problem;
@@ -123,23 +115,6 @@ void PrepareCache() {
     control.hcxt = TopMemoryContext;
     cache = hash_create("pg_herald change feeds", 16, &control, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
     cached_generation = generation;
-}
-
-bool HasParent(Oid relation, Oid ancestor, int depth) {
-    constexpr int kMaxDepth = 64;
-    ScanKeyData key;
-    bool found = false;
-    if (depth == kMaxDepth) return false;
-    ScanKeyInit(&key, Anum_pg_inherits_inhrelid, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(relation));
-    Relation inherits = table_open(InheritsRelationId, AccessShareLock);
-    SysScanDesc scan = systable_beginscan(inherits, InheritsRelidSeqnoIndexId, true, nullptr, 1, &key);
-    for (HeapTuple tuple; !found && HeapTupleIsValid(tuple = systable_getnext(scan));) {
-        const Oid parent = reinterpret_cast<FormData_pg_inherits *>(GETSTRUCT(tuple))->inhparent;
-        found = parent == ancestor || HasParent(parent, ancestor, depth + 1);
-    }
-    systable_endscan(scan);
-    table_close(inherits, AccessShareLock);
-    return found;
 }
 
 }  // namespace
@@ -256,7 +231,7 @@ TriggerSet TriggersOf(const Feed &feed) {
 }
 
 bool IsInFeed(const Feed &feed, Oid relation) {
-    return relation == feed.relation || HasParent(relation, feed.relation, 0);
+    return relation == feed.relation || IsAbove(feed.relation, relation);
 }
 
 void InvalidateFeeds() {

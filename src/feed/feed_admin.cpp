@@ -1,5 +1,6 @@
 // See feed_admin.hpp. The store is written as the owner of the extension, after all checks of the caller's rights.
 
+#include "change/table_tree.hpp"
 #include "feed/feed_admin.hpp"
 
 #include "change/table_shape.hpp"
@@ -22,8 +23,6 @@ extern "C" {
 namespace herald {
 
 namespace {
-
-pg::Param OidParam(Oid value) { return {OIDOID, ObjectIdGetDatum(value), false}; }
 
 void RequireTableOwner(Oid relation) {
     const char *name = get_rel_name(relation);
@@ -120,7 +119,7 @@ int32 Store(Oid relation, const FeedOptions &options, int32 channel_id) {
         "VALUES ($1, $2, $3, $4, $5, $6, $7) "
         "ON CONFLICT (relation, channel) DO UPDATE SET channel_id = EXCLUDED.channel_id, message = EXCLUDED.message, "
         "columns = EXCLUDED.columns, operations = EXCLUDED.operations, owner = EXCLUDED.owner RETURNING id",
-        std::array{OidParam(relation), pg::Text(options.channel), channel, pg::Text(options.message),
+        std::array{pg::ObjectId(relation), pg::Text(options.channel), channel, pg::Text(options.message),
                    pg::Param{TEXTARRAYOID, options.columns, options.columns == 0},
                    pg::Param{TEXTARRAYOID, options.operations, false}, pg::Text(owner)});
     const int32 id = pg::SpiInt4(0, 1);
@@ -166,7 +165,7 @@ void DisableFeed(Oid target, const char *channel) {
     RequireTableOwner(target);
     if (RunAsOwner("DELETE FROM herald.change_feed_store WHERE relation = $1::pg_catalog.regclass AND channel = $2 "
                    "RETURNING id",
-                   std::array{OidParam(target), pg::Text(channel)}, &id) == 0)
+                   std::array{pg::ObjectId(target), pg::Text(channel)}, &id) == 0)
         ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT),
                         errmsg("table \"%s\" has no change feed to channel \"%s\"", get_rel_name(target), channel)));
     InvalidateFeeds();

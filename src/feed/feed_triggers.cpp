@@ -254,18 +254,19 @@ void NoteRows(FeedNotes *notes, const FeedTable &table, RowPairs *pairs) {
         MemoryContextSwitchTo(caller);
         MemoryContextReset(row_context);
     };
+    // In bulk rows are only counted, which was done.
     if (pairs->paired) {
-        while (NextRowPair(pairs)) note(pairs->old_slot, pairs->new_slot);
-        if (keys_changed) {
+        while (!notes->top->bulk && NextRowPair(pairs)) note(pairs->old_slot, pairs->new_slot);
+        if (keys_changed && !notes->top->bulk) {
             TriggerData *trigger = pairs->trigger;
             EndRowPairs(pairs);
             *pairs = BeginRowPairs(trigger);
             new_keys = true;
-            while (NextRowPair(pairs)) note(pairs->old_slot, pairs->new_slot);
+            while (!notes->top->bulk && NextRowPair(pairs)) note(pairs->old_slot, pairs->new_slot);
         }
     } else {
-        while (NextOldRow(pairs)) note(pairs->old_slot, nullptr);
-        while (NextNewRow(pairs)) note(nullptr, pairs->new_slot);
+        while (!notes->top->bulk && NextOldRow(pairs)) note(pairs->old_slot, nullptr);
+        while (!notes->top->bulk && NextNewRow(pairs)) note(nullptr, pairs->new_slot);
     }
 }
 

@@ -4,6 +4,7 @@
 #include "pg/pg.hpp"
 
 #include "change/table_changes.hpp"
+#include "change/table_tree.hpp"
 #include "feed/feed_admin.hpp"
 
 extern "C" {

@@ -86,7 +86,7 @@ struct DatabaseShared {
     // when no task may be dealt, because a segment is to be emptied (0: not so); how much the log takes; and a TimestampTz, since when a
     // segment could not be emptied (0: not so).
     pg_atomic_uint32 segment;
-    pg_atomic_uint32 segment_known;  // 1: since the server has started
+    pg_atomic_uint32 segment_known;  // 1: known since the server has started, set by the first announcer
     pg_atomic_uint64 dealing_stopped;
     // Atomic, counted up by the announcer with each move of tasks from the log: a task dealt with an earlier
     // number may not be where it was.

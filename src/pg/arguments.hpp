@@ -1,10 +1,25 @@
-// Reading SQL arguments that must be there.
+// Reading SQL arguments that must be there, and arrays of text.
 
 #pragma once
 
 #include "pg/pg.hpp"
 
+extern "C" {
+#include "catalog/pg_type.h"
+#include "utils/array.h"
+}
+
 namespace herald::pg {
+
+// The elements of a stored text[], in the current context; a NULL is an empty text.
+inline const char **TextElements(Datum array, int *count) {
+    Datum *elements;
+    bool *nulls;
+    deconstruct_array(DatumGetArrayTypeP(array), TEXTOID, -1, false, TYPALIGN_INT, &elements, &nulls, count);
+    const char **texts = static_cast<const char **>(palloc(sizeof(char *) * static_cast<Size>(Max(*count, 1))));
+    for (int i = 0; i < *count; i++) texts[i] = nulls[i] ? "" : TextDatumGetCString(elements[i]);
+    return texts;
+}
 
 [[noreturn]] inline void ReportNull(const char *argument) {
     ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),

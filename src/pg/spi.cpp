@@ -23,6 +23,8 @@ Param Text(const char *value) {
 Param TextDatum(Datum value, bool is_null) { return {TEXTOID, value, is_null}; }
 Param Jsonb(Datum value, bool is_null) { return {JSONBOID, value, is_null}; }
 
+Param ObjectId(Oid value) { return {OIDOID, ObjectIdGetDatum(value), false}; }
+
 Param Time(TimestampTz value) {
     return {TIMESTAMPTZOID, TimestampTzGetDatum(value), value == DT_NOBEGIN};
 }

@@ -23,6 +23,7 @@ struct Param {
 Param Int4(int32 value);
 Param Int8(int64 value);
 Param Bool(bool value);
+Param ObjectId(Oid value);
 Param Float8(double value);
 Param Text(const char *value);            // NULL pointer: SQL NULL; copies
 Param TextDatum(Datum value, bool is_null);

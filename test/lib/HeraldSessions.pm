@@ -10,7 +10,7 @@ use HeraldTest;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
-our @EXPORT = qw(listen_to listen_in heard_by heard_now heard_payloads announced_of wait_announced outbox_is_empty outbox_is_used refusals stuck_publisher standby_is hold_consumers stop_idle end_sessions run_pgbench);
+our @EXPORT = qw(listen_to listen_in heard_by heard_now heard_payloads heard_texts announced_of wait_announced outbox_is_empty outbox_is_used refusals stuck_publisher standby_is hold_consumers stop_idle end_sessions run_pgbench);
 
 my $ends = 0;
 my $scripts = 0;
@@ -59,6 +59,13 @@ sub heard_now
 		  if /^Asynchronous notification "([^"]+)"(?: with payload "(.*)")? received from server process with PID ([0-9]+)\.$/;
 	}
 	return @heard;
+}
+
+# What was heard since the last time, as channel:payload.
+sub heard_texts
+{
+	my ($node, $session) = @_;
+	return map { "$_->[0]:$_->[1]" } heard_by($node, $session);
 }
 
 sub heard_payloads { return map { $_->[1] } @_ }

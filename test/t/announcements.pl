@@ -23,7 +23,7 @@ my $listener = listen_to($node, qw(prices payloads undeclared));
 # What was heard since the last time, as channel:payload.
 sub heard
 {
-	return map { "$_->[0]:$_->[1]" } heard_by($node, $listener);
+	return heard_texts($node, $listener);
 }
 
 sub hears

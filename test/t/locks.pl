@@ -34,7 +34,7 @@ my $listener = listen_to($node, qw(locks other stored taken));
 # What was heard since the last time, as channel:payload.
 sub heard
 {
-	return join ', ', map { "$_->[0]:$_->[1]" } heard_by($node, $listener);
+	return join ', ', heard_texts($node, $listener);
 }
 
 sub hears

@@ -1,0 +1,55 @@
+// See table_tree.hpp.
+
+#include "change/table_tree.hpp"
+
+extern "C" {
+#include "access/genam.h"
+#include "access/table.h"
+#include "catalog/pg_inherits.h"
+#include "utils/fmgroids.h"
+#include "utils/rel.h"
+}
+
+namespace herald {
+
+Oid *LockTree(Oid root, int lock_mode, int *count) {
+    List *members = find_all_inheritors(root, lock_mode, nullptr);
+    *count = list_length(members);
+    Oid *tree = static_cast<Oid *>(palloc(sizeof(Oid) * static_cast<Size>(*count)));
+    ListCell *cell;
+    int i = 0;
+    foreach (cell, members) tree[i++] = lfirst_oid(cell);
+    return tree;
+}
+
+Oid *ParentsOf(Oid relation, int *count) {
+    ScanKeyData key;
+    int room = 4;
+    Oid *parents = static_cast<Oid *>(palloc(sizeof(Oid) * 4));
+    *count = 0;
+    ScanKeyInit(&key, Anum_pg_inherits_inhrelid, BTEqualStrategyNumber, F_OIDEQ,
+                ObjectIdGetDatum(relation));
+    Relation inherits = table_open(InheritsRelationId, AccessShareLock);
+    SysScanDesc scan =
+        systable_beginscan(inherits, InheritsRelidSeqnoIndexId, true, nullptr, 1, &key);
+    for (HeapTuple tuple; HeapTupleIsValid(tuple = systable_getnext(scan));) {
+        if (*count == room) {
+            room *= 2;
+            parents = static_cast<Oid *>(repalloc(parents, sizeof(Oid) * static_cast<Size>(room)));
+        }
+        parents[(*count)++] = reinterpret_cast<FormData_pg_inherits *>(GETSTRUCT(tuple))->inhparent;
+    }
+    systable_endscan(scan);
+    table_close(inherits, AccessShareLock);
+    return parents;
+}
+
+bool IsAbove(Oid ancestor, Oid relation) {
+    int count;
+    const Oid *parents = ParentsOf(relation, &count);
+    for (int i = 0; i < count; i++)
+        if (parents[i] == ancestor || IsAbove(ancestor, parents[i])) return true;
+    return false;
+}
+
+}  // namespace herald

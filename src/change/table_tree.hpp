@@ -1,0 +1,18 @@
+// What is above and below a table: partitioned tables with their partitions, and parents with their children.
+
+#pragma once
+
+#include "pg/pg.hpp"
+
+namespace herald {
+
+// The relation and all that is below it, each locked, the relation first; in the current context.
+Oid *LockTree(Oid root, int lock_mode, int *count);
+
+// Its direct parents (partitioned table, or by INHERITS), in the current context.
+Oid *ParentsOf(Oid relation, int *count);
+
+// True where the ancestor is a parent of the relation, or a parent's parent, and so on.
+bool IsAbove(Oid ancestor, Oid relation);
+
+}  // namespace herald
