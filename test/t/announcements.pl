@@ -37,7 +37,8 @@ sub hears
 sub at_once
 {
 	my (@scripts) = @_;
-	signal_process('STOP', $announcer);
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
+	stop_idle($node, $announcer);
 	$node->safe_psql('postgres', $_) for @scripts;
 	signal_process('CONT', $announcer);
 	return;

@@ -200,7 +200,7 @@ ok(can_be_had('of session') && can_be_had('of transaction'), 'they end with the 
 
 # Nobody announces: it waits.
 $one->query_safe(q(SELECT herald.try_lock('job')));
-signal_process('STOP', my $announcer = pid_of($node, 'announcer'));
+stop_idle($node, my $announcer = pid_of($node, 'announcer'));
 $one->query_safe(q(SELECT herald.unlock('job')));
 ok(can_be_had('job'), 'it is free while the announcer is busy');
 signal_process('TERM', $announcer);

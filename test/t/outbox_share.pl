@@ -6,6 +6,7 @@ use strict;
 use warnings;
 use FindBin;
 use lib "$FindBin::RealBin/../lib";
+use HeraldSessions;
 use HeraldTest;
 use Test::More;
 
@@ -48,7 +49,7 @@ sub publish
 }
 
 my $count = 800;
-signal_process('STOP', $announcer);
+stop_idle($node, $announcer);
 publish('flood', map { "SELECT herald.notify('flooded', '$_')" } 1 .. $count);
 my ($usage, $refused) = outbox();
 cmp_ok($refused, '>', 0, 'one role alone finds no more room');
@@ -66,7 +67,7 @@ hear(100);
 
 # Equal messages of several transactions must not fold into one NOTIFY when they are sent together.
 $announcer = pid_of($node, 'announcer');
-signal_process('STOP', $announcer);
+stop_idle($node, $announcer);
 publish('flood', map { "SELECT herald.notify('flooded', 'tick')" } 1 .. $count);
 cmp_ok((outbox())[1], '>', $refused, 'the share is used up once more');
 signal_process('CONT', $announcer);
@@ -80,7 +81,7 @@ $node->safe_psql('postgres', 'CREATE TABLE skew (n integer); INSERT INTO skew VA
 my $begin = 'BEGIN ISOLATION LEVEL SERIALIZABLE; SELECT count(*) FROM skew';
 my ($session, $rival) = map { $node->background_psql('postgres', on_error_stop => 0) } 1 .. 2;
 $session->query_safe('SET SESSION AUTHORIZATION flood');
-signal_process('STOP', $announcer);
+stop_idle($node, $announcer);
 $session->query_safe("SELECT count(herald.notify('flooded', 'queued ' || i)) FROM generate_series(1, 100) AS i");
 my $before = (outbox())[1];
 $session->query_safe("$begin; INSERT INTO skew VALUES (2); SELECT count(herald.notify('flooded', 'lost ' || i)) FROM generate_series(1, 900) AS i");
