@@ -10,7 +10,7 @@ use HeraldTest;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
-our @EXPORT = qw(listen_to listen_in heard_by heard_now heard_payloads heard_texts announced_of wait_announced outbox_is_empty outbox_is_used refusals stuck_publisher standby_is hold_consumers stop_idle end_sessions run_pgbench);
+our @EXPORT = qw(listen_to listen_in heard_by heard_now heard_payloads heard_texts announced_of wait_announced outbox_is_empty outbox_is_used refusals stuck_publisher standby_is hold_consumers waits_for_work stop_idle end_sessions run_pgbench);
 
 my $ends = 0;
 my $scripts = 0;
@@ -135,12 +135,21 @@ SQL
 	return $session;
 }
 
+# Passes when a process waits for work. A new announcer is shown, and status() content, before it has looked around:
+# until then publishers announce by NOTIFYs of their own.
+sub waits_for_work
+{
+	my ($node, $pid) = @_;
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
+	return wait_until($node, "SELECT count(*) = 1 FROM pg_stat_activity WHERE pid = $pid AND wait_event_type = 'Extension'", 'it waits for work');
+}
+
 # Stops a process by SIGSTOP when it waits for work: elsewhere it may keep a lock that others want.
 sub stop_idle
 {
 	my ($node, $pid) = @_;
 	local $Test::Builder::Level = $Test::Builder::Level + 1;
-	wait_until($node, "SELECT count(*) = 1 FROM pg_stat_activity WHERE pid = $pid AND wait_event_type = 'Extension'", 'it waits for work');
+	waits_for_work($node, $pid);
 	return signal_process('STOP', $pid);
 }
 

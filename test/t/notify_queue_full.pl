@@ -97,6 +97,7 @@ SKIP:
 	is(announced_of($node, 'jobs', 'prices'), $announced, 'nothing is announced');
 	is(sqlstate_of($node, q(NOTIFY others)), '54000', 'plain NOTIFYs fail still');
 	ok(end_process($node, 'TERM', 'announcer'), 'a new announcer finds the same');
+	waits_for_work($node, pid_of($node, 'announcer'));
 	push @ids, publish_many($node, 'jobs', 1, payload => '{"round": 6}');
 	push @expected, '{"round": 6}';
 	wait_for_effects($node, 'work', scalar @ids, name => 'tasks run');

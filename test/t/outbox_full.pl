@@ -23,6 +23,7 @@ $node->safe_psql('postgres', q(
 	SELECT herald.subscribe('work', 'jobs', 'app.note', run_as => 'app')));
 my @listeners = map { listen_to($node, 'jobs', 'prices') } 1 .. 2;
 my $announcer = pid_of($node, 'announcer');
+waits_for_work($node, $announcer);
 my $clients = 8;
 
 # Starts publishers; each numbers what it publishes. Two scripts, one with large announcements.

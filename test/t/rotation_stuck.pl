@@ -27,7 +27,8 @@ my ($foreign, $pid) = stuck_publisher($node, q(BEGIN; INSERT INTO public.written
 for my $round (1 .. 5)
 {
 	ok(end_process($node, 'TERM', 'announcer'), 'a new announcer tries at once');
-	wait_until($node, q(SELECT ok FROM herald.status() WHERE name = 'announcer'), 'it is there');
+	# Before it looks for work publishers announce by themselves, and hang in its place.
+	wait_until($node, q(SELECT count(*) = 1 FROM pg_stat_activity WHERE backend_type = 'pg_herald announcer' AND wait_event_type IN ('Extension', 'Lock')), 'it is there');
 	my $loud = $node->background_psql('postgres');
 	$loud->query_until(qr/begun/, "\\echo begun\nSELECT herald.publish('loud', '1');\n");
 	wait_until($node, q(SELECT count(*) = 1 FROM pg_stat_activity WHERE backend_type = 'pg_herald announcer' AND wait_event_type = 'Lock'), 'it hangs behind a NOTIFY');

@@ -21,6 +21,7 @@ $node->safe_psql('postgres', q(
 	SELECT herald.create_channel('prices', durable => false)));
 my $listener = listen_to($node, 'prices');
 my $announcer = pid_of($node, 'announcer');
+waits_for_work($node, $announcer);
 
 # More than the outbox takes.
 my $many = 600;
