@@ -123,9 +123,10 @@ for my $how ('released', 'cancelled', 'terminated')
 	wait_until($node, "SELECT count(*) = 1 FROM pg_stat_activity WHERE backend_type = 'pg_herald announcer' AND wait_event_type = 'Lock'",
 		'the announcer waits for the lock of NOTIFY');
 	ok(end_process($node, 'TERM', 'announcer'), 'there is a new announcer');
-	$node->safe_psql('postgres', $script[0]);
+	# Only then it announces for others: until then they would wait for that lock themselves.
 	wait_until($node, "SELECT count(*) = 1 FROM pg_stat_activity WHERE backend_type = 'pg_herald announcer' AND wait_event_type = 'Lock'",
 		'it waits as well');
+	$node->safe_psql('postgres', $script[0]);
 	is(announced_of($node, 'jobs', 'prices'), $announced, 'nothing is announced');
 	$ends{$how}->($pid);
 	wait_announced($node, $announced + 42, "$how: all is announced", 'jobs', 'prices');
