@@ -79,6 +79,8 @@ for my $epoch (1 .. $epochs)
 	wait_until($node, "SELECT bool_and(ok) FROM herald.status() WHERE name IN ('dispatcher', 'announcer')", 'dispatcher and announcer run again');
 	my $total = $clients * $transactions * $epoch;
 	wait_until($node, "SELECT count(*) >= $clients * $transactions FROM app.effects WHERE payload ->> 'epoch' = '$epoch'", "epoch $epoch: all are handled");
+	# Before that what is published may overtake what a new announcer has found.
+	wait_until($node, "SELECT bool_and(announced >= published) FROM herald.channel_stats WHERE channel IN ('jobs', 'prices')", "epoch $epoch: all are announced");
 	outbox_is_empty($node, "epoch $epoch");
 	my @heard = heard_by($node, $listener);
 	my %times;

@@ -206,6 +206,7 @@ ok(can_be_had('job'), 'it is free while the announcer is busy');
 signal_process('TERM', $announcer);
 signal_process('CONT', $announcer);
 wait_for_new($node, 'announcer', $announcer);
+wait_until($node, q(SELECT announced >= published FROM herald.channel_stats WHERE channel = 'locks'), 'there is a new one');
 hears('the next announcer announces it', $release);
 $one->query_safe(q(SELECT herald.try_lock('job')));
 reload_with($node, 'herald.enabled' => 'off');
