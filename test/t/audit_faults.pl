@@ -270,6 +270,8 @@ my ($out, $err) = ('', '');
 my $writer = $node->background_psql('postgres', on_error_stop => 0);
 my @committed = grep { $writer->query("INSERT INTO shop.orders VALUES ($_, 'c', 'before the kill') RETURNING id") =~ /$_/ } 1000 .. 1100;
 $node->kill9;
+# It would go on to the end of its statement, and no server starts beside it.
+signal_process('KILL', $pid);
 end_sessions($session, $writer);
 start_again($node);
 is(value(qq(SELECT count(*) FROM herald.audit_log WHERE operation = 'insert' AND record_id ->> 'id' IN (@{[ join ',', map { "'$_'" } @committed ]}))),
