@@ -319,7 +319,7 @@ subscribe('crowd', max_concurrency => 4);
 grow('crowd');
 subscribe('lonely');
 $node->safe_psql('postgres', q(SELECT herald.pause(s, '20 s') FROM unnest('{crowd,lonely}'::text[]) AS s));
-$node->safe_psql('postgres', q(SELECT public.backlog('crowd', (SELECT array_agg('{}'::jsonb) FROM generate_series(1, 20000)))));
+$node->safe_psql('postgres', q(SELECT public.backlog('crowd', (SELECT array_agg('{}'::jsonb) FROM generate_series(1, 5000)))));
 my ($lonely) = publish_many($node, 'lonely', 1);
 my $before = value('SELECT last_value FROM app.runs');
 $node->safe_psql('postgres', q(SELECT herald.resume(s) FROM unnest('{crowd,lonely}'::text[]) AS s));
