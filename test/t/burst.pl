@@ -48,7 +48,7 @@ append_to_file($script, "SELECT herald.publish('jobs', '{\"steady\": true}');\n"
 my ($out, $err) = ('', '');
 my $steady = IPC::Run::start(
 	[ $node->installed_command('pgbench'), '-n', '-c', '2', '-R', '50', '-T', '1000', '-f', $script, $node->connstr('postgres') ],
-	'<', \undef, '>', \$out, '2>', \$err, IPC::Run::timeout(170));
+	'<', \undef, '>', \$out, '2>', \$err, IPC::Run::timeout(400));
 
 my $thousands = $messages / 1000;
 $node->safe_psql('postgres', <<"SQL");
@@ -63,7 +63,7 @@ is(value("SELECT count(*) FROM stored WHERE payload ? 'i'"), $messages, 'it is s
 # A pg_dump whose output nobody reads stays where it is, and keeps what it has locked.
 my ($dumped, $dump_err) = ('', '');
 my $dump = IPC::Run::start([ $node->installed_command('pg_dump'), '--exclude-table-data=app.effects', $node->connstr('postgres') ],
-	'<', \undef, '>', \$dumped, '2>', \$dump_err, IPC::Run::timeout(120));
+	'<', \undef, '>', \$dumped, '2>', \$dump_err, IPC::Run::timeout(180));
 wait_until($node, <<'SQL', 'pg_dump is in the middle of the log', expect => 'herald.log_0 AccessShareLock');
 SELECT relation::regclass || ' ' || mode FROM pg_stat_activity AS a JOIN pg_locks AS l USING (pid)
  WHERE query LIKE 'COPY herald.log%' AND wait_event = 'ClientWrite' AND relation::regclass::text = 'herald.log_0'
@@ -75,7 +75,7 @@ wait_until($node, "SELECT count(*) = 1 FROM app.effects WHERE message_id = $behi
 ok($dump->finish, 'pg_dump comes to its end') or diag($dump_err);
 cmp_ok(length $dumped, '>', $messages * 50, 'and has it all');
 
-wait_until($node, "SELECT count(*) >= $messages - $left FROM app.effects WHERE payload ? 'i'", 'the burst is handled', seconds => 90);
+wait_until($node, "SELECT count(*) >= $messages - $left FROM app.effects WHERE payload ? 'i'", 'the burst is handled', seconds => 180);
 # An announcer that found the segment taken several times tries it again after up to ten seconds; a new one at once.
 end_process($node, 'TERM', 'announcer');
 wait_until($node, "SELECT count(*) = 0 FROM stored WHERE payload ? 'i'", 'it leaves the log while others publish', seconds => 60);

@@ -48,7 +48,7 @@ ok($node->log_contains('WARNING: .*the log of messages has reached half of heral
 
 # What is younger is handled, and what was given up can be called back.
 $node->safe_psql('postgres', q(SELECT herald.resume('lossy')));
-wait_until($node, "SELECT (SELECT count(DISTINCT message_id) FROM app.effects) + (SELECT count(*) FROM herald.dead_letters) = $published", 'all others are handled');
+wait_until($node, "SELECT (SELECT count(DISTINCT message_id) FROM app.effects) + (SELECT count(*) FROM herald.dead_letters) = $published", 'all others are handled', seconds => 90);
 is(value('SELECT count(*) - count(DISTINCT message_id) FROM app.effects'), '0', 'once');
 my $dead = value('SELECT min(id) FROM herald.dead_letters');
 my $message = value("SELECT message_id FROM herald.dead_letters WHERE id = $dead");
@@ -70,7 +70,7 @@ is(value(q(SELECT count(*) FROM herald.dead_letters AS d WHERE subscription = 's
 my $expected = value(q(SELECT count(*) FROM herald.tasks WHERE subscription = 'strict' AND state = 'pending'));
 cmp_ok(value(q(SELECT pg_relation_size('herald.parked_store'))), '>', 8 * 1024 * 1024, 'most of it is parked');
 $node->safe_psql('postgres', q(SELECT herald.resume('strict')));
-wait_until($node, "SELECT count(*) = $expected FROM app.effects WHERE subscription = 'strict'", 'resumed, it is handled');
+wait_until($node, "SELECT count(*) = $expected FROM app.effects WHERE subscription = 'strict'", 'resumed, it is handled', seconds => 90);
 wait_until($node, q(SELECT count(*) = 0 FROM herald.parked_store), 'nothing is parked any more');
 # As autovacuum does, again and again: while somebody has an older snapshot, rows stay.
 wait_for('and the space comes back', sub {
