@@ -56,7 +56,7 @@ wait_for('the log is empty', sub { log_bytes() == 0 });
 wait_for('the busy one has done all', sub {
 	$node->safe_psql('postgres', q(SELECT count(*) FROM app.effects WHERE subscription = 'busy')) == 4000 });
 is($node->safe_psql('postgres', q(SELECT count(*), min(attempts), max(attempts) FROM herald.parked_store)), '4000|0|0', 'what the paused one has not done is parked');
-is($node->safe_psql('postgres', q(SELECT pending, retrying, dead FROM herald.subscription_stats WHERE subscription = 'paused')), '4000|0|0', 'and pending');
+wait_until($node, q(SELECT pending, retrying, dead FROM herald.subscription_stats WHERE subscription = 'paused'), 'and pending', expect => '4000|0|0');
 is($node->safe_psql('postgres', q(SELECT count(*) FROM herald.tasks WHERE subscription = 'paused' AND state = 'pending')), '4000', 'as herald.tasks says');
 
 $node->restart;
