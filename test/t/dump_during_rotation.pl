@@ -10,7 +10,7 @@ use Test::More;
 
 use IPC::Run ();
 
-my $node = start_herald('dump', conf => "herald.rotation_period = 1s\nherald.sweep_interval = 1s\n");
+my $node = start_herald('dump', conf => "herald.rotation_period = 1d\nherald.sweep_interval = 1s\n");
 $node->safe_psql('postgres', <<'SQL');
 CREATE TABLE public.dumped ();
 SELECT herald.create_channel('jobs', announce => 'off');
@@ -21,8 +21,10 @@ my $blocker = $node->background_psql('postgres');
 $blocker->query_safe('BEGIN; LOCK TABLE public.dumped');
 publish_many($node, 'jobs', 1, payload => '{"what": "to be dumped"}');
 my ($dumped, $err) = ('', '');
-my $dump = IPC::Run::start([ $node->installed_command('pg_dump'), $node->connstr('postgres') ], '<', \undef, '>', \$dumped, '2>', \$err, IPC::Run::timeout(60));
+my $dump = IPC::Run::start([ $node->installed_command('pg_dump'), $node->connstr('postgres') ], '<', \undef, '>', \$dumped, '2>', \$err, IPC::Run::timeout(180));
 wait_until($node, "SELECT count(*) = 1 FROM pg_stat_activity WHERE query LIKE 'LOCK TABLE%dumped%SHARE MODE' AND wait_event_type = 'Lock'", 'pg_dump has begun');
+# Not before: the dump might show the task parked, or both where it lies and where it is moved to.
+reload_with($node, 'herald.rotation_period' => '1s');
 wait_until($node, q(SELECT count(*) = 1 FROM herald.parked_store), 'the task is parked');
 # It does not wait for the dump; what is handled now was not when the dump began.
 $node->safe_psql('postgres', q(SELECT herald.resume('lazy')));
