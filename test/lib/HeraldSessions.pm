@@ -163,12 +163,14 @@ sub end_sessions
 	return;
 }
 
-# Names a standby that commits wait for, or '' for none.
+# Names a standby that commits wait for, or '' for none. It is the checkpointer that says so to the others, when it has
+# read the configuration; a checkpoint comes after that.
 sub standby_is
 {
 	my ($node, $name) = @_;
 	reload_with($node, synchronous_standby_names => $name);
 	$node->poll_query_until('postgres', 'SHOW synchronous_standby_names', $name) or die "no reload\n";
+	$node->safe_psql('postgres', 'CHECKPOINT');
 	return;
 }
 

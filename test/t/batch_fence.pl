@@ -139,6 +139,8 @@ sub block_commit
 	grow();
 	reload_with($node, synchronous_standby_names => 'missing');
 	wait_until($node, 'SHOW synchronous_standby_names', 'the standby is missing', expect => 'missing');
+	# The checkpointer says so to the others, before its checkpoint.
+	$node->safe_psql('postgres', 'CHECKPOINT');
 	my @batch = run_backlog(@payloads);
 	my $committing = "FROM pg_stat_activity WHERE backend_type = 'pg_herald worker' AND wait_event = 'SyncRep'";
 	wait_until($node, "SELECT count(*) = 1 $committing", 'a batch waits in its commit');
