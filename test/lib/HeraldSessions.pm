@@ -10,7 +10,7 @@ use HeraldTest;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
-our @EXPORT = qw(listen_to listen_in heard_by heard_now heard_payloads heard_texts announced_of wait_announced outbox_is_empty outbox_is_used refusals stuck_publisher standby_is hold_consumers waits_for_work stop_idle end_sessions run_pgbench);
+our @EXPORT = qw(listen_to listen_in heard_by heard_now heard_payloads heard_texts announced_of wait_announced outbox_is_empty outbox_is_used refusals stuck_publisher standby_is hold_consumers waits_for_work stop_idle crash_by end_sessions run_pgbench);
 
 my $ends = 0;
 my $scripts = 0;
@@ -151,6 +151,16 @@ sub stop_idle
 	local $Test::Builder::Level = $Test::Builder::Level + 1;
 	waits_for_work($node, $pid);
 	return signal_process('STOP', $pid);
+}
+
+# Kills processes outright and returns when the server has started again. That it answers says nothing: it may do so
+# before it has noticed.
+sub crash_by
+{
+	my ($node, @pids) = @_;
+	my $launcher = pid_of($node, 'launcher');
+	signal_process('KILL', $_) for @pids;
+	return $node->poll_query_until('postgres', "SELECT count(*) = 0 FROM pg_stat_activity WHERE pid = $launcher") || die "no restart\n";
 }
 
 # Ends sessions, also those whose connection and psql are gone.

@@ -143,8 +143,7 @@ for my $mode ('fast', 'immediate', 'kill -9')
 	@prepared = prepare(20);
 	if ($mode eq 'kill -9')
 	{
-		signal_process('KILL', pid_of($node, 'dispatcher'));
-		$node->poll_query_until('postgres', 'SELECT true');
+		crash_by($node, pid_of($node, 'dispatcher'));
 	}
 	else
 	{

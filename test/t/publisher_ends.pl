@@ -108,9 +108,8 @@ nothing_of_it('a serialization failure');
 
 # kill -9 in the same moment: all processes restart.
 my ($foreign, $waiting) = waiting_publishers(1);
-signal_process('KILL', $waiting->[1]);
+crash_by($node, $waiting->[1]);
 end_sessions($foreign, $waiting->[0], $listener);
-$node->poll_query_until('postgres', 'SELECT true');
 $listener = listen_to($node, 'jobs', 'prices');
 nothing_of_it('kill -9 before the commit record');
 

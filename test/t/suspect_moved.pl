@@ -17,7 +17,7 @@ my ($id) = publish_many($node, 'jobs', 1, payload => '{"gate": 1}');
 wait_until($node, "SELECT count(*) = 2 FROM pg_stat_activity WHERE backend_type = 'pg_herald worker' AND wait_event = 'advisory'", 'two tasks run');
 $node->safe_psql('postgres', q(SELECT herald.pause('one'), herald.pause('two')));
 my @pids = split /\n/, $node->safe_psql('postgres', "SELECT pid FROM pg_stat_activity WHERE backend_type = 'pg_herald worker' AND wait_event = 'advisory'");
-kill 9, @pids;
+crash_by($node, @pids);
 $gate->ended;
 wait_until($node, q(SELECT ok FROM herald.status() WHERE name = 'announcer'), 'the server is back');
 my $old = $node->background_psql('postgres');
