@@ -28,14 +28,14 @@ SELECT herald.unlock('nightly report') AS unlocked;
 \! psql -XAt -c "SELECT 'before the commit: ' || herald.try_lock('nightly report')"
 COMMIT;
 
--- Now RELEASE:nightly report is announced, and the next one can have it. That session ends without unlocking (it
--- might have crashed), which gives the lock back, too: so the same is announced a second time.
-\! psql -XAt -c "SELECT 'after the commit: ' || herald.try_lock('nightly report')"
-
 -- A lock of a transaction ends with it, by COMMIT or ROLLBACK.
 BEGIN;
 SELECT herald.try_lock('invoice 7', scope => 'transaction') AS taken;
 ROLLBACK;
+
+-- RELEASE:nightly report was announced, and the next one can have it. That session ends without unlocking (it
+-- might have crashed), which gives the lock back, too: so the same is announced a second time.
+\! psql -XAt -c "SELECT 'after the commit: ' || herald.try_lock('nightly report')"
 
 -- psql shows what was heard after the next statement; this one waits until all three are announced.
 DO $$

@@ -64,8 +64,8 @@ HEARD
 	($out, @heard) = run_example('lock_release');
 	is(join("\n", @heard), <<'HEARD' =~ s/\n\z//r, "lock_release, $time time: three releases");
 locks: RELEASE:nightly report
-locks: RELEASE:nightly report
 locks: RELEASE:invoice 7
+locks: RELEASE:nightly report
 HEARD
 	like($out, qr/other session: false\n.*before the commit: false\n.*after the commit: true\n/s, 'who has the lock');
 }
