@@ -467,7 +467,8 @@ RETURNS void LANGUAGE c VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'herald_drop_channel';
 COMMENT ON FUNCTION herald.drop_channel IS
     'Drops a channel with its privileges; its name is ephemeral and open to all again. 2BP01 while it has '
-    'subscriptions, parked tasks or dead letters, which force drops with it. For members of its owner.';
+    'subscriptions, parked tasks or dead letters, which force drops with it, or tables with a change feed to it, which publish '
+    'nothing then, and warn. For members of its owner.';
 
 CREATE FUNCTION herald.grant_channel(
     channel text, grantee text, privileges text[] DEFAULT '{publish}')

@@ -214,6 +214,7 @@ RESET ROLE;
 SELECT herald.alter_channel('feed row', owner => 'feed_other');
 UPDATE orders SET total = 0 WHERE id < 50;
 SELECT channel, ok, problem FROM herald.change_feeds WHERE table_name = 'orders';
+SELECT herald.drop_channel('feed row');
 SELECT herald.drop_channel('feed row', force => true);
 UPDATE orders SET total = 1 WHERE id < 50;
 SELECT channel, ok, problem FROM herald.change_feeds WHERE table_name = 'orders';

@@ -164,6 +164,28 @@ void RequireNoDependents(const Channel &channel, const char *action, const char 
              errhint("%s", hint)));
 }
 
+// To a feed it makes no difference what kind of channel it has, but it needs one.
+void RequireNoFeeds(const Channel &channel) {
+    pg::Identity caller = pg::BecomeOwner();
+    MemoryContext context = CurrentMemoryContext;
+    pg::SpiBegin();
+    pg::SpiRun("SELECT count(*), min(relation::pg_catalog.text) FROM herald.change_feed_store WHERE channel_id = $1",
+               std::array{pg::Int4(channel.id)});
+    const int64 count = pg::SpiInt8(0, 1);
+    const char *table = count == 0 ? nullptr : MemoryContextStrdup(context, pg::SpiText(0, 2));
+    pg::SpiEnd();
+    pg::BecomeCaller(caller);
+    if (count == 0) return;
+    ereport(ERROR,
+            (errcode(ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST),
+             errmsg("cannot drop channel \"%s\" because it is in use", channel.name),
+             errdetail_plural(INT64_FORMAT " table publishes its changes there: %s.",
+                              INT64_FORMAT " tables publish their changes there, one is %s.",
+                              static_cast<unsigned long>(count), count, table),
+             errhint("Call herald.disable_change_feed() first, or drop the channel with force => true: then feeds publish "
+                     "nothing, and warn.")));
+}
+
 void RequireNewOwner(const char *name, const char *owner) {
     Oid role = pg::RoleByName(owner);
     if (!OidIsValid(role))
@@ -277,9 +299,11 @@ void DropChannel(const char *name, bool if_exists, bool force) {
     }
     const Channel &channel = locked.channel;
     RequireChannelOwner(channel);
-    if (!force)
+    if (!force) {
         RequireNoDependents(channel, "drop",
                             "Unsubscribe first, or drop all of it with force => true.");
+        RequireNoFeeds(channel);
+    }
 
     pg::Identity caller = pg::BecomeOwner();
     pg::SpiBegin();
