@@ -77,8 +77,8 @@ like($node->safe_psql('postgres', "SELECT max(failed_at - started_at) FROM heral
 my ($quick) = publish_many($node, 'slow', 1);
 wait_until($node, "SELECT count(*) = 1 FROM app.effects WHERE message_id = $quick", 'the next task runs');
 # Together the two take longer than one may.
-$node->safe_psql('postgres', "SELECT herald.alter_subscription('slow', timeout => '3 s')");
-my @long = publish_many($node, 'slow', 2, payload => '{"seconds": 1.7}');
+$node->safe_psql('postgres', "SELECT herald.alter_subscription('slow', timeout => '6 s')");
+my @long = publish_many($node, 'slow', 2, payload => '{"seconds": 3.2}');
 wait_until($node, "SELECT count(*) = 2 FROM app.effects WHERE message_id >= $long[0]", 'and those after it');
 is($node->safe_psql('postgres', "SELECT count(*) FROM herald.failure_log WHERE message_id >= $long[0]"), '0', 'have all their time');
 
