@@ -230,11 +230,36 @@ UPDATE plain SET a = 2 WHERE b IS NULL;
 DELETE FROM plain WHERE b IS NULL;
 COMMIT;
 SELECT * FROM feed.published();
--- renamed, the template does not know its column
+-- renamed: template and columns go with it, also from the table above; not to a name that means something else in a template
+SELECT herald.enable_change_feed('plain', 'feed text', '{{{a}}}:{op}'), herald.enable_change_feed('plain', 'feed diff', 'row', '{b,a}');
 ALTER TABLE plain RENAME a TO c;
+ALTER TABLE IF EXISTS nowhere RENAME b TO d;
 INSERT INTO plain VALUES (5);
-SELECT channel, ok, problem FROM herald.change_feeds WHERE table_name = 'plain';
+SELECT * FROM feed.published();
+SELECT channel, message, columns, ok, problem FROM herald.change_feeds WHERE table_name = 'plain';
+BEGIN;
+CREATE TABLE above (c integer);
+ALTER TABLE plain INHERIT above;
+SAVEPOINT here;
+ALTER TABLE above RENAME c TO x;
+SELECT channel, message, columns, ok, problem FROM herald.change_feeds WHERE table_name = 'plain';
+ROLLBACK TO here;
+ALTER TABLE above RENAME c TO op;
+INSERT INTO plain VALUES (6);
+SELECT channel, message, columns, ok, problem FROM herald.change_feeds WHERE table_name = 'plain';
+ROLLBACK;
+ALTER TABLE plain RENAME c TO "}{";
+SELECT channel, message, columns, ok, problem FROM herald.change_feeds WHERE table_name = 'plain';
+INSERT INTO plain VALUES (7);
+ALTER TABLE plain RENAME "}{" TO c;
+SELECT channel, message, columns, ok, problem FROM herald.change_feeds WHERE table_name = 'plain';
 ALTER TABLE plain RENAME c TO a;
+-- gone, the template does not know its column
+BEGIN;
+ALTER TABLE plain DROP a;
+SELECT channel, ok, problem FROM herald.change_feeds WHERE table_name = 'plain';
+ROLLBACK;
+SELECT herald.enable_change_feed('plain', 'feed text', '{a}'), herald.enable_change_feed('plain', 'feed diff', 'row');
 ALTER TABLE plain DISABLE TRIGGER ALL;
 SELECT channel, ok, problem IS NOT NULL AS has_problem FROM herald.change_feeds WHERE table_name = 'plain';
 SELECT payload FROM feed.published();

@@ -200,6 +200,8 @@ void OnChanges(const TableChange *changes, int count) {
             case TableChangeKind::kAltered:
                 OnAltered(targets, change.relation);
                 break;
+            case TableChangeKind::kColumnRenamed:
+                break;
             case TableChangeKind::kSchemasAltered:
                 OnAltered(targets, InvalidOid);
                 break;

@@ -11,6 +11,7 @@ extern "C" {
 #include "access/table.h"
 #include "catalog/index.h"
 #include "catalog/indexing.h"
+#include "catalog/namespace.h"
 #include "catalog/objectaccess.h"
 #include "catalog/pg_constraint.h"
 #include "catalog/pg_index.h"
@@ -252,6 +253,16 @@ void KeepTriggers(const Node *statement) {
                     errdetail("Its name is one of those that pg_herald uses.")));
 }
 
+// Only the command knows the old name.
+void NoteColumnRename(const RenameStmt *statement) {
+    if (statement->renameType != OBJECT_COLUMN || statement->relation == nullptr) return;
+    const Oid relation = RangeVarGetRelid(statement->relation, NoLock, true);
+    if (!OidIsValid(relation) || !IsTable(relation)) return;
+    TableChange *note = Note(TableChangeKind::kColumnRenamed, relation);
+    note->column = MemoryContextStrdup(TopTransactionContext, statement->subname);
+    note->new_column = MemoryContextStrdup(TopTransactionContext, statement->newname);
+}
+
 void OnUtility(PlannedStmt *statement, const char *query, bool read_only_tree,
                ProcessUtilityContext context, ParamListInfo params, QueryEnvironment *environment,
                DestReceiver *receiver, QueryCompletion *completion) {
@@ -263,6 +274,9 @@ void OnUtility(PlannedStmt *statement, const char *query, bool read_only_tree,
             if (handlers[i].renames != nullptr) handlers[i].renames();
     auto next = previous_utility != nullptr ? previous_utility : standard_ProcessUtility;
     next(statement, query, read_only_tree, context, params, environment, receiver, completion);
+    // What altered nothing (IF EXISTS) has noted nothing.
+    if (tag == T_RenameStmt && noted_count > 0)
+        NoteColumnRename(castNode(RenameStmt, statement->utilityStmt));
     // In the midst of another command tables may not be complete yet.
     if (context != PROCESS_UTILITY_SUBCOMMAND) TellHandlers();
 }

@@ -11,6 +11,7 @@ namespace herald {
 
 enum class TableChangeKind : uint8 {
     kAltered,         // it, a column or its key: names may have changed
+    kColumnRenamed,   // from `column` to `new_column`, here and in the tables below it; kAltered was told before
     kParentChanged,   // it was attached to `parent`, or detached from it
     kDropped,         // it is gone; names and ancestors are those it had
     kTriggerCreated,
@@ -30,6 +31,8 @@ struct TableChange {
     Oid trigger;
     Oid trigger_function;
     const char *trigger_name;
+    const char *column;
+    const char *new_column;
     SubTransactionId noted_in;
 };
 

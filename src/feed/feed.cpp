@@ -205,6 +205,31 @@ TemplatePiece *ParseTemplate(const char *text, int *count, const char **problem)
     return pieces;
 }
 
+const char *TemplateOf(const TemplatePiece *pieces, int count) {
+    StringInfoData text;
+    initStringInfo(&text);
+    for (int i = 0; i < count; i++) {
+        const TemplatePiece &piece = pieces[i];
+        if (piece.kind != PieceKind::kText) {
+            if (std::strchr(piece.text, '}') != nullptr || piece.text[0] == '{') return nullptr;
+            appendStringInfo(&text, "{%s}", piece.text);
+            continue;
+        }
+        for (const char *at = piece.text; *at != '\0'; at++) {
+            if (*at == '{' || *at == '}') appendStringInfoChar(&text, *at);
+            appendStringInfoChar(&text, *at);
+        }
+    }
+    // A column that is now called op, say.
+    int count_again;
+    const char *problem;
+    const TemplatePiece *again = ParseTemplate(text.data, &count_again, &problem);
+    if (again == nullptr || count_again != count) return nullptr;
+    for (int i = 0; i < count; i++)
+        if (again[i].kind != pieces[i].kind) return nullptr;
+    return text.data;
+}
+
 uint8 OperationOfName(const char *name) {
     for (uint8 operation : {kInserted, kUpdated, kDeleted, kTruncated})
         if (std::strcmp(name, NameOfOperation(operation)) == 0) return operation;

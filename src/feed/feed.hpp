@@ -57,6 +57,9 @@ const Feed *ReadFeeds(int *count);
 // Pieces of a template, in the current context; NULL and what is wrong with it where it is none.
 TemplatePiece *ParseTemplate(const char *text, int *count, const char **problem);
 
+// The text of the pieces, in the current context; NULL where it would be read as another one.
+const char *TemplateOf(const TemplatePiece *pieces, int count);
+
 uint8 OperationOfName(const char *name);  // 0: none
 const char *NameOfOperation(uint8 operation);
 

@@ -206,6 +206,31 @@ void AdjustMember(const Feed &feed, Oid relation) {
         (void)RemoveTriggers(&relation, 1, set.prefix);
 }
 
+void RenameFeedColumn(const Feed &feed, const char *column, const char *new_column) {
+    int count = 0;
+    bool concerned = false;
+    const char *message = feed.message_text;
+    if (feed.message == FeedMessage::kTemplate) {
+        const char *problem;
+        TemplatePiece *pieces = ParseTemplate(feed.message_text, &count, &problem);
+        for (int i = 0; i < count && pieces != nullptr; i++) {
+            if (pieces[i].kind != PieceKind::kColumn || std::strcmp(pieces[i].text, column) != 0) continue;
+            pieces[i].text = new_column;
+            concerned = true;
+        }
+        message = concerned ? TemplateOf(pieces, count) : message;
+        // A name that no template can have: then it does not know its column, which herald.change_feeds tells.
+        if (message == nullptr) message = feed.message_text;
+    }
+    for (int i = 0; i < feed.column_count; i++)
+        concerned = concerned || std::strcmp(feed.columns[i], column) == 0;
+    if (!concerned) return;
+    (void)RunAsOwner("UPDATE herald.change_feed_store SET message = $2, "
+                     "columns = pg_catalog.array_replace(columns, $3, $4) WHERE id = $1",
+                     std::array{pg::Int4(feed.id), pg::Text(message), pg::Text(column), pg::Text(new_column)}, nullptr);
+    InvalidateFeeds();
+}
+
 void ForgetFeed(const Feed &feed) {
     if (RunAsOwner("DELETE FROM herald.change_feed_store WHERE id = $1", std::array{pg::Int4(feed.id)}, nullptr) > 0)
         InvalidateFeeds();

@@ -26,6 +26,8 @@ const char *FindFeedFault(const Feed &feed);
 
 // A relation has come into a tree of tables, or has left one: it gets the triggers of the feed, or loses them.
 void AdjustMember(const Feed &feed, Oid relation);
+// A column of the feed's table has another name: so has it in the feed's columns and its template.
+void RenameFeedColumn(const Feed &feed, const char *column, const char *new_column);
 // The feed's table was dropped.
 void ForgetFeed(const Feed &feed);
 

@@ -23,6 +23,16 @@ void OnParentChange(const Feed *feeds, int feed_count, Oid relation) {
         for (int j = 0; j < feed_count; j++) AdjustMember(feeds[j], tree[i]);
 }
 
+// Read again each time: the command before may have renamed another one.
+void OnColumnRenamed(const TableChange &change) {
+    int count;
+    const Feed *feeds = ReadFeeds(&count);
+    for (int i = 0; i < count; i++)
+        if (get_rel_name(feeds[i].relation) != nullptr &&
+            (feeds[i].relation == change.relation || IsAbove(change.relation, feeds[i].relation)))
+            RenameFeedColumn(feeds[i], change.column, change.new_column);
+}
+
 void OnChanges(const TableChange *changes, int count) {
     int feed_count;
     const Feed *feeds = ReadFeeds(&feed_count);
@@ -30,6 +40,8 @@ void OnChanges(const TableChange *changes, int count) {
     for (int i = 0; i < count; i++) {
         if (changes[i].kind == TableChangeKind::kParentChanged)
             OnParentChange(feeds, feed_count, changes[i].relation);
+        else if (changes[i].kind == TableChangeKind::kColumnRenamed)
+            OnColumnRenamed(changes[i]);
         else if (changes[i].kind == TableChangeKind::kDropped)
             for (int j = 0; j < feed_count; j++)
                 if (feeds[j].relation == changes[i].relation) ForgetFeed(feeds[j]);
