@@ -121,7 +121,7 @@ long MillisecondsUntil(TimestampTz time) {
 [[noreturn]] void RunAnnouncer(DatabaseShared *database) {
     MemoryContext turn =
         AllocSetContextCreate(TopMemoryContext, "pg_herald announcer", ALLOCSET_DEFAULT_SIZES);
-    TimestampTz next_purge = 0;
+    TimestampTz last_purge = 0;
     TimestampTz last_pointer_purge = 0;
     TimestampTz next_rotation = 0;
     bool reload = true;
@@ -152,10 +152,11 @@ long MillisecondsUntil(TimestampTz time) {
         }
         bool stored = StoreHeard();
         bool announced = Announce(database);
-        if (GetCurrentTimestamp() >= next_purge) {
+        // Several times while the same segment of the audit trail is the oldest: somebody may be reading it.
+        if (GetCurrentTimestamp() - last_purge >= Min(kPurgeInterval, AuditSegmentSpan() / 4)) {
             PurgeOld();
             ApplyAuditRetention();
-            next_purge = GetCurrentTimestamp() + Min(kPurgeInterval, AuditSegmentSpan());
+            last_purge = GetCurrentTimestamp();
         }
         // Often enough that little is kept for much longer than it should be.
         if (GetCurrentTimestamp() - last_pointer_purge >=

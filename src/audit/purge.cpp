@@ -132,8 +132,8 @@ void ApplyAuditRetention() {
     for (int segment = 0; segment < kAuditSegments; segment++) {
         pg::BeginTransaction();
         const TimestampTz now = GetCurrentTimestamp();
-        const int current = AuditSegmentAt(now);
-        if (segment != current && segment != (current + 1) % kAuditSegments)
+        // The next one, too: the turn before it is written to again is the only one in which all of it is old.
+        if (segment != AuditSegmentAt(now))
             EmptyExpired(segment, now - settings::audit_retention * USECS_PER_MINUTE);
         pg::CommitTransaction();
     }
