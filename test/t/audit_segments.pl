@@ -45,7 +45,7 @@ my $node;
 herald.audit_retention = '1min'
 herald.sweep_interval = '1s'
 log_lock_waits = on
-deadlock_timeout = '1s'
+deadlock_timeout = '3s'
 CONF
 }
 $node->safe_psql('postgres', <<'SQL');
