@@ -9,6 +9,7 @@
 
 extern "C" {
 #include "common/hashfn.h"
+#include "utils/fmgrprotos.h"
 #include "utils/numeric.h"
 }
 
@@ -53,7 +54,7 @@ uint64 HashString(const char *text, uint32 length) {
 }
 
 // A whole number that needs no more than 64 bits stands for itself; numerics that are equal have one hash.
-uint64 HashNumber(Numeric number) {
+uint64 HashNumber(Numeric number, bool trimmed = false) {
     // The short form without a fraction: header, then digits to the base 10000.
     const char *data = VARDATA(number);
     uint16 header;
@@ -61,9 +62,13 @@ uint64 HashNumber(Numeric number) {
     const int digits = static_cast<int>((VARSIZE(number) - VARHDRSZ - sizeof(header)) / sizeof(int16));
     const int weight = (header & 0x40) ? -1 : header & 0x3F;
     constexpr int kMaxWeight = 4;  // what is over 64 bits wraps around
-    if ((header & 0xC000) != 0x8000 || digits > weight + 1 || weight > kMaxWeight)
-        return DatumGetUInt64(DirectFunctionCall2(hash_numeric_extended, NumericGetDatum(number),
-                                                  UInt64GetDatum(0)));
+    if ((header & 0xC000) != 0x8000 || digits > weight + 1 || weight > kMaxWeight) {
+        if (trimmed)
+            return DatumGetUInt64(DirectFunctionCall2(hash_numeric_extended, NumericGetDatum(number),
+                                                      UInt64GetDatum(0)));
+        // With many zeros after the point a whole number has the long form, too.
+        return HashNumber(DatumGetNumeric(DirectFunctionCall1(numeric_trim_scale, NumericGetDatum(number))), true);
+    }
     uint64 value = 0;
     for (int i = 0; i <= weight; i++) {
         int16 digit = 0;
