@@ -50,7 +50,7 @@ sub run
 	if ($session->{stderr} =~ /(ERROR|FATAL|PANIC):\s+([0-9A-Z]{5}):(.*)/)
 	{
 		my ($state, $text) = ($2, $3);
-		BAIL_OUT("$sql: $session->{stderr}") unless $state =~ /^(23|21000|27000|25P02)/ || $text =~ /no partition of relation|division by zero|would be moved/;
+		BAIL_OUT("$sql: $session->{stderr}") unless $state =~ /^(23|21000|27000|25P02)/ || $text =~ /no partition of relation|division by zero|would be moved|moving row to another partition/;
 		$failed{$state}++;
 		return undef;
 	}
