@@ -17,11 +17,21 @@ use Test::More;
 our @EXPORT = qw(
   start_node start_again start_herald install_herald reload_with close_gate wait_until pid_of pids_of signal_process
   end_process wait_for_new acknowledged publish_many wait_for_effects wait_idle make_due
-  wait_for count_lost handled_once failures_complete statistics_true clean_log known_fault log_lines sqlstate_of sqlstate_is
+  seed_random wait_for count_lost handled_once failures_complete statistics_true clean_log known_fault log_lines sqlstate_of sqlstate_is
 );
 
 our $patience = 20;
 $ENV{PGUSER} = 'postgres';
+
+# The same input each time, so that a run says something of the code alone; others with HERALD_TEST_SEED=random.
+sub seed_random
+{
+	my $seed = $ENV{HERALD_TEST_SEED} // 1;
+	$seed = int(rand(2**31)) if $seed eq 'random';
+	srand($seed);
+	note "HERALD_TEST_SEED=$seed";
+	return $seed;
+}
 
 # A running server with the library preloaded. conf: settings; init: arguments of init().
 sub start_node

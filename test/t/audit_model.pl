@@ -2,7 +2,7 @@
 # plain row trigger beside it has seen the same changes, what is hidden is nowhere, and nothing is left of what was rolled
 # back. One session sends random statements, of which some fail; a model in the database (AuditModel.pm) is compared.
 #
-# HERALD_TEST_SEED repeats a run, HERALD_TEST_STEPS makes it longer.
+# HERALD_TEST_SEED makes another run, HERALD_TEST_STEPS a longer one.
 
 use strict;
 use warnings;
@@ -15,10 +15,8 @@ use Test::More;
 
 use Storable 'dclone';
 
-my $seed = $ENV{HERALD_TEST_SEED} // int(rand(1_000_000));
 my $steps = $ENV{HERALD_TEST_STEPS} // 300;
-srand($seed);
-note "HERALD_TEST_SEED=$seed HERALD_TEST_STEPS=$steps";
+seed_random();
 
 my $node = start_node('audit_model', conf => "herald.audit_context = 'app.who'\n");
 $node->safe_psql('postgres', 'CREATE EXTENSION pg_herald; CREATE ROLE clerk IN ROLE pg_execute_server_program');
@@ -312,6 +310,15 @@ sub rebase { my ($t) = @_; return run("SELECT model.rebase('$t->{tab}')") }
 
 sub sql { my (@statements) = @_; run($_) // BAIL_OUT("$_: $session->{stderr}") for @statements; return }
 
+# Where a trigger refuses, something may be left.
+sub emptied
+{
+	my ($t, $partition, $where) = @_;
+	my $name = partition_name($t, $partition);
+	sql("DELETE FROM $name WHERE $where");
+	return run("SELECT count(*) FROM $name WHERE $where") eq '0';
+}
+
 my %alterations = (
 	options => sub {
 		my ($t) = @_;
@@ -367,7 +374,7 @@ my %alterations = (
 	attach => sub {
 		my ($t) = @_;
 		return if !$t->{parts} || $t->{partitions}{b1};
-		sql("DELETE FROM m.$t->{tab}_b2 WHERE q IN (0, 1)");
+		return unless emptied($t, 'b2', 'q IN (0, 1)');
 		check_replay($t);
 		sql("ALTER TABLE m.$t->{tab}_b ATTACH PARTITION m.$t->{tab}_b1 FOR VALUES IN (0, 1)", "ALTER TABLE m.$t->{tab}_b1 ENABLE ALWAYS TRIGGER shadow");
 		$t->{partitions}{b1} = 1;
@@ -375,7 +382,7 @@ my %alterations = (
 	new_partition => sub {
 		my ($t) = @_;
 		return if !$t->{parts} || $t->{partitions}{b3};
-		sql("DELETE FROM m.$t->{tab}_b2 WHERE q = 3");
+		return unless emptied($t, 'b2', 'q = 3');
 		check_replay($t);
 		sql("CREATE TABLE m.$t->{tab}_b3 PARTITION OF m.$t->{tab}_b FOR VALUES IN (3)", "ALTER TABLE m.$t->{tab}_b3 ENABLE ALWAYS TRIGGER shadow",
 			"GRANT ALL ON m.$t->{tab}_b3 TO clerk");
@@ -420,8 +427,8 @@ sub write_something
 {
 	my ($t) = @_;
 	my $kind = any_of(@kinds);
-	# Partial rows of a referencing table are fine; replicated ones may break the reference.
-	my $replica = $t->{kind} !~ /parent|child/ && $kind ne 'with' && chance(0.15);
+	# Nobody checks references and deferrable keys of what is replicated.
+	my $replica = $t->{kind} !~ /parent|child|deferred/ && $kind ne 'with' && chance(0.15);
 	my $clerk = !$replica && chance(0.2);
 	my $who = any_of('', qw(ann bob cleo));
 	$step++;

@@ -96,9 +96,7 @@ run(q(
 		) INSERT INTO wrong SELECT number, d.* FROM differences AS d;
 		DELETE FROM herald.log_0 WHERE channel_id = (SELECT id FROM herald.channel_store WHERE channel = 'differences');
 	END $$;));
-my $seed = $ENV{HERALD_SEED} // time;
-note("seed $seed");
-srand($seed);
+my $seed = seed_random();
 my $script = '';
 for my $number (1 .. 400)
 {

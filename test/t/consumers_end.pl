@@ -14,9 +14,7 @@ use Test::More;
 use IPC::Run ();
 use PostgreSQL::Test::Utils;
 
-my $seed = $ENV{HERALD_TEST_SEED} // int(rand(1_000_000));
-srand($seed);
-note "HERALD_TEST_SEED=$seed";
+seed_random();
 
 my $node = start_herald('consumers', conf => "herald.sweep_interval = 1h\n");
 $node->safe_psql('postgres', q(

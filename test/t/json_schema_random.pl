@@ -1,5 +1,5 @@
 # JSON Schema under random input: compared with other implementations, with broken schemas, and with schemas
-# and payloads made to take for ever. A few seconds, or HERALD_FUZZ_SECONDS; HERALD_FUZZ_SEED repeats a run.
+# and payloads made to take for ever. A few seconds, or HERALD_FUZZ_SECONDS; HERALD_TEST_SEED makes another run.
 
 use strict;
 use warnings;
@@ -9,13 +9,12 @@ use HeraldTest;
 use Test::More;
 
 my $seconds = $ENV{HERALD_FUZZ_SECONDS} // 6;
-my $seed = $ENV{HERALD_FUZZ_SEED} // int(rand(2**31));
+my $seed = seed_random();
 my $node = start_node('random');
 $node->safe_psql('postgres', 'CREATE EXTENSION pg_herald');
 
 {
 	local %ENV = (%ENV, PGHOST => $node->host, PGPORT => $node->port, PGDATABASE => 'postgres');
-	note "HERALD_FUZZ_SEED=$seed";
 	my $output = qx('$FindBin::RealBin/../schema/random_check' $seconds $seed 2>&1);
 	is($?, 0, "random schemas, patterns and payloads, seed $seed") or diag $output;
 	note $output;

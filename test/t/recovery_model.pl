@@ -3,7 +3,7 @@
 # terminated, the server crashes, segments are rotated, rows move, and ids have gaps. A model here knows what committed:
 # it sends one statement at a time and waits for the answer, so it knows for sure.
 #
-# HERALD_TEST_SEED repeats a run as far as its timing allows, HERALD_TEST_STEPS makes it longer.
+# HERALD_TEST_SEED makes another run, as far as timing allows the same again; HERALD_TEST_STEPS a longer one.
 
 use strict;
 use warnings;
@@ -15,11 +15,9 @@ use Test::More;
 
 use List::Util qw(first max min);
 
-my $seed = $ENV{HERALD_TEST_SEED} // int(rand(1_000_000));
 my $steps = $ENV{HERALD_TEST_STEPS} // 300;  # of an epoch
 my $epochs = 3;
-srand($seed);
-note "HERALD_TEST_SEED=$seed HERALD_TEST_STEPS=$steps";
+seed_random();
 
 # Rotation and sweeps would find in the end what was forgotten. So there are no sweeps, and rotation is a fault like others.
 my $node = start_herald('model', conf => <<'CONF');
