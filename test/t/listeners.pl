@@ -126,6 +126,25 @@ is($node->safe_psql('postgres', "SELECT count(*) FROM herald.listeners AS l WHER
 $_->quit for @sessions[ 4 .. 23 ];
 wait_until($node, 'SELECT count(*) = 0 FROM herald.listeners', 'nobody is left');
 
+# Names of databases with other encodings are text in this one.
+my %encoded = (LATIN1 => [ 'café', q(LISTEN U&"caf\00e9") ], EUC_JP => [ '日本', q(LISTEN U&"\65e5\672c") ],
+	SQL_ASCII => [ '\xe9t', q(DO $$ BEGIN EXECUTE format('LISTEN %I', convert_from('\xe974', 'SQL_ASCII')); END $$) ],
+	UTF8 => [ 'ĳs', q(LISTEN U&"\0133s") ]);
+my @encoded;
+for my $encoding (sort keys %encoded)
+{
+	$node->safe_psql('postgres', qq(CREATE DATABASE in_\L$encoding\E TEMPLATE template0 ENCODING '$encoding' LOCALE 'C')) if $encoding ne 'UTF8';
+	push @encoded, session($encoding eq 'UTF8' ? 'postgres' : "in_\L$encoding", 'postgres');
+	$encoded[-1]->query("$encoded{$encoding}[1];");
+}
+is($node->safe_psql('postgres', q(SELECT channel FROM herald.listeners ORDER BY database)), join("\n", map { $encoded{$_}[0] } qw(EUC_JP LATIN1 SQL_ASCII UTF8)),
+	'channels of databases with other encodings');
+$node->safe_psql('in_latin1', 'CREATE EXTENSION pg_herald');
+is($node->safe_psql('in_latin1', q(SELECT convert_to(string_agg(channel, ' ' ORDER BY database), 'UTF8') FROM herald.listeners)),
+	'\x' . unpack('H*', '\xc6\xfc\xcb\xdc café ét \xc4\xb3s'), 'and what can not be converted');
+$_->quit for @encoded;
+wait_until($node, 'SELECT count(*) = 0 FROM herald.listeners', 'they are gone');
+
 # A role that listens to very many channels leaves room for others.
 my $greedy = session('postgres', 'app');
 $greedy->query(q(DO $$ BEGIN FOR i IN 1 .. 5000 LOOP EXECUTE 'LISTEN c' || i; END LOOP; END $$;));
