@@ -5,6 +5,8 @@
 
 #include "audit/audit_rows.hpp"
 
+#include <algorithm>
+
 #include "audit/audit_mask.hpp"
 #include "audit/audit_writer.hpp"
 #include "change/row_json.hpp"
@@ -134,9 +136,8 @@ void FindChanges(Recorder *recorder, RowValues old_row, RowValues new_row) {
 const ArrayType *NameChanges(Recorder *recorder) {
     const RowPlan &plan = recorder->plan;
     const int count = recorder->changed_count;
-    const Size bytes = sizeof(int16) * static_cast<Size>(count);
     if (recorder->changed_names != nullptr && recorder->named_count == count &&
-        std::memcmp(recorder->named, recorder->changed, bytes) == 0)
+        std::equal(recorder->named, recorder->named + count, recorder->changed))
         return recorder->changed_names;
 
     MemoryContext caller = MemoryContextSwitchTo(recorder->context);
@@ -154,7 +155,7 @@ const ArrayType *NameChanges(Recorder *recorder) {
         names[i] = CStringGetTextDatum(plan.shape->columns[order[i]].name);
     if (recorder->changed_names != nullptr) pfree(recorder->changed_names);
     recorder->changed_names = construct_array(names, count, TEXTOID, -1, false, TYPALIGN_INT);
-    std::memcpy(recorder->named, recorder->changed, bytes);
+    std::copy_n(recorder->changed, count, recorder->named);
     recorder->named_count = count;
     for (int i = 0; i < count; i++) pfree(DatumGetPointer(names[i]));
     pfree(names);
