@@ -47,7 +47,7 @@ void Pool::AdoptSlots(Oid extension) {
             continue;
         std::vector<core::Task> batch;
         const uint32 end = ProgressOf(slot).end;
-        for (uint32 i = 0; i < end; i++) batch.push_back(slot->tasks[i].task);
+        for (uint32 j = 0; j < end; j++) batch.push_back(slot->tasks[j].task);
         scheduler_->AdoptRunning(batch);
     }
 }
