@@ -115,8 +115,11 @@ CREATE CAST (trap AS json) WITH FUNCTION spring(trap);
 CREATE TABLE traps (id integer PRIMARY KEY, t trap, ts trap[]);
 SELECT herald.enable_audit('traps');
 INSERT INTO traps VALUES (1, 'open', '{open}');
+-- The message is another one from PostgreSQL 16 on.
+\set VERBOSITY sqlstate
 INSERT INTO traps VALUES (2, 'shut', NULL);
 UPDATE traps SET ts = '{shut}';
+\set VERBOSITY default
 UPDATE traps SET ts = NULL;
 SELECT herald.audit_insert();
 CREATE TRIGGER mine AFTER INSERT ON traps FOR EACH ROW EXECUTE FUNCTION herald.audit_replica();
