@@ -70,7 +70,20 @@ holds('EXECUTE revoked', break => 'REVOKE EXECUTE ON FUNCTION app.victim FROM PU
 	code => '42501', reason => qr/role "temp" may not execute handler/);
 holds('USAGE revoked', break => 'REVOKE USAGE ON SCHEMA app FROM PUBLIC; REVOKE USAGE ON SCHEMA app FROM temp',
 	mend => 'GRANT USAGE ON SCHEMA app TO PUBLIC', code => '42501', reason => qr/role "temp" may not execute handler/);
-holds('role NOLOGIN', cold => 1, break => 'ALTER ROLE temp NOLOGIN', mend => 'ALTER ROLE temp LOGIN', code => '28000', reason => qr/"temp" is not permitted to log in/);
+# From PostgreSQL 17 on background workers may be of roles without LOGIN.
+if ($node->pg_version < 17)
+{
+	holds('role NOLOGIN', cold => 1, break => 'ALTER ROLE temp NOLOGIN', mend => 'ALTER ROLE temp LOGIN', code => '28000', reason => qr/"temp" is not permitted to log in/);
+}
+else
+{
+	$node->safe_psql('postgres', "$create; CREATE ROLE group_only NOLOGIN; GRANT USAGE ON SCHEMA app TO group_only; GRANT INSERT ON app.effects TO group_only;
+		GRANT EXECUTE ON FUNCTION app.victim TO group_only; SELECT herald.subscribe('victim', 'jobs', 'app.victim', run_as => 'group_only', start_at => 'new')");
+	my @ids = publish_many($node, 'jobs', 20);
+	wait_for_effects($node, 'victim', 20, name => 'role NOLOGIN: runs');
+	handled_once($node, 'victim', \@ids);
+	$node->safe_psql('postgres', q(SELECT herald.unsubscribe('victim'); DELETE FROM app.effects WHERE subscription = 'victim'));
+}
 holds('CONNECT revoked', cold => 1, break => 'REVOKE CONNECT ON DATABASE postgres FROM PUBLIC; GRANT CONNECT ON DATABASE postgres TO app',
 	mend => 'GRANT CONNECT ON DATABASE postgres TO PUBLIC', code => '42501', reason => qr/"temp" may not connect/);
 holds('role a superuser', break => 'ALTER ROLE temp SUPERUSER', mend => 'ALTER ROLE temp NOSUPERUSER', code => '42501', reason => qr/superuser/);
