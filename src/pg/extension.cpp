@@ -4,13 +4,19 @@
 #include "pg/extension.hpp"
 
 extern "C" {
+#include "access/genam.h"
+#include "access/htup_details.h"
+#include "access/table.h"
 #include "catalog/namespace.h"
+#include "catalog/pg_extension.h"
+#include "catalog/pg_type.h"
 #include "commands/extension.h"
 #include "storage/lmgr.h"
+#include "utils/fmgroids.h"
 #include "utils/inval.h"
 #include "utils/lsyscache.h"
+#include "utils/snapmgr.h"
 #include "utils/syscache.h"
-#include "catalog/pg_type.h"
 }
 
 namespace herald::pg {
@@ -49,6 +55,25 @@ Oid Lookup(const char *name) {
 }  // namespace
 
 bool ExtensionExists() { return OidIsValid(get_extension_oid("pg_herald", true)); }
+
+// Who commits a DROP wakes others before it sends invalidations, and from PostgreSQL 18 on get_extension_oid() asks a
+// cache that waits for them.
+Oid CommittedExtension() {
+    Relation catalog = table_open(ExtensionRelationId, AccessShareLock);
+    ScanKeyData key;
+    ScanKeyInit(&key, Anum_pg_extension_extname, BTEqualStrategyNumber, F_NAMEEQ,
+                CStringGetDatum("pg_herald"));
+    Snapshot snapshot = RegisterSnapshot(GetLatestSnapshot());
+    SysScanDesc scan = systable_beginscan(catalog, ExtensionNameIndexId, true, snapshot, 1, &key);
+    HeapTuple tuple = systable_getnext(scan);
+    const Oid extension = HeapTupleIsValid(tuple)
+                              ? reinterpret_cast<Form_pg_extension>(GETSTRUCT(tuple))->oid
+                              : InvalidOid;
+    systable_endscan(scan);
+    UnregisterSnapshot(snapshot);
+    table_close(catalog, AccessShareLock);
+    return extension;
+}
 
 bool TablesKnown() { return tables_valid; }
 

@@ -23,6 +23,9 @@ struct ExtensionTables {
 // True where the extension exists in this database. Needs a transaction.
 bool ExtensionExists();
 
+// The extension's oid as it is committed by now; InvalidOid where there is none. Needs a transaction.
+Oid CommittedExtension();
+
 // True where the oids are known already, so that it surely exists.
 bool TablesKnown();
 

@@ -3,12 +3,12 @@
 #include "worker/selection.hpp"
 
 #include "outbox/outbox.hpp"
+#include "pg/extension.hpp"
 #include "pg/process.hpp"
 #include "settings.hpp"
 
 extern "C" {
 #include "commands/dbcommands.h"
-#include "commands/extension.h"
 #include "storage/ipc.h"
 #include "utils/varlena.h"
 }
@@ -38,7 +38,7 @@ bool DatabaseSelected(const char *name) {
 
 bool ExtensionServed() {
     return OidIsValid(served_extension) &&
-           get_extension_oid("pg_herald", true) == served_extension;
+           pg::CommittedExtension() == served_extension;
 }
 
 Oid ServedExtension() { return served_extension; }
@@ -48,7 +48,7 @@ DatabaseShared *EnterDatabase(Consumer consumer) {
     uint32 changes =
         database == nullptr ? 0 : pg_atomic_read_u32(&database->extension_changes);
     pg::BeginTransaction();
-    served_extension = get_extension_oid("pg_herald", true);
+    served_extension = pg::CommittedExtension();
     bool served = OidIsValid(served_extension);
     pg::CopyString(own_database_name, get_database_name(MyDatabaseId), sizeof(own_database_name));
     pg::CommitTransaction();
