@@ -14,12 +14,16 @@ bool IsOneOf(char c, std::string_view set) { return set.find(c) != std::string_v
 
 bool IsUnreserved(char c) { return IsAlphanumeric(c) || IsOneOf(c, "-._~"); }
 
+bool IsEscape(std::string_view text) {
+    return text.size() >= 3 && text[0] == '%' && IsHex(text[1]) && IsHex(text[2]);
+}
+
 // Unreserved characters, sub-delims, those in `more`, and %-escapes.
 bool IsUriText(std::string_view text, std::string_view more, Alphabet alphabet) {
     for (std::size_t i = 0; i < text.size(); i++) {
         const char c = text[i];
         if (c == '%') {
-            if (i + 2 >= text.size() || !IsHex(text[i + 1]) || !IsHex(text[i + 2])) return false;
+            if (!IsEscape(text.substr(i))) return false;
             i += 2;
         } else if (!IsAscii(c)) {
             if (alphabet == Alphabet::kAscii) return false;
@@ -119,6 +123,12 @@ bool IsHostnameOf(std::string_view text, Alphabet alphabet) {
     }
 }
 
+// The letters of a tag may be of either case (RFC 5234).
+bool IsIpv6Tagged(std::string_view text) {
+    return text.size() >= 5 && (text[0] == 'I' || text[0] == 'i') && (text[1] == 'P' || text[1] == 'p') &&
+           (text[2] == 'V' || text[2] == 'v') && text.substr(3, 2) == "6:";
+}
+
 bool IsMailbox(std::string_view text, Alphabet alphabet) {
     const std::size_t at = text.rfind('@');
     if (at == std::string_view::npos || !IsLocalPart(text.substr(0, at), alphabet)) return false;
@@ -126,7 +136,41 @@ bool IsMailbox(std::string_view text, Alphabet alphabet) {
     if (domain.empty() || domain.front() != '[') return IsHostnameOf(domain, alphabet);
     if (domain.back() != ']') return false;
     domain = domain.substr(1, domain.size() - 2);
-    return domain.substr(0, 5) == "IPv6:" ? IsIpv6(domain.substr(5)) : IsIpv4(domain);
+    return IsIpv6Tagged(domain) ? IsIpv6(domain.substr(5)) : IsIpv4(domain);
+}
+
+// RFC 6570; an apostrophe is allowed by its erratum 6937.
+bool IsTemplateLiteral(std::string_view text) {
+    for (std::size_t i = 0; i < text.size(); i++) {
+        const char c = text[i];
+        if (c == '%' && !IsEscape(text.substr(i))) return false;
+        if (IsAscii(c) && (c <= ' ' || c == 127 || IsOneOf(c, "\"<>\\^`|"))) return false;
+    }
+    return true;
+}
+
+// A name, whose parts are separated by dots, and an asterisk or how many characters of the value are wanted.
+bool IsTemplateVariable(std::string_view text) {
+    if (!text.empty() && text.back() == '*') {
+        text.remove_suffix(1);
+    } else if (const std::size_t colon = text.find(':'); colon != std::string_view::npos) {
+        const std::string_view length = text.substr(colon + 1);
+        if (length.empty() || length.size() > 4 || length.front() == '0') return false;
+        for (char c : length)
+            if (!IsDigit(c)) return false;
+        text = text.substr(0, colon);
+    }
+    bool after_dot = true;
+    for (std::size_t i = 0; i < text.size(); i++) {
+        const char c = text[i];
+        if (c == '.' && after_dot) return false;
+        after_dot = c == '.';
+        if (IsEscape(text.substr(i)))
+            i += 2;
+        else if (!IsAlphanumeric(c) && c != '_' && c != '.')
+            return false;
+    }
+    return !after_dot;
 }
 
 }  // namespace
@@ -139,20 +183,17 @@ bool IsIriReference(std::string_view text) { return IsReference(text, Alphabet::
 bool IsUriTemplate(std::string_view text) {
     while (!text.empty()) {
         const std::size_t open = text.find_first_of("{}");
-        for (char c : text.substr(0, open))
-            if (IsAscii(c) && (c <= ' ' || c == 127 || IsOneOf(c, "\"'<>\\^`|"))) return false;
+        if (!IsTemplateLiteral(text.substr(0, open))) return false;
         if (open == std::string_view::npos) return true;
         const std::size_t close = text.find('}');
         if (text[open] == '}' || close == std::string_view::npos) return false;
         std::string_view expression = text.substr(open + 1, close - open - 1);
         if (!expression.empty() && IsOneOf(expression.front(), "+#./;?&=,!@|")) expression.remove_prefix(1);
-        if (expression.empty()) return false;
-        for (std::size_t i = 0; i < expression.size(); i++) {
-            const char c = expression[i];
-            if (c == '%' && i + 2 < expression.size() && IsHex(expression[i + 1]) && IsHex(expression[i + 2]))
-                i += 2;
-            else if (!IsAlphanumeric(c) && !IsOneOf(c, "_.,:*"))
-                return false;
+        while (true) {
+            const std::size_t comma = expression.find(',');
+            if (!IsTemplateVariable(expression.substr(0, comma))) return false;
+            if (comma == std::string_view::npos) break;
+            expression.remove_prefix(comma + 1);
         }
         text.remove_prefix(close + 1);
     }

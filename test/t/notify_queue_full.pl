@@ -24,7 +24,7 @@ $node->safe_psql('postgres', q(
 	SELECT herald.subscribe('heard', 'heard', 'app.note', run_as => 'app')));
 my $listener = listen_to($node, 'jobs', 'prices');
 my $lazy = $node->background_psql('postgres');
-$lazy->query_safe('LISTEN nothing;');
+$lazy->query_safe('LISTEN filler;');
 my $lazy_pid = $lazy->query_safe('SELECT pg_backend_pid();');
 $lazy->query_safe('BEGIN; SELECT 1;');
 # The announcer listens when it has heard something.
