@@ -10,7 +10,7 @@
 top := $(patsubst %/,%,$(dir $(firstword $(MAKEFILE_LIST))))
 PG_CONFIG ?= pg_config
 
-own_goals := demo check explore check-headers setup unit bench bench-programs
+own_goals := demo check explore check-majors check-headers setup unit bench bench-programs
 
 ifneq (,$(filter $(own_goals),$(MAKECMDGOALS)))
 
@@ -29,6 +29,9 @@ explore:
 	@for round in $$(seq $(ROUNDS)); do HERALD_TEST_SEED=random \
 		HERALD_TESTS="audit_model change_feeds consumers_end json_schema_random recovery_model" \
 		$(top)/scripts/check tap || exit 1; done
+
+check-majors:
+	@$(top)/scripts/check-majors $(MAJORS)
 
 check-headers:
 	@$(top)/scripts/check-headers
