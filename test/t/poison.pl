@@ -32,11 +32,15 @@ $node->safe_psql('postgres', qq(
 	BEGIN
 		IF task.payload ? 'kill' THEN
 			IF task.payload ->> 'kill' = 'all' THEN
-				SELECT (task.payload ->> 'postmaster') || ' ' || string_agg(pid::text, ' ' ORDER BY pid = pg_backend_pid())
+				-- Stopped, the postmaster tells nobody to go; nor does anybody leave because it is gone.
+				SELECT (task.payload ->> 'postmaster') || '; kill -9 ' || string_agg(pid::text, ' ') || ' ' || (task.payload ->> 'postmaster')
 				  INTO victims FROM pg_stat_activity WHERE backend_type = 'pg_herald worker';
+				victims := '-STOP ' || victims;
+			ELSE
+				victims := '-9 ' || victims;
 			END IF;
 			EXECUTE format('COPY (SELECT 1) TO PROGRAM %L',
-				format('echo %s %s >> $runs; kill -9 %s', task.message_id, task.attempt, victims));
+				format('echo %s %s >> $runs; kill %s', task.message_id, task.attempt, victims));
 			PERFORM pg_sleep(60);  -- a slow handler: it is killed meanwhile
 		END IF;
 		PERFORM app.take_time(task);
@@ -60,7 +64,7 @@ my @ids = publish_many($node, 'jobs', 20);
 my ($poison) = publish_many($node, 'jobs', 1, payload => '{"kill": "own"}');
 push @ids, publish_many($node, 'jobs', 20);
 $node->safe_psql('postgres', "SELECT herald.resume('work')");
-wait_until($node, "SELECT count(*) = 1 FROM herald.dead_letters WHERE message_id = $poison", 'the poison is a dead letter', seconds => 60);
+wait_until($node, "SELECT count(*) = 1 FROM herald.dead_letters WHERE message_id = $poison", 'the poison is a dead letter', seconds => 100);
 $gate->ended;
 is(runs_of($poison), 3, 'it ran as often as its subscription allows');
 wait_for_effects($node, 'work', scalar @ids);
@@ -88,7 +92,7 @@ $gate->ended;
 $node->kill9;
 ok(start_again($node), 'started again');
 # From here on it kills only its own process; what counts is that it has been suspected.
-wait_until($node, "SELECT count(*) = 1 FROM herald.dead_letters WHERE message_id = $killer", 'it is a dead letter in the end', seconds => 60);
+wait_until($node, "SELECT count(*) = 1 FROM herald.dead_letters WHERE message_id = $killer", 'it is a dead letter in the end', seconds => 150);
 is(runs_of($killer), 3, 'it ran as often as its subscription allows');
 wait_for_effects($node, 'other', @others + @innocent);
 wait_idle($node, 'other');
