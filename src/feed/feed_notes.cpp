@@ -242,7 +242,9 @@ void NoteRow(FeedNotes *notes, NotedRow *row, const Jsonb *key, const RowState &
     NotedLayer *layer = notes->top;
     const SubTransactionId own = GetCurrentSubTransactionId();
     // All that may fail comes first.
-    const RowState state = {given.change, Keep(layer, given.old), Keep(layer, given.now)};
+    RowState state = given;
+    state.old = Keep(layer, given.old);
+    state.now = Keep(layer, given.now);
     if (row != nullptr) {
         if (row->subtransaction != own) {
             Reserve(layer->context, &layer->saved, layer->saved_count, &layer->saved_capacity);

@@ -21,6 +21,9 @@ struct RowState {
     RowChange change;
     Jsonb *old;  // as far as the message needs it; NULL: not kept
     Jsonb *now;
+    RowChange last;       // of the changes it is made of, the one that was noted last
+    CommandId command;    // of the statement that made that one
+    CommandId first;      // and the one that the row was first changed by
 };
 
 struct NotedRow {

@@ -15,6 +15,7 @@ extern "C" {
 #include "access/table.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
+#include "utils/snapmgr.h"
 }
 
 namespace herald {
@@ -173,6 +174,23 @@ bool NeedsNow(const Feed &feed, RowChange change) {
            (change & (kInserted | kUpdated)) != 0;
 }
 
+// Statements are numbered in the order in which they begin; triggers fire with the statement's own snapshot.
+CommandId CurrentStatement() {
+    return ActiveSnapshotSet() ? GetActiveSnapshot()->curcid : GetCurrentCommandId(false);
+}
+
+// A statement's changes are noted when it ends, so after those that statements within it have made, in triggers of
+// its rows. Within one statement inserts are noted before updates, and these before deletes. So `change` may have come
+// before what was noted of the row.
+//
+// An INSERT of a row that a statement within has deleted: mostly a BEFORE trigger has made room for it.
+bool CameBefore(const RowState &noted, RowChange change, CommandId statement) {
+    if (noted.command > statement)
+        return change != kInserted || (noted.change & (kInserted | kUpdated)) != 0;
+    if (noted.command < statement) return false;
+    return (change == kInserted && noted.last == kUpdated) || (change == kDeleted && noted.last == kInserted);
+}
+
 // What has become of a row, all in all.
 RowChange Combine(RowChange before, RowChange change) {
     switch (before) {
@@ -187,6 +205,22 @@ RowChange Combine(RowChange before, RowChange change) {
     }
 }
 
+// What is to be noted where a change came before all that was noted of the row.
+RowState WithEarlier(const Feed &feed, const FeedTable &table, const RowState &noted, RowChange change,
+                     const RowValues *old, const RowValues *now) {
+    RowState state = noted;
+    state.first = CurrentStatement();
+    state.change = change == kInserted ? kInserted
+                   : (noted.change & (kInserted | kUpdated)) != 0 ? kUpdated
+                                                                   : kDeleted;
+    state.old = change != kInserted && NeedsOld(feed, state.change) ? ImageOf(table, &old_buffer, old) : nullptr;
+    if (!NeedsNow(feed, state.change))
+        state.now = nullptr;
+    else if (state.now == nullptr)
+        state.now = ImageOf(table, &now_buffer, now);
+    return state;
+}
+
 void NoteChange(FeedNotes *notes, const FeedTable &table, RowChange change, const RowValues *old,
                 const RowValues *now) {
     const Feed &feed = *notes->feed;
@@ -197,8 +231,17 @@ void NoteChange(FeedNotes *notes, const FeedTable &table, RowChange change, cons
         if ((feed.operations & change) != 0) BeginBulk(notes);
         return;
     }
-    RowState state{};
+    const CommandId statement = CurrentStatement();
     const RowState before = row == nullptr ? RowState{} : row->state;
+    if (row != nullptr && CameBefore(before, change, statement)) {
+        // Between others it makes no difference.
+        if (before.first >= statement) NoteRow(notes, row, key, WithEarlier(feed, table, before, change, old, now));
+        return;
+    }
+    RowState state{};
+    state.last = change;
+    state.command = statement;
+    state.first = row == nullptr ? statement : before.first;
     state.change = Combine(before.change, change);
     // The first old image and the last new one.
     state.old = before.change == kInserted ? nullptr : before.old;
