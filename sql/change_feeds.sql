@@ -205,6 +205,13 @@ SELECT herald.alter_channel('feed row', max_payload_bytes => 0, schema => '{"pro
 UPDATE orders SET total = id;
 SELECT payload #- '{row,note}' AS payload FROM feed.published();
 SELECT channel, published, rejected FROM herald.channel_stats WHERE channel = 'feed row';
+-- a text that is too long for a NOTIFY is a message all the same
+SELECT herald.enable_change_feed('orders', 'feed text', 'order:{id}:{note}', '{note}');
+UPDATE orders SET note = repeat('long', 2000) WHERE id = 50;
+SELECT length(payload #>> '{}') FROM feed.published() WHERE channel = 'feed text' ORDER BY 1;
+UPDATE orders SET note = NULL WHERE id = 50;
+SELECT length(payload #>> '{}') FROM feed.published() WHERE channel = 'feed text' ORDER BY 1;
+SELECT herald.disable_change_feed('orders', 'feed text');
 
 -- rights that are gone
 SELECT herald.alter_channel('feed row', schema => 'null');

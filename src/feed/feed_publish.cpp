@@ -235,7 +235,6 @@ bool IsNewText(Outlet *outlet, const char *text) {
 void PublishText(Outlet *outlet, const NotedRow *row, const char *text, JsonBuffer *buffer) {
     if (text == nullptr) return Reject(outlet, "a column of the template is missing");
     if (!IsNewText(outlet, text)) return;
-    if (std::strlen(text) > kLongestNotify) return Reject(outlet, "the message is too long for a notification");
     // A string as such is an array of one.
     ResetJsonBuffer(buffer);
     JsonStart start = BeginContainer(buffer, JB_FARRAY | JB_FSCALAR, 1);
@@ -249,7 +248,7 @@ void PublishText(Outlet *outlet, const NotedRow *row, const char *text, JsonBuff
     if (channel == nullptr)
         Reject(outlet, problem);
     else if (IsWelcome(outlet, *channel, payload))
-        (void)Publish(*channel, message, text);
+        (void)Publish(*channel, message, std::strlen(text) > kLongestNotify ? nullptr : text);
     GiveBack(caller);
 }
 
