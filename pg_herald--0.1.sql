@@ -938,7 +938,7 @@ COMMENT ON FUNCTION herald.enable_audit IS
     'Records changes of a table, its partitions and children from now on, or changes the options. record: full '
     '(old and new row), diff (what changed) or keys. exclude: columns that are not recorded; mask: columns '
     'whose values are not, ''hash:name'' to tell equal values. For the owner of the table. Errors: 42501, 42809 '
-    'no table, 42703 no such column, 22023 wrong options, 55000 no key for diff or keys, or a table above or below is audited.';
+    'no table, 42703 no such column, 22023 wrong options, 55000 no key for diff or keys, or a partition or child.';
 
 CREATE FUNCTION herald.disable_audit(target regclass)
 RETURNS void LANGUAGE c VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
@@ -1102,7 +1102,7 @@ COMMENT ON FUNCTION herald.enable_change_feed IS
     'which is announced as plain text. columns: those that are published, and without a change of which an UPDATE '
     'says nothing. Above herald.change_feed_bulk_limit rows a single message says how many. For the owner of the '
     'table, with publish on the channel. Errors: 42501, 42703 unknown column, 22023 bad message or operation, 55000 '
-    'a table without a key for key or diff, 0A000 a table that can''t have a feed.';
+    'a table without a key for key or diff, or a partition or child, 0A000 a table that can''t have a feed.';
 
 CREATE FUNCTION herald.disable_change_feed(target regclass, channel text)
 RETURNS void LANGUAGE c VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE

@@ -89,13 +89,16 @@ SELECT table_name, partitions, ok FROM herald.audited_tables ORDER BY table_name
 SELECT herald.disable_audit('parted');
 SELECT relation, count(*) FROM triggers GROUP BY 1 ORDER BY relation::text;
 SELECT * FROM events WHERE "table" LIKE '%part%';
--- A partition alone, and then its table.
+-- A partition alone would miss statements that name its table.
+SELECT try($$SELECT herald.enable_audit('part_1')$$);
+ALTER TABLE parted DETACH PARTITION part_1;
 SELECT herald.enable_audit('part_1');
-SELECT try($$SELECT herald.enable_audit('parted')$$);
+SELECT try($$ALTER TABLE parted ATTACH PARTITION part_1 FOR VALUES FROM ('2020-01-01') TO ('2021-01-01')$$);
 SELECT herald.disable_audit('part_1');
 -- Inheritance.
 CREATE TABLE parent (id integer PRIMARY KEY);
 CREATE TABLE child (more text) INHERITS (parent);
+SELECT try($$SELECT herald.enable_audit('child')$$);
 SELECT herald.enable_audit('parent');
 CREATE TABLE child_2 () INHERITS (child);
 CREATE TABLE child_3 (id integer NOT NULL);
@@ -114,7 +117,7 @@ SELECT herald.disable_audit('far');
 CREATE FOREIGN TABLE far_1 PARTITION OF far DEFAULT SERVER regress_herald;
 SELECT try($$SELECT herald.enable_audit('far')$$);
 DROP FOREIGN DATA WRAPPER regress_herald CASCADE;
-DROP TABLE parted, part_3, far;
+DROP TABLE parted, part_1, part_3, far;
 
 -- Names: a column that is masked stays so, a key is known by all its names.
 SELECT herald.enable_audit('orders', exclude => '{internal}', mask => '{card,hash:customer}');

@@ -191,6 +191,17 @@ DELETE FROM parts_us;
 TRUNCATE parts_us;
 TRUNCATE parts;
 SELECT payload FROM feed.published();
+-- a partition alone would miss statements that name its table
+\set VERBOSITY terse
+SELECT herald.enable_change_feed('parts_us', 'feed diff');
+ALTER TABLE parts DETACH PARTITION parts_us;
+SELECT herald.enable_change_feed('parts_us', 'feed diff');
+ALTER TABLE parts ATTACH PARTITION parts_us FOR VALUES IN ('us');
+SELECT herald.disable_change_feed('parts_us', 'feed diff');
+ALTER TABLE parts ATTACH PARTITION parts_us FOR VALUES IN ('us');
+\set VERBOSITY default
+INSERT INTO parts VALUES (1, 'us', 'a');
+SELECT payload FROM feed.published();
 DROP TABLE parts;
 
 -- what does not fit is left out
@@ -237,7 +248,7 @@ UPDATE plain SET a = 2 WHERE b IS NULL;
 DELETE FROM plain WHERE b IS NULL;
 COMMIT;
 SELECT * FROM feed.published();
--- renamed: template and columns go with it, also from the table above; not to a name that means something else in a template
+-- renamed: template and columns go with it; not to a name that means something else in a template
 SELECT herald.enable_change_feed('plain', 'feed text', '{{{a}}}:{op}'), herald.enable_change_feed('plain', 'feed diff', 'row', '{b,a}');
 ALTER TABLE plain RENAME a TO c;
 ALTER TABLE IF EXISTS nowhere RENAME b TO d;
@@ -245,13 +256,11 @@ INSERT INTO plain VALUES (5);
 SELECT * FROM feed.published();
 SELECT channel, message, columns, ok, problem FROM herald.change_feeds WHERE table_name = 'plain';
 BEGIN;
-CREATE TABLE above (c integer);
-ALTER TABLE plain INHERIT above;
 SAVEPOINT here;
-ALTER TABLE above RENAME c TO x;
+ALTER TABLE plain RENAME c TO x;
 SELECT channel, message, columns, ok, problem FROM herald.change_feeds WHERE table_name = 'plain';
 ROLLBACK TO here;
-ALTER TABLE above RENAME c TO op;
+ALTER TABLE plain RENAME c TO op;
 INSERT INTO plain VALUES (6);
 SELECT channel, message, columns, ok, problem FROM herald.change_feeds WHERE table_name = 'plain';
 ROLLBACK;

@@ -125,11 +125,26 @@ void RequireNoneBelow(const Targets &targets, const StoredTarget &above, Oid mem
     }
 }
 
+// Its triggers would not see statements that name the table above.
+void RequireNotAudited(const Targets &targets, Oid member, Oid parent) {
+    for (int i = 0; i < targets.count; i++)
+        if (targets.rows[i].enabled && targets.rows[i].relation == member)
+            ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+                            errmsg("table \"%s\" is audited, and table \"%s\" above it is not",
+                                   get_rel_name(member), get_rel_name(parent)),
+                            errdetail("Changes by statements that name the one above would not be recorded."),
+                            errhint("Call herald.disable_audit() before, and herald.enable_audit() for the one above.")));
+}
+
 void OnParentChange(const Targets &targets, const TableChange &change) {
     if (get_rel_name(change.relation) == nullptr) return;
     const StoredTarget *above = Enrolled(targets, change.parent);
-    if (above != nullptr && IsAbove(change.parent, change.relation))
-        RequireNoneBelow(targets, *above, change.relation);
+    if (IsAbove(change.parent, change.relation)) {
+        if (above != nullptr)
+            RequireNoneBelow(targets, *above, change.relation);
+        else
+            RequireNotAudited(targets, change.relation, change.parent);
+    }
     const StoredTarget *target = Enrolled(targets, change.relation);
     if (target != nullptr) {
         if (target->relation != change.relation && EnrolMember(*target, change.relation))

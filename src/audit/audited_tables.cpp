@@ -45,6 +45,8 @@ const char *FindKeyProblem(const StoredTarget &target) {
 const char *FindAuditProblem(const StoredTarget &target, int *partitions) {
     *partitions = 0;
     if (get_rel_name(target.relation) == nullptr) return "the table does not exist";
+    const char *parent = ParentName(target.relation);
+    if (parent != nullptr) return psprintf("statements that name table \"%s\" above it are not recorded", parent);
     const TriggerSet set = AuditTriggers(target.operations);
     int count;
     const Oid *tree = LockTree(target.relation, NoLock, &count);

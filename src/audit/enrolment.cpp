@@ -95,6 +95,15 @@ void RequireNoOthers(Oid relation, const StoredTarget *targets, int count) {
     }
 }
 
+void RequireNoParent(Oid relation) {
+    const char *parent = ParentName(relation);
+    if (parent == nullptr) return;
+    ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+                    errmsg("table \"%s\" can't be audited by itself", get_rel_name(relation)),
+                    errdetail("Statements that name table \"%s\", which is above it, would not be seen.", parent),
+                    errhint("Call herald.enable_audit() for that one: its partitions and children are audited with it.")));
+}
+
 // The options as they are stored, for the trail. Inside of SpiBegin/SpiEnd.
 Datum ReadOptions(int32 id, MemoryContext context) {
     (void)pg::SpiRun(
@@ -199,6 +208,7 @@ void EnableAudit(Oid relation, const AuditOptions &options) {
     RequireTable(relation);
     const StoredTarget *targets = ReadStoredTargets(&target_count);
     RequireNoOthers(relation, targets, target_count);
+    RequireNoParent(relation);
     AttrNumber key[INDEX_MAX_KEYS];
     const int key_count = FindKeyColumns(relation, key);
     const CheckedOptions checked = CheckOptions(relation, options, key, key_count);

@@ -20,7 +20,7 @@ struct AuditOptions {
 
 // Audits the table from now on, or changes the options. ERRORs: 42501 for others than the owner, 42809 for
 // what is no table, 42703 for columns that are not there, 22023 for wrong options, 55000 where there is no key
-// that `record` needs or a table above or below is audited.
+// that `record` needs a table above or below is audited, or there is one above.
 void EnableAudit(Oid relation, const AuditOptions &options);
 
 // ERRORs: 42501, 42704 where the table is not audited.

@@ -7,6 +7,7 @@ extern "C" {
 #include "access/table.h"
 #include "catalog/pg_inherits.h"
 #include "utils/fmgroids.h"
+#include "utils/lsyscache.h"
 #include "utils/rel.h"
 }
 
@@ -42,6 +43,12 @@ Oid *ParentsOf(Oid relation, int *count) {
     systable_endscan(scan);
     table_close(inherits, AccessShareLock);
     return parents;
+}
+
+const char *ParentName(Oid relation) {
+    int count;
+    const Oid *parents = ParentsOf(relation, &count);
+    return count == 0 ? nullptr : get_rel_name(parents[0]);
 }
 
 bool IsAbove(Oid ancestor, Oid relation) {

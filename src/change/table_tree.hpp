@@ -12,6 +12,10 @@ Oid *LockTree(Oid root, int lock_mode, int *count);
 // Its direct parents (partitioned table, or by INHERITS), in the current context.
 Oid *ParentsOf(Oid relation, int *count);
 
+// The name of one of them, in the current context; NULL where there is none. Statements that name a table above
+// do not fire the statement triggers of those below, so these see less than all changes.
+const char *ParentName(Oid relation);
+
 // True where the ancestor is a parent of the relation, or a parent's parent, and so on.
 bool IsAbove(Oid ancestor, Oid relation);
 

@@ -61,6 +61,16 @@ const char **Elements(Datum array, const char *what, int *count) {
     return texts;
 }
 
+void RequireNoParent(Oid relation) {
+    const char *parent = ParentName(relation);
+    if (parent == nullptr) return;
+    ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+                    errmsg("table \"%s\" cannot have a change feed by itself", get_rel_name(relation)),
+                    errdetail("Statements that name table \"%s\", which is above it, would not be seen.", parent),
+                    errhint("Call herald.enable_change_feed() for that one, which publishes the changes of its partitions and "
+                            "children.")));
+}
+
 void RequireColumn(const TableShape &shape, Relation relation, const char *name) {
     if (FindColumn(shape.row, name) >= 0) return;
     ereport(ERROR, (errcode(ERRCODE_UNDEFINED_COLUMN),
@@ -150,6 +160,7 @@ void EnableFeed(Oid target, const FeedOptions &options) {
     RequireTableOwner(target);
     Relation relation = relation_open(target, NoLock);
     RequireTable(relation);
+    RequireNoParent(target);
     CheckOptions(relation, options);
     relation_close(relation, NoLock);
     const int32 channel_id = RequireNotifiable(options.channel, "herald.enable_change_feed()").id;
@@ -175,6 +186,8 @@ void DisableFeed(Oid target, const char *channel) {
 const char *FindFeedFault(const Feed &feed) {
     const char *problem = FindFeedProblem(feed);
     if (problem != nullptr) return problem;
+    const char *parent = ParentName(feed.relation);
+    if (parent != nullptr) return psprintf("changes by statements that name table \"%s\" above it are not published", parent);
     int count;
     const Oid *tree = LockTree(feed.relation, AccessShareLock, &count);
     const TriggerSet set = TriggersOf(feed);

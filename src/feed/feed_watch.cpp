@@ -15,9 +15,22 @@ namespace herald {
 
 namespace {
 
-void OnParentChange(const Feed *feeds, int feed_count, Oid relation) {
+// Its triggers would not see statements that name the table above.
+void RequireNoFeed(const Feed *feeds, int feed_count, Oid relation, Oid parent) {
+    for (int i = 0; i < feed_count; i++)
+        if (feeds[i].relation == relation)
+            ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+                            errmsg("table \"%s\" has a change feed to channel \"%s\" of its own", get_rel_name(relation),
+                                   feeds[i].channel),
+                            errdetail("Changes by statements that name table \"%s\" would not be published.",
+                                      get_rel_name(parent)),
+                            errhint("Call herald.disable_change_feed() before, and herald.enable_change_feed() for the one above.")));
+}
+
+void OnParentChange(const Feed *feeds, int feed_count, Oid relation, Oid parent) {
     int count;
     if (get_rel_name(relation) == nullptr) return;
+    if (IsAbove(parent, relation)) RequireNoFeed(feeds, feed_count, relation, parent);
     const Oid *tree = LockTree(relation, AccessShareLock, &count);
     for (int i = 0; i < count; i++)
         for (int j = 0; j < feed_count; j++) AdjustMember(feeds[j], tree[i]);
@@ -28,8 +41,7 @@ void OnColumnRenamed(const TableChange &change) {
     int count;
     const Feed *feeds = ReadFeeds(&count);
     for (int i = 0; i < count; i++)
-        if (get_rel_name(feeds[i].relation) != nullptr &&
-            (feeds[i].relation == change.relation || IsAbove(change.relation, feeds[i].relation)))
+        if (feeds[i].relation == change.relation && get_rel_name(change.relation) != nullptr)
             RenameFeedColumn(feeds[i], change.column, change.new_column);
 }
 
@@ -39,7 +51,7 @@ void OnChanges(const TableChange *changes, int count) {
     if (feed_count == 0) return;
     for (int i = 0; i < count; i++) {
         if (changes[i].kind == TableChangeKind::kParentChanged)
-            OnParentChange(feeds, feed_count, changes[i].relation);
+            OnParentChange(feeds, feed_count, changes[i].relation, changes[i].parent);
         else if (changes[i].kind == TableChangeKind::kColumnRenamed)
             OnColumnRenamed(changes[i]);
         else if (changes[i].kind == TableChangeKind::kDropped)
