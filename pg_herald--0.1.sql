@@ -965,7 +965,14 @@ COMMENT ON FUNCTION herald.purge_audit_log IS
 CREATE FUNCTION herald.guard_audit_log()
 RETURNS trigger LANGUAGE c VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'herald_guard_audit_log';
-COMMENT ON FUNCTION herald.guard_audit_log() IS 'Refuses changes of the audit trail, also to superusers.';
+COMMENT ON FUNCTION herald.guard_audit_log() IS
+    'Refuses changes of the audit trail, also to superusers. Only they can add to it, as a restore does.';
+
+CREATE FUNCTION herald.guard_options()
+RETURNS trigger LANGUAGE c VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'herald_guard_options';
+COMMENT ON FUNCTION herald.guard_options() IS
+    'Refuses changes of what is audited and published to others than the owner of the extension, whatever they may write to.';
 
 CREATE FUNCTION herald.list_audited_tables(
     OUT schema_name text, OUT table_name text, OUT record text, OUT exclude text[], OUT mask text[],
@@ -981,54 +988,63 @@ COMMENT ON VIEW herald.audited_tables IS
     'Audited tables with their options, for their owners and readers of herald.audit_log. ok: every trigger is '
     'there and in force, on the table and all below it.';
 
-CREATE TRIGGER guard BEFORE UPDATE OR DELETE OR TRUNCATE ON herald.audit_0
+CREATE TRIGGER guard BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON herald.audit_0
     FOR EACH STATEMENT EXECUTE FUNCTION herald.guard_audit_log();
 ALTER TABLE herald.audit_0 ENABLE ALWAYS TRIGGER guard;
-CREATE TRIGGER guard BEFORE UPDATE OR DELETE OR TRUNCATE ON herald.audit_1
+CREATE TRIGGER guard BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON herald.audit_1
     FOR EACH STATEMENT EXECUTE FUNCTION herald.guard_audit_log();
 ALTER TABLE herald.audit_1 ENABLE ALWAYS TRIGGER guard;
-CREATE TRIGGER guard BEFORE UPDATE OR DELETE OR TRUNCATE ON herald.audit_2
+CREATE TRIGGER guard BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON herald.audit_2
     FOR EACH STATEMENT EXECUTE FUNCTION herald.guard_audit_log();
 ALTER TABLE herald.audit_2 ENABLE ALWAYS TRIGGER guard;
-CREATE TRIGGER guard BEFORE UPDATE OR DELETE OR TRUNCATE ON herald.audit_3
+CREATE TRIGGER guard BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON herald.audit_3
     FOR EACH STATEMENT EXECUTE FUNCTION herald.guard_audit_log();
 ALTER TABLE herald.audit_3 ENABLE ALWAYS TRIGGER guard;
-CREATE TRIGGER guard BEFORE UPDATE OR DELETE OR TRUNCATE ON herald.audit_4
+CREATE TRIGGER guard BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON herald.audit_4
     FOR EACH STATEMENT EXECUTE FUNCTION herald.guard_audit_log();
 ALTER TABLE herald.audit_4 ENABLE ALWAYS TRIGGER guard;
-CREATE TRIGGER guard BEFORE UPDATE OR DELETE OR TRUNCATE ON herald.audit_5
+CREATE TRIGGER guard BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON herald.audit_5
     FOR EACH STATEMENT EXECUTE FUNCTION herald.guard_audit_log();
 ALTER TABLE herald.audit_5 ENABLE ALWAYS TRIGGER guard;
-CREATE TRIGGER guard BEFORE UPDATE OR DELETE OR TRUNCATE ON herald.audit_6
+CREATE TRIGGER guard BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON herald.audit_6
     FOR EACH STATEMENT EXECUTE FUNCTION herald.guard_audit_log();
 ALTER TABLE herald.audit_6 ENABLE ALWAYS TRIGGER guard;
-CREATE TRIGGER guard BEFORE UPDATE OR DELETE OR TRUNCATE ON herald.audit_7
+CREATE TRIGGER guard BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON herald.audit_7
     FOR EACH STATEMENT EXECUTE FUNCTION herald.guard_audit_log();
 ALTER TABLE herald.audit_7 ENABLE ALWAYS TRIGGER guard;
-CREATE TRIGGER guard BEFORE UPDATE OR DELETE OR TRUNCATE ON herald.audit_context_0
+CREATE TRIGGER guard BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON herald.audit_context_0
     FOR EACH STATEMENT EXECUTE FUNCTION herald.guard_audit_log();
 ALTER TABLE herald.audit_context_0 ENABLE ALWAYS TRIGGER guard;
-CREATE TRIGGER guard BEFORE UPDATE OR DELETE OR TRUNCATE ON herald.audit_context_1
+CREATE TRIGGER guard BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON herald.audit_context_1
     FOR EACH STATEMENT EXECUTE FUNCTION herald.guard_audit_log();
 ALTER TABLE herald.audit_context_1 ENABLE ALWAYS TRIGGER guard;
-CREATE TRIGGER guard BEFORE UPDATE OR DELETE OR TRUNCATE ON herald.audit_context_2
+CREATE TRIGGER guard BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON herald.audit_context_2
     FOR EACH STATEMENT EXECUTE FUNCTION herald.guard_audit_log();
 ALTER TABLE herald.audit_context_2 ENABLE ALWAYS TRIGGER guard;
-CREATE TRIGGER guard BEFORE UPDATE OR DELETE OR TRUNCATE ON herald.audit_context_3
+CREATE TRIGGER guard BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON herald.audit_context_3
     FOR EACH STATEMENT EXECUTE FUNCTION herald.guard_audit_log();
 ALTER TABLE herald.audit_context_3 ENABLE ALWAYS TRIGGER guard;
-CREATE TRIGGER guard BEFORE UPDATE OR DELETE OR TRUNCATE ON herald.audit_context_4
+CREATE TRIGGER guard BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON herald.audit_context_4
     FOR EACH STATEMENT EXECUTE FUNCTION herald.guard_audit_log();
 ALTER TABLE herald.audit_context_4 ENABLE ALWAYS TRIGGER guard;
-CREATE TRIGGER guard BEFORE UPDATE OR DELETE OR TRUNCATE ON herald.audit_context_5
+CREATE TRIGGER guard BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON herald.audit_context_5
     FOR EACH STATEMENT EXECUTE FUNCTION herald.guard_audit_log();
 ALTER TABLE herald.audit_context_5 ENABLE ALWAYS TRIGGER guard;
-CREATE TRIGGER guard BEFORE UPDATE OR DELETE OR TRUNCATE ON herald.audit_context_6
+CREATE TRIGGER guard BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON herald.audit_context_6
     FOR EACH STATEMENT EXECUTE FUNCTION herald.guard_audit_log();
 ALTER TABLE herald.audit_context_6 ENABLE ALWAYS TRIGGER guard;
-CREATE TRIGGER guard BEFORE UPDATE OR DELETE OR TRUNCATE ON herald.audit_context_7
+CREATE TRIGGER guard BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON herald.audit_context_7
     FOR EACH STATEMENT EXECUTE FUNCTION herald.guard_audit_log();
 ALTER TABLE herald.audit_context_7 ENABLE ALWAYS TRIGGER guard;
+CREATE TRIGGER guard BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON herald.audit_target
+    FOR EACH STATEMENT EXECUTE FUNCTION herald.guard_options();
+ALTER TABLE herald.audit_target ENABLE ALWAYS TRIGGER guard;
+CREATE TRIGGER guard BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON herald.audit_key
+    FOR EACH STATEMENT EXECUTE FUNCTION herald.guard_options();
+ALTER TABLE herald.audit_key ENABLE ALWAYS TRIGGER guard;
+CREATE TRIGGER guard BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON herald.change_feed_store
+    FOR EACH STATEMENT EXECUTE FUNCTION herald.guard_options();
+ALTER TABLE herald.change_feed_store ENABLE ALWAYS TRIGGER guard;
 
 -- So that a purge works where all tables are published. It costs nothing else: rows are only inserted.
 ALTER TABLE herald.audit_0 REPLICA IDENTITY FULL;
@@ -1050,7 +1066,7 @@ ALTER TABLE herald.audit_context_7 REPLICA IDENTITY FULL;
 
 REVOKE ALL ON FUNCTION
     herald.audit_insert(), herald.audit_update(), herald.audit_delete(), herald.audit_truncate(),
-    herald.audit_replica(), herald.guard_audit_log(),
+    herald.audit_replica(), herald.guard_audit_log(), herald.guard_options(),
     herald.enable_audit, herald.disable_audit, herald.audit_history, herald.purge_audit_log,
     herald.list_audited_tables
 FROM PUBLIC;

@@ -229,6 +229,14 @@ SELECT try(format('%s herald.%s%s%s %s', command, kind, '_', 3, rest))
 SET session_replication_role = replica;
 SELECT try('TRUNCATE herald.audit_5');
 RESET session_replication_role;
+-- pg_write_all_data is a right to write anything, but not this.
+CREATE ROLE regress_audit_writer;
+GRANT pg_write_all_data TO regress_audit_writer;
+SET ROLE regress_audit_writer;
+SELECT try(command) FROM unnest(ARRAY['INSERT INTO herald.audit_0 DEFAULT VALUES', 'INSERT INTO herald.audit_context_0 DEFAULT VALUES',
+    $$UPDATE herald.audit_target SET operations = '{}'$$, 'DELETE FROM herald.audit_key', 'DELETE FROM herald.change_feed_store']) AS command;
+RESET ROLE;
+DROP ROLE regress_audit_writer;
 SELECT try('DROP EXTENSION pg_herald CASCADE');
 SELECT try('DROP SCHEMA herald CASCADE');
 SELECT try('DROP TABLE herald.audit_0');

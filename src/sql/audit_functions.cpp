@@ -47,6 +47,13 @@ const char *RecordName(AuditRecord record) {
     }
 }
 
+const TriggerData *GuardOf(FunctionCallInfo fcinfo) {
+    if (!CALLED_AS_TRIGGER(fcinfo))
+        ereport(ERROR, (errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+                        errmsg("the function must be called as a trigger")));
+    return reinterpret_cast<const TriggerData *>(fcinfo->context);
+}
+
 // masked and hashed columns, as herald.enable_audit takes them.
 Datum MaskOf(const StoredTarget &target) {
     const int count = target.masked.count + target.hashed.count;
@@ -123,15 +130,22 @@ HERALD_FUNCTION(purge_audit_log) {
 }
 
 HERALD_FUNCTION(guard_audit_log) {
-    if (!CALLED_AS_TRIGGER(fcinfo))
-        ereport(ERROR, (errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
-                        errmsg("the function must be called as a trigger")));
-    const TriggerData *trigger = reinterpret_cast<TriggerData *>(fcinfo->context);
-    if (!PurgingAuditLog())
+    const TriggerData *trigger = GuardOf(fcinfo);
+    const bool allowed = TRIGGER_FIRED_BY_INSERT(trigger->tg_event) ? superuser() : PurgingAuditLog();
+    if (!allowed)
         ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
                         errmsg("the audit trail can't be changed"),
                         errdetail("\"%s\" belongs to it.",
                                   RelationGetRelationName(trigger->tg_relation)),
                         errhint("herald.audit_retention and herald.purge_audit_log() delete what is old.")));
+    return static_cast<Datum>(0);
+}
+
+// pg_write_all_data gives the right to write to any table.
+HERALD_FUNCTION(guard_options) {
+    const TriggerData *trigger = GuardOf(fcinfo);
+    if (!pg::OwnsRelation(RelationGetRelid(trigger->tg_relation), GetUserId()))
+        ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+                        errmsg("must be owner of table \"%s\"", RelationGetRelationName(trigger->tg_relation))));
     return static_cast<Datum>(0);
 }
