@@ -7,13 +7,15 @@ use strict;
 use warnings;
 use Exporter 'import';
 use HeraldTest;
+use IPC::Run ();
 use PostgreSQL::Test::Utils;
 use Test::More;
 
-our @EXPORT = qw(listen_to listen_in heard_by heard_now heard_payloads heard_texts announced_of wait_announced outbox_is_empty outbox_is_used refusals stuck_publisher standby_is hold_consumers waits_for_work stop_idle crash_by end_sessions run_pgbench);
+our @EXPORT = qw(listen_to listen_in heard_by heard_now heard_payloads heard_texts announced_of wait_announced outbox_is_empty outbox_is_used refusals stuck_publisher standby_is hold_consumers waits_for_work stop_idle crash_by end_sessions run_pgbench start_publishers publishers_go_on end_publishers);
 
 my $ends = 0;
 my $scripts = 0;
+my $runs = 0;
 
 # A session that LISTENs to the channels.
 sub listen_to
@@ -148,9 +150,20 @@ sub waits_for_work
 sub stop_idle
 {
 	my ($node, $pid) = @_;
+	my $idle = sub {
+		my ($out, $timed_out) = ('');
+		$node->psql('postgres', "SELECT wait_event_type FROM pg_stat_activity WHERE pid = $pid", stdout => \$out, timeout => 10, timed_out => \$timed_out);
+		return $out eq 'Extension';
+	};
 	local $Test::Builder::Level = $Test::Builder::Level + 1;
-	waits_for_work($node, $pid);
-	return signal_process('STOP', $pid);
+	return wait_for('it waits for work, and is stopped', sub {
+		return 0 unless $idle->();
+		signal_process('STOP', $pid);
+		# It may have gone on before the signal came.
+		return 1 if $idle->();
+		signal_process('CONT', $pid);
+		return 0;
+	});
 }
 
 # Kills processes outright and returns when the server has started again. That it answers says nothing: it may do so
@@ -192,6 +205,57 @@ sub run_pgbench
 	local $Test::Builder::Level = $Test::Builder::Level + 1;
 	$node->pgbench("--no-vacuum $options", 0, [qr/number of failed transactions: 0/], [qr/^(?!.*aborted)/s], $name, \%files);
 	return;
+}
+
+# Starts clients that run a script of pgbench again and again until end_publishers: whatever is to happen meanwhile does,
+# on machines of any speed. The script counts in :n what it publishes; :run tells one start from another.
+sub start_publishers
+{
+	my ($node, $script, %options) = @_;
+	my $database = $options{database} // 'postgres';
+	my $run = $options{run} // ++$runs;
+	my $file = "${PostgreSQL::Test::Utils::tmp_check}/publishers_@{[ $node->name ]}_${database}_$run.sql";
+	append_to_file($file, <<"SQL");
+\\if :going
+SELECT NOT EXISTS (SELECT FROM public.publishers WHERE run = :run AND client IS NULL) AS going \\gset
+\\if :going
+$script
+\\set pause random(0, 2 * $options{pause})
+\\sleep :pause us
+\\else
+INSERT INTO public.publishers VALUES (:run, :client_id, :n);
+\\endif
+\\endif
+SQL
+	$node->safe_psql($database, 'CREATE TABLE IF NOT EXISTS public.publishers (run integer, client integer, n integer)');
+	my ($out, $err) = ('', '');
+	my $pgbench = IPC::Run::start(
+		[ $node->installed_command('pgbench'), '-n', '-c', $options{clients}, '-j', 2, '-t', 20_000, '--random-seed=1', '-D', 'n=0', '-D', 'going=1', '-D', "run=$run", '-f', $file, $node->connstr($database) ],
+		'<', \undef, '>', \$out, '2>', \$err, IPC::Run::timeout(170));
+	return { node => $node, database => $database, run => $run, clients => $options{clients}, pgbench => $pgbench, out => \$out, err => \$err };
+}
+
+# Returns when a query that counts what is published gives that many more.
+sub publishers_go_on
+{
+	my ($publishers, $count, $more) = @_;
+	my ($node, $database) = @$publishers{ 'node', 'database' };
+	my $now = $node->safe_psql($database, $count);
+	local $PostgreSQL::Test::Utils::timeout_default = 60;
+	return $node->poll_query_until($database, "SELECT ($count) >= $now + $more") || die "publishers do not go on: ${ $publishers->{err} }\n";
+}
+
+# Ends them, and returns how many each client has published.
+sub end_publishers
+{
+	my ($publishers, $name) = @_;
+	my ($node, $database, $run) = @$publishers{ 'node', 'database', 'run' };
+	$node->safe_psql($database, "INSERT INTO public.publishers (run) VALUES ($run)");
+	$publishers->{pgbench}->finish;
+	my %published = map { split /\|/ } split /\n/, $node->safe_psql($database, "SELECT client, n FROM public.publishers WHERE run = $run AND client IS NOT NULL");
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
+	is(scalar(keys %published), $publishers->{clients}, "$name: all is published") or diag(${ $publishers->{err} });
+	return %published;
 }
 
 1;

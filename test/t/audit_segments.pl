@@ -12,7 +12,7 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 use Time::HiRes 'time';
 
-my $clock = "${PostgreSQL::Test::Utils::tmp_check}/clock";
+my $clock = "${PostgreSQL::Test::Utils::tmp_check}/audit_segments_clock";
 append_to_file("$clock.c", <<'C');
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -92,7 +92,7 @@ sub start_load
 		[ 8, "SELECT herald.notify('tick', '')" ]);
 	$loads++;
 	my @files = map {
-		my $file = "${PostgreSQL::Test::Utils::tmp_check}/load_${loads}_$_";
+		my $file = "${PostgreSQL::Test::Utils::tmp_check}/audit_segments_load_${loads}_$_";
 		append_to_file($file, "$scripts[$_][1];\n");
 		('-f', "$file\@$scripts[$_][0]");
 	} 0 .. $#scripts;

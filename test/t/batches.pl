@@ -19,6 +19,7 @@ CREATE TABLE app.children (parent bigint REFERENCES app.parents DEFERRABLE INITI
 CREATE TABLE app.counters (id integer PRIMARY KEY, n integer NOT NULL DEFAULT 0);
 INSERT INTO app.counters SELECT generate_series(1, 20);
 CREATE SEQUENCE app.barrier;
+CREATE SEQUENCE app.other_barrier;
 CREATE SEQUENCE app.numbers;
 CREATE TABLE app.seen (message_id bigint, xid xid8 DEFAULT pg_current_xact_id(), state jsonb);
 GRANT ALL ON ALL TABLES IN SCHEMA app TO app;
@@ -48,12 +49,12 @@ BEGIN
     END IF;
     IF task.payload ? 'count' THEN
         UPDATE app.counters SET n = n + 1 WHERE id = (task.payload ->> 'count')::integer;
-        IF task.payload ? 'meet' THEN
-            PERFORM nextval('app.barrier');
-            WHILE (SELECT last_value FROM app.barrier) < 2 LOOP
-                PERFORM pg_sleep(0.001);  -- one handler waits for the other
-            END LOOP;
-        END IF;
+    END IF;
+    IF task.payload ? 'meet' THEN
+        PERFORM nextval((task.payload ->> 'meet')::regclass);
+        WHILE pg_sequence_last_value((task.payload ->> 'meet')::regclass) < 2 LOOP
+            PERFORM pg_sleep(0.001);  -- one handler waits for the other
+        END LOOP;
     END IF;
     IF task.payload ? 'do' THEN
         EXECUTE task.payload ->> 'do';
@@ -178,7 +179,7 @@ $node->safe_psql('postgres', q(SELECT herald.pause(s, '20 s') FROM unnest('{up,d
 my %order = (up => [ 1 .. 20 ], down => [ reverse 1 .. 20 ]);
 for my $name (keys %order)
 {
-	my $list = join ',', map { "'{\"count\": $_" . ($_ == $order{$name}[0] ? ', "meet": 1' : '') . "}'" } @{ $order{$name} };
+	my $list = join ',', map { "'{\"count\": $_" . ($_ == $order{$name}[0] ? ', "meet": "app.barrier"' : '') . "}'" } @{ $order{$name} };
 	$node->safe_psql('postgres', "SELECT public.backlog('$name', ARRAY[$list]::jsonb[])");
 }
 $node->safe_psql('postgres', q(SELECT herald.resume(s) FROM unnest('{up,down}'::text[]) AS s));
@@ -294,7 +295,8 @@ is(value("SELECT count(DISTINCT pid) FROM pg_stat_activity WHERE backend_type = 
 
 # max_concurrency counts handlers that run at the same time; keys keep their order. Seen by the time spans of the runs.
 subscribe('narrow', max_concurrency => 2);
-my @narrow = run_backlog('narrow', [ map { $_ % 10 == 0 ? '{"seconds": 0.005}' : '{}' } 1 .. 400 ]);
+# The first one waits for the second, so that there are two workers.
+my @narrow = run_backlog('narrow', [ map { '{"meet": "app.other_barrier"' . ($_ % 10 == 0 ? ', "seconds": 0.005}' : '}') } 1 .. 400 ]);
 wait_idle($node, 'narrow');
 cmp_ok(largest('narrow', @narrow), '>', 1, 'there were batches');
 my $overlap = <<'SQL';
@@ -315,6 +317,7 @@ nobody_charged($_) for 'narrow', 'keyed';
 
 # A backlog of one subscription does not keep the task of another waiting.
 reload_with($node, 'herald.max_workers' => 1);
+wait_until($node, q(SELECT count(*) <= 1 FROM herald.workers WHERE kind = 'worker'), 'one worker');
 subscribe('crowd', max_concurrency => 4);
 grow('crowd');
 subscribe('lonely');
@@ -332,48 +335,62 @@ wait_idle($node, 'crowd');
 reload_with($node, 'herald.batch_time' => '1s');
 subscribe('timed', max_concurrency => 2);
 wait_until($node, 'SHOW herald.batch_time', 'batches have a second', expect => '1s');
-grow('timed');
 my $holder = $node->background_psql('postgres');
-$holder->query_safe('SELECT pg_advisory_lock(42)');
-sub release { $holder->query_safe('SELECT pg_advisory_unlock_all()'); return; }
+my @timed;
 
-my $runs = value('SELECT last_value FROM app.runs');
-my @timed = run_backlog('timed', [ ('{}') x 4, '{"wait": 42}', ('{}') x 4, '{"swallow": 42}' ]);
-wait_until($node, "SELECT count(*) = 8 FROM app.effects WHERE message_id IN (" . list(@timed) . ')', 'those beside a slow one are done while it waits');
-wait_until($node, "SELECT count(*) = 2 FROM herald.workers WHERE subscription = 'timed' AND message_id IN ($timed[4], $timed[9])",
-	'the slow ones run again, and are not cut off');
-release();
-wait_idle($node, 'timed');
+# Runs tasks of which some take too long, several times if need be: on a machine that stood still the time of the batch was
+# up for others as well, and they ran again. That can happen, but not each time.
+sub take_too_long
+{
+	my ($payloads, $again, $name, $meanwhile) = @_;
+	for my $round (1 .. 5)
+	{
+		grow('timed');
+		$holder->query_safe('SELECT pg_advisory_lock(42)');
+		my $before = value('SELECT last_value FROM app.runs');
+		@timed = run_backlog('timed', $payloads);
+		$meanwhile->();
+		$holder->query_safe('SELECT pg_advisory_unlock_all()');
+		wait_idle($node, 'timed');
+		my $runs = value('SELECT last_value FROM app.runs') - $before;
+		next if $round < 5 && $runs > @$payloads + $again;
+		local $Test::Builder::Level = $Test::Builder::Level + 1;
+		is($runs, @$payloads + $again, $name);
+		last;
+	}
+	nobody_charged('timed');
+	return;
+}
+
+take_too_long([ ('{}') x 4, '{"wait": 42}', ('{}') x 4, '{"swallow": 42}' ], 2, 'nobody was started twice but those that were cut off', sub {
+	wait_until($node, "SELECT count(*) = 8 FROM app.effects WHERE message_id IN (" . list(@timed) . ')', 'those beside a slow one are done while it waits');
+	wait_until($node, "SELECT count(*) = 2 FROM herald.workers WHERE subscription = 'timed' AND message_id IN ($timed[4], $timed[9])",
+		'the slow ones run again, and are not cut off');
+});
 is(value("SELECT count(*), count(DISTINCT xid) FROM app.effects WHERE message_id IN ($timed[4], $timed[9])"), '2|2', 'they are done');
 is(value("SELECT count(*) FROM app.effects WHERE xid IN (SELECT xid FROM app.effects WHERE message_id IN ($timed[4], $timed[9]))"), '2', 'alone');
 is(value("SELECT count(*) FROM app.seen WHERE message_id = $timed[9]"), '0', 'also the one that took no notice of being cancelled');
-is(value('SELECT last_value FROM app.runs') - $runs, 12, 'nobody else was started twice');
-nobody_charged('timed');
 
 # The first of a batch is not cut off, and the others do not wait for it.
-grow('timed');
-$holder->query_safe('SELECT pg_advisory_lock(42)');
-$runs = value('SELECT last_value FROM app.runs');
-@timed = run_backlog('timed', [ '{"wait": 42}', ('{}') x 20 ]);
-wait_until($node, "SELECT count(*) = 20 FROM app.effects WHERE message_id IN (" . list(@timed) . ')', 'tasks behind a slow one go to another worker');
-# The other worker says that it is done after its commit.
-wait_until($node, "SELECT string_agg(message_id::text, ' ') FROM herald.workers WHERE subscription = 'timed' AND state = 'running'", 'it still runs', expect => $timed[0]);
-release();
-wait_idle($node, 'timed');
-is(value('SELECT last_value FROM app.runs') - $runs, 21, 'nobody was started twice');
-nobody_charged('timed');
+take_too_long([ '{"wait": 42}', ('{}') x 20 ], 0, 'nobody was started twice', sub {
+	wait_until($node, "SELECT count(*) = 20 FROM app.effects WHERE message_id IN (" . list(@timed) . ')', 'tasks behind a slow one go to another worker');
+	# The other worker says that it is done after its commit.
+	wait_until($node, "SELECT string_agg(message_id::text, ' ') FROM herald.workers WHERE subscription = 'timed' AND state = 'running'", 'it still runs', expect => $timed[0]);
+});
 statistics_true($node, 'timed', 'timed');
 
 # A lock timeout is the fault of those before it, perhaps: alone, it counts.
-$node->safe_psql('postgres', q(ALTER ROLE app SET lock_timeout = '50ms'));
+reload_with($node, 'herald.batch_time' => undef);
+wait_until($node, 'SHOW herald.batch_time', 'the time of a batch is no limit', expect => '1min');
+$node->safe_psql('postgres', q(ALTER ROLE app SET lock_timeout = '200ms'));
 $node->safe_psql('postgres', q(SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE backend_type = 'pg_herald worker'));
 subscribe('locked', max_concurrency => 1, max_attempts => 1);
 grow('locked');
 $holder->query_safe('SELECT pg_advisory_lock(42)');
-$runs = value('SELECT last_value FROM app.runs');
+my $runs = value('SELECT last_value FROM app.runs');
 my @locked = run_backlog('locked', [ ('{}') x 4, '{"wait": 42}', ('{}') x 4 ]);
 wait_idle($node, 'locked');
-release();
+$holder->query_safe('SELECT pg_advisory_unlock_all()');
 is(value("SELECT string_agg(message_id || ' ' || error_code, ',') FROM herald.failure_log WHERE subscription = 'locked'"), "$locked[4] 55P03",
 	'a lock timeout is recorded');
 is(value('SELECT last_value FROM app.runs') - $runs, 10, 'when the task had run alone');

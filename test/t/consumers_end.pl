@@ -64,7 +64,7 @@ for my $epoch (1 .. $epochs)
 	for my $round (1 .. 4)
 	{
 		some_more($limit);
-		my $how = (keys %faults)[ int(rand(2)) ];
+		my $how = (sort keys %faults)[ int(rand(2)) ];
 		for my $kind (@{ $targets[ int(rand(@targets)) ] })
 		{
 			my @pids = pids_of($node, $kind);

@@ -215,12 +215,16 @@ $one->query_safe(q(SELECT herald.unlock('job')));
 wait_until($node, q(SELECT announced >= published FROM herald.channel_stats WHERE channel = 'locks'), 'one starts for what is left');
 hears('and it is heard', $release);
 reload_with($node, 'herald.enabled' => 'on');
+waits_for_work($node, pid_of($node, 'announcer'));
+outbox_is_empty($node, 'after that');
 
 # More than the outbox can announce. A superuser has no more than others.
 my $many = "SELECT count(*) FROM generate_series(1, %d) AS i WHERE herald.try_lock('many ' || i, 'transaction')";
 sqlstate_is($node, sprintf($many, 1000), '53400', 'who wants more locks than can be announced is refused');
+outbox_is_empty($node, 'what it took is announced');
 my $some = $node->safe_psql('postgres', sprintf($many, 300));
 is($some, 300, 'what was reserved for those is free again');
+outbox_is_empty($node, 'those as well');
 is(scalar(grep { /many/ } split /, /, heard()), 300 + 384, 'all that were taken are announced');
 
 # Nothing is left behind where it was not had.

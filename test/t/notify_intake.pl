@@ -5,6 +5,7 @@ use strict;
 use warnings;
 use FindBin;
 use lib "$FindBin::RealBin/../lib";
+use HeraldSessions qw(stop_idle);
 use HeraldTest;
 use Test::More;
 
@@ -104,11 +105,12 @@ for my $channel ('jobs', 'public')
 {
 	my @ids = publish_many($node, $channel, 50, payload => '{"own": true}');
 	my $pid = pid_of($node, 'announcer');
-	signal_process('STOP', pid_of($node, 'launcher'));
+	my $launcher = pid_of($node, 'launcher');
+	stop_idle($node, $launcher);
 	signal_process('TERM', $pid);
 	wait_until($node, "SELECT count(*) = 0 FROM pg_stat_activity WHERE pid = $pid", 'no announcer');
 	push @ids, publish_many($node, $channel, 50, payload => '{"own": true}');
-	signal_process('CONT', pid_of($node, 'launcher'));
+	signal_process('CONT', $launcher);
 	wait_for_new($node, 'announcer', $pid);
 	push @ids, publish_many($node, $channel, 50, payload => '{"own": true}');
 	ok(listens(), 'a new announcer listens');

@@ -22,14 +22,14 @@ CONF
 $node->safe_psql('postgres', q(
 	SELECT herald.create_channel('jobs', announce => 'off');
 	SELECT herald.subscribe('work', 'jobs', 'app.work', run_as => 'app')));
-my $script = "${PostgreSQL::Test::Utils::tmp_check}/publish.sql";
+my $script = "${PostgreSQL::Test::Utils::tmp_check}/oracle.sql";
 append_to_file($script, "SELECT herald.publish('jobs', '{}');\n" x 100_000);
 
 # Publishes, kills all processes of the server, and returns how many acknowledged messages the oracle misses.
 sub lost_in_crash
 {
 	my ($round) = @_;
-	my $printed = "${PostgreSQL::Test::Utils::tmp_check}/printed_$round";
+	my $printed = "${PostgreSQL::Test::Utils::tmp_check}/oracle_printed_$round";
 	my $publisher = IPC::Run::start(
 		[ $node->installed_command('psql'), '-XAtq', '-d', $node->connstr('postgres'), '-f', $script ],
 		'<', \undef, '>', $printed, '2>', '/dev/null');

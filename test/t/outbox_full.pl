@@ -49,7 +49,7 @@ SQL
 	}
 	my ($out, $err) = ('', '');
 	my $pgbench = IPC::Run::start(
-		[ $node->installed_command('pgbench'), '-n', '-c', $clients, '-j', 2, '-t', $transactions, @options, '-D', 'n=0', @files, $node->connstr('postgres') ],
+		[ $node->installed_command('pgbench'), '-n', '-c', $clients, '-j', 2, '-t', $transactions, '--random-seed=1', @options, '-D', 'n=0', @files, $node->connstr('postgres') ],
 		'<', \undef, '>', \$out, '2>', \$err, IPC::Run::timeout(120));
 	return ($pgbench, \$out, \$err);
 }
@@ -94,28 +94,33 @@ SQL
 # Nothing but the outbox brings messages to the dispatcher while nobody can scan the log.
 sub without_scan
 {
-	my ($name, $body) = @_;
+	my ($name, $transactions, $body) = @_;
 	my $session = $node->background_psql('postgres');
 	$session->query_safe('BEGIN; LOCK TABLE herald.log_2 IN ACCESS EXCLUSIVE MODE;');
 	$body->();
-	wait_until($node, "SELECT count(*) >= 2 * $clients * 10 FROM app.effects WHERE payload ->> 'run' = '$run'", "$name: handled without a scan");
+	wait_until($node, "SELECT count(*) >= 2 * $clients * $transactions FROM app.effects WHERE payload ->> 'run' = '$run'", "$name: handled without a scan");
 	end_sessions($session);
 	return;
 }
 
-# One session with 10 messages for each client: what is normal.
+# What is normal. A role's share is 768 cells, and a transaction takes 26 at most: so all of it finds room, also where
+# nobody takes anything out meanwhile.
 sub normal
 {
 	my ($name) = @_;
-	my $refused = refusals($node);
+	my $transactions = 3;
 	local $Test::Builder::Level = $Test::Builder::Level + 1;
-	without_scan($name, sub {
-		my ($pgbench, $out, $err) = start_publishers(10, '--rate=100');
-		$pgbench->finish;
-		like($$out, qr/actually processed: @{[ $clients * 10 ]}\//, "$name: published") or diag($$err);
-	});
-	is(arrives($name, 10), 0, "$name: the announcer announces all");
-	is(refusals($node), $refused, "$name: everything finds room");
+	for my $round (1 .. 2)
+	{
+		my $refused = refusals($node);
+		without_scan($name, $transactions, sub {
+			my ($pgbench, $out, $err) = start_publishers($transactions);
+			$pgbench->finish;
+			like($$out, qr/actually processed: @{[ $clients * $transactions ]}\//, "$name: published") or diag($$err);
+		});
+		is(arrives($name, $transactions), 0, "$name: the announcer announces all");
+		is(refusals($node), $refused, "$name: everything finds room");
+	}
 	return;
 }
 
@@ -130,19 +135,23 @@ end_sessions($held);
 cmp_ok(arrives('full', 100), '>', 1000, 'publishers announce most');
 normal('after that');
 
-# Held again and again while publishers go on.
-my $all = $node->safe_psql('postgres', 'SELECT count(*) FROM stored') + 2 * $clients * 200;
+# Held again and again while publishers go on, for the first time before they begin: on a slow machine that may be all.
+my $stored = $node->safe_psql('postgres', 'SELECT count(*) FROM stored');
+my $all = $stored + 2 * $clients * 200;
 my $rounds = 0;
+$held = hold_consumers($node);
 ($pgbench, $out, $err) = start_publishers(200, '--rate=500');
-while ((my $stored = $node->safe_psql('postgres', 'SELECT count(*) FROM stored')) < $all - 600)
+while (1)
 {
-	$held = hold_consumers($node);
 	$node->poll_query_until('postgres', "SELECT count(*) >= $stored + 500 FROM stored") or die "publishers wait\n";
 	end_sessions($held);
 	$node->poll_query_until('postgres', "SELECT count(*) > $stored + 300 FROM app.effects") or die "the dispatcher does not go on\n";
 	$rounds++;
+	$stored = $node->safe_psql('postgres', 'SELECT count(*) FROM stored');
+	last if $stored >= $all - 600;
+	$held = hold_consumers($node);
 }
-cmp_ok($rounds, '>', 0, "held $rounds times");
+note "held $rounds times";
 $pgbench->finish;
 like($$out, qr/actually processed: @{[ $clients * 200 ]}\//, 'all are published') or diag($$err);
 cmp_ok(arrives('held again and again', 200), '>', 0, 'publishers announce some');

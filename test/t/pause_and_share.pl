@@ -76,31 +76,39 @@ wait_for_effects($node, 'work', 11, name => 'resumed, all run');
 wait_idle($node, 'work');
 
 # pause with waiting: when it says true, nothing runs; it can be rolled back.
-# More than can be done until the pause comes.
-$node->safe_psql('postgres', q(SELECT count(herald.publish('jobs', '{"seconds": 0.1}')) FROM generate_series(1, 200)));
-is($node->safe_psql('postgres', "SELECT herald.pause('work', '20 s')"), 't', 'pause waits for running tasks');
+# None of them is done before the pause has come.
+$gate = close_gate($node, 1);
+$node->safe_psql('postgres', q(SELECT count(herald.publish('jobs', '{"gate": 1, "seconds": 0.1}')) FROM generate_series(1, 20)));
+wait_until($node, "SELECT count(*) = 4 FROM herald.workers WHERE state = 'running' AND subscription = 'work'", 'tasks run');
+my $pause = $node->background_psql('postgres');
+my $pausing = $pause->query_safe('SELECT pg_backend_pid()');
+$pause->query_until(qr/begun/, "\\echo begun\nSELECT herald.pause('work', '20 s');\n");
+wait_until($node, "SELECT wait_event_type = 'Extension' FROM pg_stat_activity WHERE pid = $pausing", 'pause waits for running tasks');
+$gate->quit;
+like($pause->query_safe('SELECT 1'), qr/^t\n/, 'and says so when they are done');
+$pause->quit;
 my $count = $node->safe_psql('postgres', "SELECT count(*) FROM app.effects WHERE subscription = 'work'");
 is($node->safe_psql('postgres', "SELECT count(*) FROM herald.workers WHERE state = 'running' AND subscription = 'work'"), '0', 'none runs');
-cmp_ok($count, '<', 211, 'some are left');
+cmp_ok($count, '<', 31, 'some are left');
 publish_many($node, 'jobs', 5);
 is($node->safe_psql('postgres', "SELECT count(*) FROM app.effects WHERE subscription = 'work'"), $count, 'and none starts');
 $node->safe_psql('postgres', "SELECT herald.resume('work')");
-wait_for_effects($node, 'work', 216);
+wait_for_effects($node, 'work', 36);
 publish_many($node, 'jobs', 100, payload => '{"seconds": 0.02}');
 is($node->safe_psql('postgres', "BEGIN; SELECT herald.pause('work', '20 s'); ROLLBACK"), 't', 'a pause that is rolled back');
-wait_for_effects($node, 'work', 316, name => 'ends with its transaction');
+wait_for_effects($node, 'work', 136, name => 'ends with its transaction');
 $gate = close_gate($node, 1);
 publish_many($node, 'jobs', 1, payload => '{"gate": 1}');
 wait_until($node, "SELECT count(*) = 1 FROM herald.workers WHERE state = 'running' AND subscription = 'work'", 'a slow task runs');
 is($node->safe_psql('postgres', "SELECT herald.pause('work', '100 ms')"), 'f', 'pause says when one still runs');
 is($node->safe_psql('postgres', "SELECT herald.resume('work')"), '', 'resumed');
 $gate->quit;
-wait_for_effects($node, 'work', 317);
+wait_for_effects($node, 'work', 137);
 
 # wait_idle ends when the last task does.
 publish_many($node, 'jobs', 20, payload => '{"seconds": 0.05}');
 wait_idle($node, 'work');
-is($node->safe_psql('postgres', "SELECT count(*) FROM app.effects WHERE subscription = 'work'"), '337', 'wait_idle waits for the last one');
+is($node->safe_psql('postgres', "SELECT count(*) FROM app.effects WHERE subscription = 'work'"), '157', 'wait_idle waits for the last one');
 $gate = close_gate($node, 1);
 $node->safe_psql('postgres', "SELECT herald.alter_subscription('work', retry_delay => '1 h')");
 my ($failing) = publish_many($node, 'jobs', 1, payload => '{"gate": 1, "failures": 1}');
@@ -109,7 +117,7 @@ $gate->quit;
 wait_until($node, "SELECT state = 'retrying' FROM herald.tasks WHERE message_id = $failing", 'a task waits for another attempt');
 sqlstate_is($node, "SELECT herald.unsubscribe('work')", '2BP01', 'not removed while tasks wait');
 ok(make_due($node, $failing), 'its time has come');
-wait_for_effects($node, 'work', 338);
+wait_for_effects($node, 'work', 158);
 wait_idle($node, 'work');
 is($node->safe_psql('postgres', "SELECT herald.unsubscribe('work')"), '', 'removed when it is idle');
 $node->stop;

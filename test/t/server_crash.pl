@@ -20,13 +20,13 @@ $node->safe_psql('postgres', q(
 my (@ids, @bad);
 push @ids, publish_many($node, 'jobs', 1000, payload => '{"seconds": 0.005}');
 push @bad, publish_many($node, 'bad', 30, payload => '{"failures": 2}');
-my $script = "${PostgreSQL::Test::Utils::tmp_check}/publish.sql";
+my $script = "${PostgreSQL::Test::Utils::tmp_check}/server_crash.sql";
 append_to_file($script, "SELECT herald.publish('jobs', '{}');\n" x 100_000);
 
 for my $round (1 .. 6)
 {
 	# A publisher is cut off in its work; what psql has printed was acknowledged.
-	my $printed = "${PostgreSQL::Test::Utils::tmp_check}/printed_$round";
+	my $printed = "${PostgreSQL::Test::Utils::tmp_check}/server_crash_printed_$round";
 	my $publisher = IPC::Run::start(
 		[ $node->installed_command('psql'), '-XAtq', '-d', $node->connstr('postgres'), '-f', $script ],
 		'<', \undef, '>', $printed, '2>', '/dev/null');

@@ -11,17 +11,14 @@ use HeraldSessions;
 use HeraldTest;
 use Test::More;
 
-use IPC::Run ();
-use PostgreSQL::Test::Utils;
-
 my $node = start_node('switch_over', conf => "herald.sweep_interval = 1h\n");
 $node->safe_psql('postgres', 'CREATE DATABASE other');
 my $clients = 4;
 my $run = 0;
+seed_random();
 
 # Publishers of announcements only. Each numbers what it sends; some of it is sent by two in one transaction.
-my $script = "${PostgreSQL::Test::Utils::tmp_check}/switch_over.sql";
-append_to_file($script, <<'SQL');
+my $script = <<'SQL';
 \set n :n + 1
 SELECT herald.notify('prices', :run || ' ' || :client_id || ' ' || :n);
 \set n :n + 1
@@ -32,43 +29,17 @@ SELECT herald.notify('prices', :run || ' ' || :client_id || ' ' || :n);
 COMMIT;
 SQL
 
-sub start_publishers
+sub start
 {
-	my ($transactions, @databases) = @_;
 	$run++;
-	return map {
-		my ($out, $err) = ('', '');
-		my $pgbench = IPC::Run::start(
-			[ $node->installed_command('pgbench'), '-n', '-c', $clients, '-t', $transactions, '--rate=200', '-D', 'n=0', '-D', "run=$run", '-f', $script, $node->connstr($_) ],
-			'<', \undef, '>', \$out, '2>', \$err, IPC::Run::timeout(100));
-		{ database => $_, run => $pgbench, out => \$out, err => \$err, transactions => $transactions };
-	} @databases;
+	return map { start_publishers($node, $script, database => $_, clients => $clients, run => $run, pause => 20_000) } @_;
 }
 
-sub still_running
-{
-	$_->{run}->pump_nb for grep { $_->{run}->pumpable } @_;
-	return grep { $_->{run}->pumpable } @_;
-}
-
-# How many announcements were published by this run's publishers up to now: statistics count at each commit.
-sub published
-{
-	my ($database) = @_;
-	return $node->safe_psql($database, "SELECT COALESCE(sum(published), 0) FROM herald.channel_stats WHERE channel IN ('prices', 'rates')");
-}
-
+# Statistics count at each commit.
 sub some_more
 {
 	my ($publishers) = @_;
-	my ($database, $transactions) = @{ $publishers->[0] }{ 'database', 'transactions' };
-	my $now = published($database);
-	my $more = 30 + int(rand(60));
-	while (still_running(@$publishers))
-	{
-		return 1 if published($database) >= $now + $more;
-	}
-	return 0;
+	return publishers_go_on($publishers, q(SELECT COALESCE(sum(published), 0) FROM herald.channel_stats WHERE channel IN ('prices', 'rates')), 30 + int(rand(60)));
 }
 
 my %listeners;
@@ -79,10 +50,8 @@ sub all_arrives
 	local $Test::Builder::Level = $Test::Builder::Level + 1;
 	for my $publisher (@publishers)
 	{
-		my ($database, $transactions) = @$publisher{ 'database', 'transactions' };
-		$publisher->{run}->finish;
-		like(${ $publisher->{out} }, qr/actually processed: @{[ $clients * $transactions ]}\//, "$name: all are published in $database")
-		  or diag(${ $publisher->{err} });
+		my $database = $publisher->{database};
+		my %published = end_publishers($publisher, "$name, in $database");
 		wait_until($node, q(SELECT ok FROM herald.status() WHERE name = 'announcer'), "$name: $database has its announcer", database => $database);
 		wait_until($node, q(SELECT bool_and(announced = published) FROM herald.channel_stats WHERE channel IN ('prices', 'rates')),
 			"$name: all are announced in $database", database => $database);
@@ -97,7 +66,7 @@ sub all_arrives
 			$last{$client} = $n;
 		}
 		is_deeply([ grep { $times{$_} > 1 } sort keys %times ], [], "$name: nothing is heard twice in $database");
-		is_deeply([ grep { !delete $times{$_} } map { my $client = $_; map { "$run $client $_" } 1 .. 3 * $transactions } 0 .. $clients - 1 ], [],
+		is_deeply([ grep { !delete $times{$_} } map { my $client = $_; map { "$run $client $_" } 1 .. $published{$client} } sort keys %published ], [],
 			"$name: nothing is lost in $database");
 		is_deeply([ keys %times ], [], "$name: nothing else is heard in $database");
 		is($inversions, 0, "$name: each session's are in order in $database");
@@ -112,30 +81,28 @@ for my $database ('postgres', 'other')
 	stop_idle($node, $launcher);
 	$node->safe_psql($database, q(CREATE EXTENSION pg_herald; SELECT herald.create_channel('rates', durable => false)));
 	$listeners{$database} = listen_in($node, $database, 'prices', 'rates');
-	my @publishers = start_publishers(100, $database);
-	some_more(\@publishers);
+	my ($publisher) = start($database);
+	some_more($publisher);
 	is($node->safe_psql($database, q(SELECT value FROM herald.status() WHERE name = 'announcer')), 'not running', "there is no announcer in $database yet");
 	signal_process('CONT', $launcher);
-	all_arrives('just created', @publishers);
+	pid_of($node, 'announcer', $database);
+	some_more($publisher);
+	all_arrives('just created', $publisher);
 }
 
 # The databases that are served change, and both have publishers.
-my @publishers = start_publishers(250, 'postgres', 'other');
-my @served = ('postgres', 'other', 'postgres, other', 'other', '', 'postgres');
-my $changes = 0;
-for my $databases (@served)
+my @publishers = start('postgres', 'other');
+for my $databases ('postgres', 'other', 'postgres, other', 'other', '', 'postgres')
 {
-	last unless some_more(\@publishers);
+	some_more($_) for @publishers;
 	reload_with($node, 'herald.databases' => $databases);
-	$changes++;
 }
-cmp_ok($changes, '>', 3, "herald.databases was changed $changes times");
+some_more($_) for @publishers;
 reload_with($node, 'herald.databases' => undef);
 all_arrives('herald.databases', @publishers);
 
 # Announcer, launcher, and the switch for all, in any order.
-@publishers = start_publishers(250, 'postgres');
-my $times = 0;
+@publishers = start('postgres');
 my $on = 1;
 my @faults = (
 	sub { signal_process('TERM', $_) for pids_of($node, 'announcer', 'postgres') },
@@ -143,11 +110,11 @@ my @faults = (
 	sub { $on = !$on; reload_with($node, 'herald.enabled' => $on ? 'on' : 'off') },
 	sub { signal_process('TERM', $_) for pids_of($node, 'announcer') },
 	sub { $on = !$on; reload_with($node, 'herald.enabled' => $on ? 'on' : 'off') });
-while (some_more(\@publishers))
+for my $times (1 .. 20)
 {
-	$faults[ $times++ % @faults ]->();
+	some_more($publishers[0]);
+	$faults[ ($times - 1) % @faults ]->();
 }
-cmp_ok($times, '>', 4, "$times faults");
 reload_with($node, 'herald.enabled' => undef);
 all_arrives('announcer, launcher, herald.enabled', @publishers);
 

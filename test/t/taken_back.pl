@@ -39,12 +39,18 @@ sub session
 }
 
 # What is heard, as "who: text"; who is the announcer, or the name given for a pid.
+sub hear
+{
+	my ($names) = @_;
+	my %names = ($announcer => 'announcer', %$names);
+	return map { "$names{$_->[2]}: $_->[1]" } heard_by($node, $listener);
+}
+
 sub hears
 {
 	my ($name, $names, @expected) = @_;
 	local $Test::Builder::Level = $Test::Builder::Level + 1;
-	my %names = ($announcer => 'announcer', %$names);
-	return is_deeply([ map { "$names{$_->[2]}: $_->[1]" } heard_by($node, $listener) ], \@expected, $name);
+	return is_deeply([ hear($names) ], \@expected, $name);
 }
 
 # Waits until a process waits for the lock of NOTIFY.
@@ -126,13 +132,21 @@ $s->query($big);
 end_sessions($held);
 hears('equal ones of two transactions do not fold', \%names, (map { "s: $_" } @many), 'announcer: many 7', 'announcer: one');
 
-# Where the announcer can go on in that moment, the order is kept.
-stop_idle($node, $announcer);
-$s->query(notify('many 7'));
-$s->query_until(qr/begun/, "\\echo begun\n$big\n");
-signal_process('CONT', $announcer);
-$s->query('SELECT 1;');
-hears('nor then', \%names, 'announcer: many 7', map { "s: $_" } @many);
+# Where the announcer can go on in that moment, the order is kept. That the moment was over before the announcer had its
+# turn may happen on a busy machine, but not each time.
+my @kept = ('announcer: many 7', map { "s: $_" } @many);
+for my $round (1 .. 5)
+{
+	stop_idle($node, $announcer);
+	$s->query(notify('many 7'));
+	$s->query_until(qr/begun/, "\\echo begun\n$big\n");
+	signal_process('CONT', $announcer);
+	$s->query('SELECT 1;');
+	my @heard = hear(\%names);
+	next if $round < 5 && "@heard" eq join ' ', @kept[ 1 .. $many ], $kept[0];
+	is_deeply(\@heard, \@kept, 'nor then');
+	last;
+}
 
 # A publisher that is gone leaves what it has published.
 $held = hold_consumers($node);
