@@ -113,6 +113,7 @@ bool Dispatcher::Reload() {
                             subscription.max_concurrency, runnable, subscription.batch});
         results_.SetChannel(subscription.id, subscription.channel);
     }
+    results_.CountEarly();
     pg_atomic_write_u32(&database_->inert, inert ? 1 : 0);
     ShowSubscribed();
     return !scheduler_.Configure(configs_).empty();

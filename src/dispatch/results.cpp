@@ -30,7 +30,10 @@ void Results::Forget(core::SubscriptionId subscription) {
 void Results::Count(core::SubscriptionId subscription, Outcome outcome, int failures,
                     int64 latency) {
     auto found = channels_.find(subscription);
-    if (found == channels_.end()) return;
+    if (found == channels_.end()) {
+        early_.push_back({subscription, outcome, failures, latency});
+        return;
+    }
     Channel &channel = found->second;
     if (!ChannelCounterSlotValid(channel.slot))
         channel.slot = ChannelCounterSlot(database_, channel.name, true);
@@ -50,6 +53,13 @@ void Results::Count(core::SubscriptionId subscription, Outcome outcome, int fail
         CountNow(channel.slot, ChannelCounter::kRetried, static_cast<uint64>(retried));
         if (shared != nullptr) pg_atomic_fetch_add_u64(&shared->failed, failures);
     }
+}
+
+void Results::CountEarly() {
+    for (const Result &result : early_)
+        if (channels_.count(result.subscription) != 0)
+            Count(result.subscription, result.outcome, result.failures, result.latency);
+    early_.clear();
 }
 
 void Results::ShowGauges(const core::Scheduler &scheduler) const {

@@ -5,6 +5,7 @@
 #include "pg/pg.hpp"
 
 #include <unordered_map>
+#include <vector>
 
 #include "core/scheduler.hpp"
 #include "stats/subscription_counters.hpp"
@@ -24,6 +25,9 @@ public:
     // Counts what became of a task's run; `failures`: attempts that were recorded as failed.
     void Count(core::SubscriptionId subscription, Outcome outcome, int failures, int64 latency);
 
+    // Counts what came before the subscription was known: a new dispatcher collects reports before it reads the tables.
+    void CountEarly();
+
     // Shows how much work waits and runs, for every subscription.
     void ShowGauges(const core::Scheduler &scheduler) const;
 
@@ -37,10 +41,18 @@ private:
         SubscriptionShared *shared;  // NULL: the table was full
     };
 
+    struct Result {
+        core::SubscriptionId subscription;
+        Outcome outcome;
+        int failures;
+        int64 latency;
+    };
+
     SubscriptionShared *SharedOf(core::SubscriptionId subscription, const Channel &channel) const;
 
     Oid database_;
     std::unordered_map<core::SubscriptionId, Channel> channels_;
+    std::vector<Result> early_;
 };
 
 }  // namespace herald

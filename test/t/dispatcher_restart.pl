@@ -5,6 +5,7 @@ use strict;
 use warnings;
 use FindBin;
 use lib "$FindBin::RealBin/../lib";
+use HeraldSessions;
 use HeraldTest;
 use Test::More;
 
@@ -50,8 +51,14 @@ my @slow = publish_many($node, 'jobs', 3, payload => '{"gate": 1}');
 wait_until($node, "SELECT count(*) = 3 FROM herald.workers WHERE kind = 'worker' AND state = 'running'", 'slow tasks run');
 ok(end_process($node, 'TERM', 'dispatcher'), 'there is a new dispatcher');
 wait_until($node, "SELECT running = 3 FROM herald.subscription_stats WHERE subscription = 'work'", 'which knows them');
+# What they report to nobody is counted by the next one.
+my $stopped = pid_of($node, 'dispatcher');
+stop_idle($node, $stopped);
 $gate->quit;
 wait_for_effects($node, 'work', @ids + @slow);
+wait_until($node, "SELECT count(*) = 0 FROM herald.workers WHERE kind = 'worker' AND state = 'running'", 'all have reported');
+signal_process($_, $stopped) for qw(TERM CONT);
+wait_until($node, 'SELECT done = ' . (@ids + @slow) . " FROM herald.subscription_stats WHERE subscription = 'work'", 'all are counted');
 wait_idle($node, 'work');
 handled_once($node, 'work', [ @ids, @slow ]);
 is($node->safe_psql('postgres', "SELECT last_value FROM app.runs"), scalar(@ids) + 3, 'no handler was even started twice');
