@@ -62,6 +62,15 @@ UPDATE item SET id = id + 100;
 SELECT * FROM published();
 TABLE item ORDER BY id;
 
+-- a row that one foreign key changes and another deletes
+CREATE TABLE tree (id integer PRIMARY KEY, parent integer REFERENCES tree ON DELETE CASCADE, root integer REFERENCES tree ON DELETE SET NULL);
+SELECT herald.enable_change_feed('tree', 'nested diff', message => 'diff');
+INSERT INTO tree VALUES (1, NULL, NULL), (2, 1, 1), (3, 2, 1), (4, NULL, 3);
+DELETE FROM herald.log_0;
+DELETE FROM tree WHERE id = 1;
+SELECT * FROM published();
+TABLE tree;
+
 -- an INSERT takes the key that a DELETE or UPDATE of the same MERGE leaves, which must come first
 SET enable_mergejoin = off;
 BEGIN;

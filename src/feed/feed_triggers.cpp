@@ -180,15 +180,16 @@ CommandId CurrentStatement() {
 }
 
 // A statement's changes are noted when it ends, so after those that statements within it have made, in triggers of
-// its rows. Within one statement inserts are noted before updates, and these before deletes. So `change` may have come
-// before what was noted of the row.
+// its rows. Within one statement inserts are noted before updates, and these before deletes, and what foreign keys have
+// done is noted with it, once for each kind of change. So `change` may have come before what was noted of the row.
 //
 // An INSERT of a row that a statement within has deleted: mostly a BEFORE trigger has made room for it.
 bool CameBefore(const RowState &noted, RowChange change, CommandId statement) {
     if (noted.command > statement)
         return change != kInserted || (noted.change & (kInserted | kUpdated)) != 0;
     if (noted.command < statement) return false;
-    return (change == kInserted && noted.last == kUpdated) || (change == kDeleted && noted.last == kInserted);
+    return (change == kInserted && noted.last == kUpdated) || (change == kUpdated && noted.last == kDeleted) ||
+           (change == kDeleted && noted.last == kInserted);
 }
 
 // What has become of a row, all in all.
