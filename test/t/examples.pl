@@ -12,10 +12,10 @@ my $node = start_node('examples');
 $node->safe_psql('postgres', 'CREATE EXTENSION pg_herald');
 pid_of($node, 'announcer');
 
-# What was heard, in order, and the other output.
+# What was heard, in order, and the other output. It says nothing but the notice.
 sub run_example
 {
-	my ($name) = @_;
+	my ($name, $notice) = @_;
 	my ($out, $err) = ('', '');
 	local $ENV{PGHOST} = $node->host;
 	local $ENV{PGPORT} = $node->port;
@@ -25,7 +25,8 @@ sub run_example
 		'<', \undef, '>', \$out, '2>', \$err, IPC::Run::timeout(150));
 	is($? >> 8, 0, "$name runs");
 	$err =~ s/^.*NOTICE: .*already exists, skipping\n//mg;
-	is($err, '', 'without a word');
+	$err =~ s/^psql:\S+ //mg;
+	is($err, defined $notice ? "$notice\n" : '', 'without another word');
 	my @heard = $out =~ /^Asynchronous notification "([^"]+" with payload ".*)" received from server process/mg;
 	s/" with payload "/: / for @heard;
 	$out =~ s/^Asynchronous notification.*\n//mg;
@@ -50,7 +51,8 @@ HEARD
 	($out) = run_example('data_sync');
 	like($out, qr/ customer_id \| name \|      email\n-+\+-+\+-+\n           1 \| Ada  \| ada\@example\.org\n          20 \| Bob  \| bob\@example\.org\n\(2 rows\)/,
 		"data_sync, $time time: the copy");
-	like($out, qr/\n +7 \| +7 \| +0\n/, 'seven changes, each handled once');
+	like($out, qr/\n +1 \| 2000000\n/, 'a value that is too large for a message');
+	like($out, qr/\n +8 \| +8 \| +0\n/, 'eight changes, each handled once');
 	like($out, qr/ contacts\n-+\n +5002\n.*contacts\n-+\n +0\n/s, 'a copy of many, and of none');
 
 	($out, @heard) = run_example('dashboard');
@@ -60,6 +62,10 @@ herald_demo_figures: {"new": {"total": 120, "orders": 101}, "paid": {"total": 40
 HEARD
 	like($out, qr/ new    \|    101 \|   120\n paid   \|      2 \|    40\n/, 'and are in the table');
 	like($out, qr/ transactions \| delivered\n-+\+-+\n +2 \| +2\n/, 'worked out once for a transaction');
+
+	($out) = run_example('handler_test', 'NOTICE:  refused with P0002');
+	like($out, qr/ booked\n-+\n t\n/, "handler_test, $time time: what the handler does");
+	like($out, qr/ fits\n-+\n f\n/, 'and a payload that does not fit');
 
 	($out, @heard) = run_example('lock_release');
 	is(join("\n", @heard), <<'HEARD' =~ s/\n\z//r, "lock_release, $time time: three releases");
