@@ -59,7 +59,7 @@ uint64 MoveLeftovers(int segment, bool half_full) {
         const uint64 count = static_cast<uint64>(pg::SpiInt8(i, 2));
         moved += count;
         if (channel == nullptr) continue;
-        CountAtCommit(ChannelCounterSlot(MyDatabaseId, channel, true), ChannelCounter::kDead, count);
+        CountAtCommit(ChannelCounterSlot(MyDatabaseId, channel, true, InvalidOid), ChannelCounter::kDead, count);
         CountDeadAtCommit(pg::SpiInt4(i, 3), static_cast<int64>(count));
     }
     pg::SpiEnd();

@@ -154,7 +154,8 @@ const Channel *LookUpChannelById(int32 id) {
 
 int CountersOf(const Channel &channel) {
     if (!ChannelCounterSlotValid(channel.counters))
-        channel.counters = ChannelCounterSlot(MyDatabaseId, channel.name, channel.declared);
+        channel.counters = ChannelCounterSlot(MyDatabaseId, channel.name, channel.declared,
+                                              channel.declared ? channel.owner : channel.role);
     return channel.counters;
 }
 
