@@ -1,5 +1,22 @@
 \echo Use "CREATE EXTENSION pg_herald" to load this file. \quit
 
+-- The script makes its schema itself: one that is there already belongs to somebody, who could plant operators and
+-- functions in it, or rename it. It runs with the search_path "pg_catalog, pg_temp", as the control file names
+-- pg_catalog; operators and casts are qualified all the same.
+DO $$
+BEGIN
+    IF EXISTS (SELECT FROM pg_catalog.pg_namespace AS n WHERE n.nspname OPERATOR(pg_catalog.=) 'herald'::pg_catalog.name) THEN
+        RAISE EXCEPTION USING
+            ERRCODE = 'duplicate_schema',
+            MESSAGE = 'schema "herald" exists already',
+            DETAIL = 'The extension pg_herald makes this schema itself and puts nothing into one that others made.',
+            HINT = 'Look at what is in the schema and whose it is, then rename or drop it.';
+    END IF;
+END $$;
+CREATE SCHEMA herald;
+COMMENT ON SCHEMA herald IS 'Publish/subscribe and task dispatch, by the extension pg_herald.';
+REVOKE ALL ON SCHEMA herald FROM PUBLIC;
+
 -- Everything in schema herald is revoked from PUBLIC first; what a caller may use is granted at the
 -- end, and those functions check the caller's rights themselves. The tables are written by the library
 -- only: nobody else gets INSERT, UPDATE, DELETE or TRIGGER on them.
@@ -12,17 +29,19 @@
 CREATE SEQUENCE herald.channel_id_seq AS integer;
 CREATE TABLE herald.channel_store (
     id                integer PRIMARY KEY DEFAULT pg_catalog.nextval('herald.channel_id_seq'),
-    channel           text COLLATE "C" NOT NULL UNIQUE,
-    owner             text NOT NULL,
+    channel           text COLLATE "C" NOT NULL UNIQUE
+        CHECK (pg_catalog.octet_length(channel) OPERATOR(pg_catalog.>=) 1 AND pg_catalog.octet_length(channel) OPERATOR(pg_catalog.<) 64),
+    owner             text NOT NULL
+        CHECK (pg_catalog.octet_length(owner) OPERATOR(pg_catalog.>=) 1 AND pg_catalog.octet_length(owner) OPERATOR(pg_catalog.<) 64),
     durable           boolean NOT NULL,
-    announce          text NOT NULL CHECK (announce IN ('payload', 'pointer', 'off')),
+    announce          text NOT NULL CHECK (announce OPERATOR(pg_catalog.=) ANY (ARRAY['payload', 'pointer', 'off'])),
     accept_notify     boolean NOT NULL,
-    max_payload_bytes integer,
+    max_payload_bytes integer CHECK (max_payload_bytes OPERATOR(pg_catalog.>=) 0),
     description       text,
     created_at        timestamptz NOT NULL DEFAULT pg_catalog.now(),
-    when_full         text NOT NULL DEFAULT 'refuse' CHECK (when_full IN ('refuse', 'dead_letters')),
+    when_full         text NOT NULL DEFAULT 'refuse' CHECK (when_full OPERATOR(pg_catalog.=) ANY (ARRAY['refuse', 'dead_letters'])),
     schema            jsonb,
-    validation        text NOT NULL DEFAULT 'reject' CHECK (validation IN ('reject', 'warn', 'off')),
+    validation        text NOT NULL DEFAULT 'reject' CHECK (validation OPERATOR(pg_catalog.=) ANY (ARRAY['reject', 'warn', 'off'])),
     check_formats     boolean NOT NULL DEFAULT false,
     schema_version    integer NOT NULL DEFAULT 0  -- counts the schemas it has had
 );
@@ -30,8 +49,9 @@ COMMENT ON TABLE herald.channel_store IS 'Declared channels. Internal: look at h
 
 CREATE TABLE herald.channel_grant_store (
     channel_id integer NOT NULL,
-    grantee    text COLLATE "C" NOT NULL,
-    privilege  text COLLATE "C" NOT NULL CHECK (privilege IN ('publish', 'subscribe', 'read')),
+    grantee    text COLLATE "C" NOT NULL
+        CHECK (pg_catalog.octet_length(grantee) OPERATOR(pg_catalog.>=) 1 AND pg_catalog.octet_length(grantee) OPERATOR(pg_catalog.<) 64),
+    privilege  text COLLATE "C" NOT NULL CHECK (privilege OPERATOR(pg_catalog.=) ANY (ARRAY['publish', 'subscribe', 'read'])),
     PRIMARY KEY (channel_id, grantee, privilege)
 );
 COMMENT ON TABLE herald.channel_grant_store IS
@@ -73,19 +93,23 @@ COMMENT ON TABLE herald.settled_2 IS 'Settled messages of log segment 2. Interna
 CREATE SEQUENCE herald.subscription_id_seq AS integer;
 CREATE TABLE herald.subscription_store (
     id                integer PRIMARY KEY DEFAULT pg_catalog.nextval('herald.subscription_id_seq'),
-    subscription      text COLLATE "C" NOT NULL UNIQUE,
+    subscription      text COLLATE "C" NOT NULL UNIQUE
+        CHECK (pg_catalog.octet_length(subscription) OPERATOR(pg_catalog.>=) 1 AND pg_catalog.octet_length(subscription) OPERATOR(pg_catalog.<) 64),
     channel_id        integer NOT NULL,
-    owner             text NOT NULL,
+    owner             text NOT NULL
+        CHECK (pg_catalog.octet_length(owner) OPERATOR(pg_catalog.>=) 1 AND pg_catalog.octet_length(owner) OPERATOR(pg_catalog.<) 64),
     handler           text NOT NULL,
-    run_as            text NOT NULL,
-    max_concurrency   integer NOT NULL,
-    max_attempts      integer NOT NULL,
+    run_as            text NOT NULL
+        CHECK (pg_catalog.octet_length(run_as) OPERATOR(pg_catalog.>=) 1 AND pg_catalog.octet_length(run_as) OPERATOR(pg_catalog.<) 64),
+    max_concurrency   integer NOT NULL CHECK (max_concurrency OPERATOR(pg_catalog.>=) 1),
+    max_attempts      integer NOT NULL CHECK (max_attempts OPERATOR(pg_catalog.>=) 1),
     retry_delay       interval NOT NULL,
-    retry_backoff     double precision NOT NULL,
+    retry_backoff     double precision NOT NULL
+        CHECK (retry_backoff OPERATOR(pg_catalog.>=) 1 AND retry_backoff OPERATOR(pg_catalog.<=) 1000000),
     max_retry_delay   interval NOT NULL,
     timeout           interval NOT NULL,
     batch             boolean NOT NULL,
-    state             text NOT NULL DEFAULT 'active' CHECK (state IN ('active', 'paused', 'held')),
+    state             text NOT NULL DEFAULT 'active' CHECK (state OPERATOR(pg_catalog.=) ANY (ARRAY['active', 'paused', 'held'])),
     reason            text,
     system_identifier text NOT NULL,
     database_oid      bigint NOT NULL,
@@ -105,7 +129,7 @@ CREATE TABLE herald.parked_store (
     headers         jsonb,
     payload         jsonb NOT NULL,
     schema_version  integer,
-    attempts        integer NOT NULL,
+    attempts        integer NOT NULL CHECK (attempts OPERATOR(pg_catalog.>=) 0),
     next_attempt_at timestamptz NOT NULL,
     PRIMARY KEY (subscription_id, message_id)
 );
@@ -183,7 +207,7 @@ CREATE TABLE herald.audit_target (
     system_identifier text NOT NULL,
     database_oid      bigint NOT NULL,
     enabled           boolean NOT NULL,
-    record            text NOT NULL CHECK (record IN ('full', 'diff', 'keys')),
+    record            text NOT NULL CHECK (record OPERATOR(pg_catalog.=) ANY (ARRAY['full', 'diff', 'keys'])),
     operations        text[] NOT NULL,
     excluded          text[] NOT NULL,
     excluded_numbers  smallint[] NOT NULL,
@@ -304,12 +328,14 @@ CREATE SEQUENCE herald.change_feed_id_seq AS integer;
 CREATE TABLE herald.change_feed_store (
     id         integer PRIMARY KEY DEFAULT pg_catalog.nextval('herald.change_feed_id_seq'),
     relation   regclass NOT NULL,  -- by name in a dump
-    channel    text COLLATE "C" NOT NULL,
+    channel    text COLLATE "C" NOT NULL
+        CHECK (pg_catalog.octet_length(channel) OPERATOR(pg_catalog.>=) 1 AND pg_catalog.octet_length(channel) OPERATOR(pg_catalog.<) 64),
     channel_id integer,            -- NULL: it was not declared
     message    text NOT NULL,
     columns    text[],
     operations text[] NOT NULL,
-    owner      text NOT NULL,
+    owner      text NOT NULL
+        CHECK (pg_catalog.octet_length(owner) OPERATOR(pg_catalog.>=) 1 AND pg_catalog.octet_length(owner) OPERATOR(pg_catalog.<) 64),
     created_at timestamptz NOT NULL DEFAULT pg_catalog.now(),
     UNIQUE (relation, channel)
 );
@@ -333,6 +359,9 @@ CREATE TYPE herald.task AS (
 COMMENT ON TYPE herald.task IS
     'What a handler gets: one message for one subscription. attempt counts from 1; receipt is NULL for handlers. '
     'schema_version: of the channel''s JSON Schema that the payload was checked against, NULL for none.';
+
+REVOKE ALL ON TYPE herald.task FROM PUBLIC;
+GRANT USAGE ON TYPE herald.task TO PUBLIC;
 
 -- pg_dump keeps the rows of all of them. One statement each: a statement updates the list only once.
 SELECT pg_catalog.pg_extension_config_dump('herald.channel_id_seq', '');
@@ -497,13 +526,13 @@ COMMENT ON FUNCTION herald.has_channel_privilege(text, text, text) IS
 CREATE VIEW herald.channels WITH (security_barrier) AS
 SELECT c.channel::pg_catalog.text COLLATE "default" AS channel,
        c.owner, c.durable, c.announce, c.accept_notify, c.max_payload_bytes,
-       ARRAY(SELECT g.grantee || '=' || pg_catalog.string_agg(g.privilege, ',' ORDER BY g.privilege)
+       ARRAY(SELECT g.grantee OPERATOR(pg_catalog.||) '=' OPERATOR(pg_catalog.||) pg_catalog.string_agg(g.privilege, ',' ORDER BY g.privilege)
                FROM herald.channel_grant_store AS g
-              WHERE g.channel_id = c.id
+              WHERE g.channel_id OPERATOR(pg_catalog.=) c.id
               GROUP BY g.grantee
               ORDER BY g.grantee) AS privileges,
        c.description, c.created_at, c.when_full,
-       c.schema, c.validation, c.check_formats, NULLIF(c.schema_version, 0) AS schema_version
+       c.schema, c.validation, c.check_formats, CASE WHEN c.schema_version OPERATOR(pg_catalog.<>) 0 THEN c.schema_version END AS schema_version
   FROM herald.channel_store AS c
  WHERE herald.has_channel_privilege(current_user::pg_catalog.text, c.channel, 'publish,subscribe,read');
 COMMENT ON VIEW herald.channels IS
@@ -541,7 +570,7 @@ CREATE VIEW herald.listeners WITH (security_barrier) AS
 SELECT l.pid, l.database, l.role, a.application_name AS application, a.client_addr AS client_address,
        l.channel, l.since
   FROM herald.list_listeners() AS l
-  LEFT JOIN pg_catalog.pg_stat_activity AS a ON a.pid = l.pid;
+  LEFT JOIN pg_catalog.pg_stat_activity AS a ON a.pid OPERATOR(pg_catalog.=) l.pid;
 COMMENT ON VIEW herald.listeners IS
     'The sessions of the server that LISTEN, one row per session and channel: for members of pg_monitor '
     'all, for others those of roles whose rights they have. Not the LISTENs of the extension''s own '
@@ -739,15 +768,15 @@ SELECT s.subscription, c.channel, s.handler, s.owner, s.run_as, s.max_concurrenc
        s.retry_delay, s.retry_backoff, s.max_retry_delay, s.timeout, s.batch,
        l.state, l.reason, s.created_at
   FROM herald.list_subscription_stats() AS l
-  JOIN herald.subscription_store AS s ON s.id = l.subscription_id
-  JOIN herald.channel_store AS c ON c.id = s.channel_id;
+  JOIN herald.subscription_store AS s ON s.id OPERATOR(pg_catalog.=) l.subscription_id
+  JOIN herald.channel_store AS c ON c.id OPERATOR(pg_catalog.=) s.channel_id;
 COMMENT ON VIEW herald.subscriptions IS
     'Subscriptions with their options. state inert: restored from elsewhere, see herald.activate().';
 
 CREATE VIEW herald.subscription_stats WITH (security_barrier) AS
 SELECT l.subscription, l.channel, l.state, l.reason, l.pending, l.running, l.done, l.failed, l.retrying,
        l.dead,
-       pg_catalog.clock_timestamp() - l.oldest_published_at AS oldest_pending_age,
+       pg_catalog.clock_timestamp() OPERATOR(pg_catalog.-) l.oldest_published_at AS oldest_pending_age,
        l.p50_ms, l.p95_ms, l.p99_ms
   FROM herald.list_subscription_stats() AS l;
 COMMENT ON VIEW herald.subscription_stats IS
@@ -757,17 +786,17 @@ COMMENT ON VIEW herald.subscription_stats IS
 -- channel's owner. Not for pg_monitor.
 CREATE VIEW herald.dead_letters WITH (security_barrier) AS
 SELECT d.id, s.subscription, c.channel, d.message_id,
-       COALESCE(d.payload ->> 'task_id', d.message_id::text) AS task_id,
+       COALESCE(d.payload OPERATOR(pg_catalog.->>) 'task_id', d.message_id::pg_catalog.text) AS task_id,
        d.payload, d.key, d.headers, d.attempts, d.error_code, d.message, d.died_at, d.schema_version
   FROM herald.dead_letter_store AS d
-  JOIN herald.subscription_store AS s ON s.id = d.subscription_id
-  JOIN herald.channel_store AS c ON c.id = s.channel_id
- WHERE s.id IN (SELECT v.id
+  JOIN herald.subscription_store AS s ON s.id OPERATOR(pg_catalog.=) d.subscription_id
+  JOIN herald.channel_store AS c ON c.id OPERATOR(pg_catalog.=) s.channel_id
+ WHERE s.id OPERATOR(pg_catalog.=) ANY (SELECT v.id
                   FROM herald.subscription_store AS v
-                  JOIN herald.channel_store AS w ON w.id = v.channel_id
-                  JOIN pg_catalog.pg_roles AS r ON r.rolname::text IN (v.owner, v.run_as, w.owner)
+                  JOIN herald.channel_store AS w ON w.id OPERATOR(pg_catalog.=) v.channel_id
+                  JOIN pg_catalog.pg_roles AS r ON r.rolname::pg_catalog.text OPERATOR(pg_catalog.=) ANY (ARRAY[v.owner, v.run_as, w.owner])
                  WHERE pg_catalog.pg_has_role(r.oid, 'USAGE'))
-    OR EXISTS (SELECT FROM pg_catalog.pg_roles AS u WHERE u.rolname = CURRENT_USER AND u.rolsuper);
+    OR EXISTS (SELECT FROM pg_catalog.pg_roles AS u WHERE u.rolname OPERATOR(pg_catalog.=) CURRENT_USER AND u.rolsuper);
 COMMENT ON VIEW herald.dead_letters IS
     'Tasks whose last attempt failed: replay them by herald.replay, or discard them.';
 
@@ -775,29 +804,29 @@ CREATE VIEW herald.failure_log WITH (security_barrier) AS
 SELECT f.subscription, f.channel, f.message_id, f.task_id, f.attempt, f.error_code, f.message, f.detail,
        f.hint, f.context, f.handler, f.started_at, f.failed_at, f.next_attempt_at
   FROM herald.failure_store AS f
- WHERE f.run_as IN (SELECT r.rolname::text FROM pg_catalog.pg_roles AS r
+ WHERE f.run_as OPERATOR(pg_catalog.=) ANY (SELECT r.rolname::pg_catalog.text FROM pg_catalog.pg_roles AS r
                      WHERE pg_catalog.pg_has_role(r.oid, 'USAGE'))
-    OR f.subscription_id IN (SELECT v.id
+    OR f.subscription_id OPERATOR(pg_catalog.=) ANY (SELECT v.id
                                FROM herald.subscription_store AS v
-                               JOIN herald.channel_store AS w ON w.id = v.channel_id
-                               JOIN pg_catalog.pg_roles AS r ON r.rolname::text IN (v.owner, w.owner)
+                               JOIN herald.channel_store AS w ON w.id OPERATOR(pg_catalog.=) v.channel_id
+                               JOIN pg_catalog.pg_roles AS r ON r.rolname::pg_catalog.text OPERATOR(pg_catalog.=) ANY (ARRAY[v.owner, w.owner])
                               WHERE pg_catalog.pg_has_role(r.oid, 'USAGE'))
-    OR EXISTS (SELECT FROM pg_catalog.pg_roles AS u WHERE u.rolname = CURRENT_USER AND u.rolsuper);
+    OR EXISTS (SELECT FROM pg_catalog.pg_roles AS u WHERE u.rolname OPERATOR(pg_catalog.=) CURRENT_USER AND u.rolsuper);
 COMMENT ON VIEW herald.failure_log IS
     'One row per failed attempt; next_attempt_at NULL: given up, infinity: when the held subscription is resumed.';
 
 CREATE VIEW herald.tasks WITH (security_barrier) AS
 WITH subscription AS MATERIALIZED (
     SELECT s.id, s.subscription, s.channel_id, c.channel, l.state, l.reason,
-           herald.has_channel_privilege(CURRENT_USER::text, c.channel, 'read') AS may_read
+           herald.has_channel_privilege(CURRENT_USER::pg_catalog.text, c.channel, 'read') AS may_read
       FROM herald.list_subscription_stats() AS l
-      JOIN herald.subscription_store AS s ON s.id = l.subscription_id
-      JOIN herald.channel_store AS c ON c.id = s.channel_id
+      JOIN herald.subscription_store AS s ON s.id OPERATOR(pg_catalog.=) l.subscription_id
+      JOIN herald.channel_store AS c ON c.id OPERATOR(pg_catalog.=) s.channel_id
 ), running AS MATERIALIZED (
     SELECT w.subscription, w.message_id
       FROM herald.list_workers() AS w
-     WHERE w.kind = 'worker' AND w.state = 'running'
-       AND w.database = pg_catalog.current_database()::text
+     WHERE w.kind OPERATOR(pg_catalog.=) 'worker' AND w.state OPERATOR(pg_catalog.=) 'running'
+       AND w.database OPERATOR(pg_catalog.=) pg_catalog.current_database()::pg_catalog.text
 ), log AS (
     SELECT id, channel_id, payload FROM herald.log_0
     UNION ALL SELECT id, channel_id, payload FROM herald.log_1
@@ -808,33 +837,33 @@ WITH subscription AS MATERIALIZED (
     UNION ALL SELECT subscription_id, pg_catalog.unnest(message_ids) FROM herald.settled_2
 ), open AS (
     SELECT s.id AS subscription_id, l.id AS message_id, 0 AS attempts,
-           NULL::timestamptz AS next_attempt_at, l.payload
+           NULL::pg_catalog.timestamptz AS next_attempt_at, l.payload
       FROM subscription AS s
-      JOIN log AS l ON l.channel_id = s.channel_id
-     WHERE NOT EXISTS (SELECT FROM settled AS d WHERE d.subscription_id = s.id AND d.id = l.id)
+      JOIN log AS l ON l.channel_id OPERATOR(pg_catalog.=) s.channel_id
+     WHERE NOT EXISTS (SELECT FROM settled AS d WHERE d.subscription_id OPERATOR(pg_catalog.=) s.id AND d.id OPERATOR(pg_catalog.=) l.id)
     UNION ALL
     SELECT p.subscription_id, p.message_id, p.attempts, p.next_attempt_at, p.payload
       FROM herald.parked_store AS p
 )
 SELECT s.subscription, s.channel, o.message_id,
        CASE WHEN r.message_id IS NOT NULL THEN 'running'
-            WHEN o.attempts > 0 THEN 'retrying' ELSE 'pending' END AS state,
-       CASE WHEN r.message_id IS NOT NULL THEN o.attempts + 1 ELSE o.attempts END AS attempt,
+            WHEN o.attempts OPERATOR(pg_catalog.>) 0 THEN 'retrying' ELSE 'pending' END AS state,
+       CASE WHEN r.message_id IS NOT NULL THEN o.attempts OPERATOR(pg_catalog.+) 1 ELSE o.attempts END AS attempt,
        CASE WHEN r.message_id IS NULL THEN o.next_attempt_at END AS next_attempt_at,
        CASE WHEN r.message_id IS NOT NULL THEN NULL
-            WHEN s.state = 'held' THEN 'held: ' || COALESCE(s.reason, '')
-            WHEN s.state <> 'active' THEN s.state
-            WHEN o.next_attempt_at > pg_catalog.clock_timestamp() THEN 'retry delay'
+            WHEN s.state OPERATOR(pg_catalog.=) 'held' THEN 'held: ' OPERATOR(pg_catalog.||) COALESCE(s.reason, '')
+            WHEN s.state OPERATOR(pg_catalog.<>) 'active' THEN s.state
+            WHEN o.next_attempt_at OPERATOR(pg_catalog.>) pg_catalog.clock_timestamp() THEN 'retry delay'
             ELSE 'worker' END AS wait_reason,
        CASE WHEN s.may_read THEN o.payload END AS payload
   FROM open AS o
-  JOIN subscription AS s ON s.id = o.subscription_id
-  LEFT JOIN running AS r ON r.subscription = s.subscription AND r.message_id = o.message_id
+  JOIN subscription AS s ON s.id OPERATOR(pg_catalog.=) o.subscription_id
+  LEFT JOIN running AS r ON r.subscription OPERATOR(pg_catalog.=) s.subscription AND r.message_id OPERATOR(pg_catalog.=) o.message_id
 UNION ALL
 SELECT s.subscription, s.channel, d.message_id, 'dead', d.attempts, NULL, NULL,
        CASE WHEN s.may_read THEN d.payload END
   FROM herald.dead_letter_store AS d
-  JOIN subscription AS s ON s.id = d.subscription_id;
+  JOIN subscription AS s ON s.id OPERATOR(pg_catalog.=) d.subscription_id;
 COMMENT ON VIEW herald.tasks IS
     'Tasks that are not done: pending, running, retrying, dead. attempt is the one that runs, or the last '
     'one that ran; payload only with the privilege read.';
@@ -891,39 +920,49 @@ COMMENT ON FUNCTION herald.audit_replica() IS 'Records replicated changes, row b
 
 CREATE VIEW herald.audit_log AS
 SELECT t.id, t.transaction_id, t.sequence, t.changed_at,
-       CASE t.operation WHEN 'I' THEN 'insert' WHEN 'U' THEN 'update' WHEN 'D' THEN 'delete'
-            WHEN 'T' THEN 'truncate' WHEN 'E' THEN 'enable_audit' WHEN 'A' THEN 'alter_audit'
-            WHEN 'X' THEN 'disable_audit' WHEN 'R' THEN 'drop_table' WHEN 'G' THEN 'drop_trigger'
-            WHEN 'S' THEN 'disable_trigger' WHEN 'N' THEN 'enable_trigger' WHEN 'H' THEN 'attach'
-            WHEN 'L' THEN 'detach' WHEN 'P' THEN 'purge' END AS operation,
+       CASE WHEN t.operation OPERATOR(pg_catalog.=) 'I' THEN 'insert'
+            WHEN t.operation OPERATOR(pg_catalog.=) 'U' THEN 'update'
+            WHEN t.operation OPERATOR(pg_catalog.=) 'D' THEN 'delete'
+            WHEN t.operation OPERATOR(pg_catalog.=) 'T' THEN 'truncate'
+            WHEN t.operation OPERATOR(pg_catalog.=) 'E' THEN 'enable_audit'
+            WHEN t.operation OPERATOR(pg_catalog.=) 'A' THEN 'alter_audit'
+            WHEN t.operation OPERATOR(pg_catalog.=) 'X' THEN 'disable_audit'
+            WHEN t.operation OPERATOR(pg_catalog.=) 'R' THEN 'drop_table'
+            WHEN t.operation OPERATOR(pg_catalog.=) 'G' THEN 'drop_trigger'
+            WHEN t.operation OPERATOR(pg_catalog.=) 'S' THEN 'disable_trigger'
+            WHEN t.operation OPERATOR(pg_catalog.=) 'N' THEN 'enable_trigger'
+            WHEN t.operation OPERATOR(pg_catalog.=) 'H' THEN 'attach'
+            WHEN t.operation OPERATOR(pg_catalog.=) 'L' THEN 'detach'
+            WHEN t.operation OPERATOR(pg_catalog.=) 'P' THEN 'purge'
+       END AS operation,
        t.schema_name, t.table_name, t.record_id, t.old_record_id, t.old, t.new, t.changed,
        t.session_user_name, t.current_user_name, t.application_name, t.client_addr, t.client_port,
        t.statement, t.context
   FROM (
     SELECT e.*, c.transaction_id, c.session_user_name, c.current_user_name, c.application_name, c.client_addr,
            c.client_port, c.statement, c.context
-      FROM herald.audit_0 AS e LEFT JOIN herald.audit_context_0 AS c ON c.id = e.context_id
+      FROM herald.audit_0 AS e LEFT JOIN herald.audit_context_0 AS c ON c.id OPERATOR(pg_catalog.=) e.context_id
     UNION ALL SELECT e.*, c.transaction_id, c.session_user_name, c.current_user_name, c.application_name, c.client_addr,
            c.client_port, c.statement, c.context
-      FROM herald.audit_1 AS e LEFT JOIN herald.audit_context_1 AS c ON c.id = e.context_id
+      FROM herald.audit_1 AS e LEFT JOIN herald.audit_context_1 AS c ON c.id OPERATOR(pg_catalog.=) e.context_id
     UNION ALL SELECT e.*, c.transaction_id, c.session_user_name, c.current_user_name, c.application_name, c.client_addr,
            c.client_port, c.statement, c.context
-      FROM herald.audit_2 AS e LEFT JOIN herald.audit_context_2 AS c ON c.id = e.context_id
+      FROM herald.audit_2 AS e LEFT JOIN herald.audit_context_2 AS c ON c.id OPERATOR(pg_catalog.=) e.context_id
     UNION ALL SELECT e.*, c.transaction_id, c.session_user_name, c.current_user_name, c.application_name, c.client_addr,
            c.client_port, c.statement, c.context
-      FROM herald.audit_3 AS e LEFT JOIN herald.audit_context_3 AS c ON c.id = e.context_id
+      FROM herald.audit_3 AS e LEFT JOIN herald.audit_context_3 AS c ON c.id OPERATOR(pg_catalog.=) e.context_id
     UNION ALL SELECT e.*, c.transaction_id, c.session_user_name, c.current_user_name, c.application_name, c.client_addr,
            c.client_port, c.statement, c.context
-      FROM herald.audit_4 AS e LEFT JOIN herald.audit_context_4 AS c ON c.id = e.context_id
+      FROM herald.audit_4 AS e LEFT JOIN herald.audit_context_4 AS c ON c.id OPERATOR(pg_catalog.=) e.context_id
     UNION ALL SELECT e.*, c.transaction_id, c.session_user_name, c.current_user_name, c.application_name, c.client_addr,
            c.client_port, c.statement, c.context
-      FROM herald.audit_5 AS e LEFT JOIN herald.audit_context_5 AS c ON c.id = e.context_id
+      FROM herald.audit_5 AS e LEFT JOIN herald.audit_context_5 AS c ON c.id OPERATOR(pg_catalog.=) e.context_id
     UNION ALL SELECT e.*, c.transaction_id, c.session_user_name, c.current_user_name, c.application_name, c.client_addr,
            c.client_port, c.statement, c.context
-      FROM herald.audit_6 AS e LEFT JOIN herald.audit_context_6 AS c ON c.id = e.context_id
+      FROM herald.audit_6 AS e LEFT JOIN herald.audit_context_6 AS c ON c.id OPERATOR(pg_catalog.=) e.context_id
     UNION ALL SELECT e.*, c.transaction_id, c.session_user_name, c.current_user_name, c.application_name, c.client_addr,
            c.client_port, c.statement, c.context
-      FROM herald.audit_7 AS e LEFT JOIN herald.audit_context_7 AS c ON c.id = e.context_id
+      FROM herald.audit_7 AS e LEFT JOIN herald.audit_context_7 AS c ON c.id OPERATOR(pg_catalog.=) e.context_id
        ) AS t;
 COMMENT ON VIEW herald.audit_log IS
     'The audit trail: changes of audited tables, and what happened to the trail itself. Only for the owner '
@@ -972,7 +1011,7 @@ CREATE FUNCTION herald.guard_options()
 RETURNS trigger LANGUAGE c VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'herald_guard_options';
 COMMENT ON FUNCTION herald.guard_options() IS
-    'Refuses changes of what is audited and published to others than the owner of the extension, whatever they may write to.';
+    'Refuses changes of the tables of the extension to others than its owner, whatever they may write to.';
 
 CREATE FUNCTION herald.list_audited_tables(
     OUT schema_name text, OUT table_name text, OUT record text, OUT exclude text[], OUT mask text[],
@@ -1045,6 +1084,48 @@ ALTER TABLE herald.audit_key ENABLE ALWAYS TRIGGER guard;
 CREATE TRIGGER guard BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON herald.change_feed_store
     FOR EACH STATEMENT EXECUTE FUNCTION herald.guard_options();
 ALTER TABLE herald.change_feed_store ENABLE ALWAYS TRIGGER guard;
+
+-- pg_write_all_data gives the right to write to every table: whoever has it could make himself a subscription that runs
+-- as anybody. What the library writes by itself fires no trigger, or is written as the owner.
+CREATE TRIGGER guard BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON herald.channel_store
+    FOR EACH STATEMENT EXECUTE FUNCTION herald.guard_options();
+ALTER TABLE herald.channel_store ENABLE ALWAYS TRIGGER guard;
+CREATE TRIGGER guard BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON herald.channel_grant_store
+    FOR EACH STATEMENT EXECUTE FUNCTION herald.guard_options();
+ALTER TABLE herald.channel_grant_store ENABLE ALWAYS TRIGGER guard;
+CREATE TRIGGER guard BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON herald.log_0
+    FOR EACH STATEMENT EXECUTE FUNCTION herald.guard_options();
+ALTER TABLE herald.log_0 ENABLE ALWAYS TRIGGER guard;
+CREATE TRIGGER guard BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON herald.log_1
+    FOR EACH STATEMENT EXECUTE FUNCTION herald.guard_options();
+ALTER TABLE herald.log_1 ENABLE ALWAYS TRIGGER guard;
+CREATE TRIGGER guard BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON herald.log_2
+    FOR EACH STATEMENT EXECUTE FUNCTION herald.guard_options();
+ALTER TABLE herald.log_2 ENABLE ALWAYS TRIGGER guard;
+CREATE TRIGGER guard BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON herald.settled_0
+    FOR EACH STATEMENT EXECUTE FUNCTION herald.guard_options();
+ALTER TABLE herald.settled_0 ENABLE ALWAYS TRIGGER guard;
+CREATE TRIGGER guard BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON herald.settled_1
+    FOR EACH STATEMENT EXECUTE FUNCTION herald.guard_options();
+ALTER TABLE herald.settled_1 ENABLE ALWAYS TRIGGER guard;
+CREATE TRIGGER guard BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON herald.settled_2
+    FOR EACH STATEMENT EXECUTE FUNCTION herald.guard_options();
+ALTER TABLE herald.settled_2 ENABLE ALWAYS TRIGGER guard;
+CREATE TRIGGER guard BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON herald.subscription_store
+    FOR EACH STATEMENT EXECUTE FUNCTION herald.guard_options();
+ALTER TABLE herald.subscription_store ENABLE ALWAYS TRIGGER guard;
+CREATE TRIGGER guard BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON herald.parked_store
+    FOR EACH STATEMENT EXECUTE FUNCTION herald.guard_options();
+ALTER TABLE herald.parked_store ENABLE ALWAYS TRIGGER guard;
+CREATE TRIGGER guard BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON herald.dead_letter_store
+    FOR EACH STATEMENT EXECUTE FUNCTION herald.guard_options();
+ALTER TABLE herald.dead_letter_store ENABLE ALWAYS TRIGGER guard;
+CREATE TRIGGER guard BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON herald.failure_store
+    FOR EACH STATEMENT EXECUTE FUNCTION herald.guard_options();
+ALTER TABLE herald.failure_store ENABLE ALWAYS TRIGGER guard;
+CREATE TRIGGER guard BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON herald.pointer_store
+    FOR EACH STATEMENT EXECUTE FUNCTION herald.guard_options();
+ALTER TABLE herald.pointer_store ENABLE ALWAYS TRIGGER guard;
 
 -- So that a purge works where all tables are published. It costs nothing else: rows are only inserted.
 ALTER TABLE herald.audit_0 REPLICA IDENTITY FULL;
@@ -1136,12 +1217,12 @@ CREATE VIEW herald.change_feeds WITH (security_barrier) AS
 SELECT n.nspname AS schema_name, c.relname AS table_name, f.channel, f.message, f.columns, f.operations, f.owner,
        p.problem IS NULL AS ok, p.problem, f.created_at
   FROM herald.change_feed_store AS f
-  LEFT JOIN pg_catalog.pg_class AS c ON c.oid = f.relation
-  LEFT JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
+  LEFT JOIN pg_catalog.pg_class AS c ON c.oid OPERATOR(pg_catalog.=) f.relation::pg_catalog.oid
+  LEFT JOIN pg_catalog.pg_namespace AS n ON n.oid OPERATOR(pg_catalog.=) c.relnamespace
  CROSS JOIN LATERAL (SELECT herald.feed_problem(f.id) AS problem) AS p
  WHERE pg_catalog.pg_has_role(c.relowner, 'USAGE')
-    OR f.owner IN (SELECT r.rolname::text FROM pg_catalog.pg_roles AS r WHERE pg_catalog.pg_has_role(r.oid, 'USAGE'))
-    OR EXISTS (SELECT FROM pg_catalog.pg_roles AS u WHERE u.rolname = CURRENT_USER AND u.rolsuper);
+    OR f.owner OPERATOR(pg_catalog.=) ANY (SELECT r.rolname::pg_catalog.text FROM pg_catalog.pg_roles AS r WHERE pg_catalog.pg_has_role(r.oid, 'USAGE'))
+    OR EXISTS (SELECT FROM pg_catalog.pg_roles AS u WHERE u.rolname OPERATOR(pg_catalog.=) CURRENT_USER AND u.rolsuper);
 COMMENT ON VIEW herald.change_feeds IS
     'Change feeds of tables that the caller owns, or that he made. problem: why changes are not published, or not all.';
 
@@ -1155,3 +1236,16 @@ GRANT EXECUTE ON FUNCTION
     herald.enable_change_feed, herald.disable_change_feed, herald.feed_problem(integer)
 TO PUBLIC;
 GRANT SELECT ON herald.change_feeds TO PUBLIC;
+
+-- Rights that nobody named --------------------------------------------------------------------------
+-- ALTER DEFAULT PRIVILEGES of who runs this gives new objects away. A later script ends with the same call: it covers
+-- what that script has made.
+
+CREATE FUNCTION herald.withdraw_default_rights()
+RETURNS void LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'herald_withdraw_default_rights';
+COMMENT ON FUNCTION herald.withdraw_default_rights() IS
+    'Takes from all roles but the owner, and PUBLIC, the rights on what the running script has made. For scripts of the extension.';
+REVOKE ALL ON FUNCTION herald.withdraw_default_rights() FROM PUBLIC;
+
+SELECT herald.withdraw_default_rights();

@@ -12,6 +12,7 @@
 #include "locks/named_locks.hpp"
 #include "outbox/outbox.hpp"
 #include "pg/extension.hpp"
+#include "pg/table_trust.hpp"
 #include "pg/pg.hpp"
 #include "settings.hpp"
 #include "shared_memory.hpp"
@@ -44,6 +45,7 @@ void _PG_init(void) {
     InitSharedMemory();
     InitOutbox(AnnounceDirectly);
     pg::InitExtensionCache();
+    pg::InitTableTrust();
     InitChannelCache();
     InitChannelCounterCallbacks();
     InitDeadCounts();

@@ -4,11 +4,13 @@
 
 #include "pg/extension.hpp"
 #include "pg/spi.hpp"
+#include "pg/table_trust.hpp"
 #include "stats/channel_counters.hpp"
 #include "stats/dead_counts.hpp"
 
 extern "C" {
 #include "miscadmin.h"
+#include "storage/lockdefs.h"
 }
 
 namespace herald {
@@ -57,7 +59,7 @@ uint64 MoveLeftovers(int segment, bool half_full) {
         const uint64 count = static_cast<uint64>(pg::SpiInt8(i, 2));
         moved += count;
         if (channel == nullptr) continue;
-        CountAtCommit(ChannelCounterSlot(MyDatabaseId, channel, true), ChannelCounter::kDead, count);
+        CountAtCommit(ChannelCounterSlot(MyDatabaseId, channel, true, InvalidOid), ChannelCounter::kDead, count);
         CountDeadAtCommit(pg::SpiInt4(i, 3), static_cast<int64>(count));
     }
     pg::SpiEnd();
@@ -66,6 +68,8 @@ uint64 MoveLeftovers(int segment, bool half_full) {
 
 void TruncateSegment(int segment) {
     pg::SpiBegin();
+    pg::RequireTrustedTable(psprintf("log_%d", segment), AccessExclusiveLock);
+    pg::RequireTrustedTable(psprintf("settled_%d", segment), AccessExclusiveLock);
     (void)pg::SpiRun(psprintf("TRUNCATE herald.log_%d, herald.settled_%d", segment, segment));
     pg::SpiEnd();
 }

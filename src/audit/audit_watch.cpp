@@ -254,7 +254,7 @@ TimestampTz FirstEntry(Oid segment) {
 void OnDrop(Oid relation) {
     const char *name = get_rel_name(relation);
     if (name == nullptr || std::strncmp(name, "audit_", 6) != 0 || !pg::ExtensionExists()) return;
-    const Oid schema = get_namespace_oid("herald", true);
+    const Oid schema = pg::OwnSchema();
     if (!OidIsValid(schema) || get_rel_namespace(relation) != schema) return;
     TimestampTz first = DT_NOEND;
     bool is_segment = false;

@@ -11,6 +11,7 @@
 #include "pg/marker.hpp"
 #include "pg/process.hpp"
 #include "pg/spi.hpp"
+#include "pg/table_trust.hpp"
 
 extern "C" {
 #include "catalog/pg_type.h"
@@ -24,6 +25,8 @@ namespace {
 pg::Marker purging;
 
 void TruncateAuditSegment(int segment) {
+    pg::RequireTrustedTable(psprintf("audit_%d", segment), AccessExclusiveLock);
+    pg::RequireTrustedTable(psprintf("audit_context_%d", segment), AccessExclusiveLock);
     const SubTransactionId outer = pg::SetMarker(&purging);
     (void)pg::SpiRun(
         psprintf("TRUNCATE herald.audit_%d, herald.audit_context_%d", segment, segment));

@@ -118,7 +118,7 @@ StoredTarget *ReadStoredTargets(int *count) {
     *count = 0;
     if (!pg::ExtensionExists()) return nullptr;
     // The script of the extension may be just running: then not all of it is there.
-    const Oid schema = get_namespace_oid("herald", true);
+    const Oid schema = pg::OwnSchema();
     const Oid store = OidIsValid(schema) ? get_relname_relid("audit_target", schema) : InvalidOid;
     if (!OidIsValid(store)) return nullptr;
 

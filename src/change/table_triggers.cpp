@@ -85,7 +85,7 @@ Oid FunctionOf(const char *purpose, int kind) {
     const char *name = psprintf("%s_%s", purpose, kKinds[kind].name);
     return GetSysCacheOid3(PROCNAMEARGSNSP, Anum_pg_proc_oid, CStringGetDatum(name),
                            PointerGetDatum(buildoidvector(nullptr, 0)),
-                           ObjectIdGetDatum(get_namespace_oid("herald", true)));
+                           ObjectIdGetDatum(pg::OwnSchema()));
 }
 
 // A trigger as it is.

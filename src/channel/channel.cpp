@@ -107,7 +107,8 @@ bool Matches(const CachedChannel *cached, Oid role, const char *name, std::size_
 const Channel &LookUpChannel(const char *name, std::size_t length) {
     Oid role = GetUserId();
 
-    Assert(length > 0 && length < NAMEDATALEN);
+    // Names come from tables, too.
+    if (length == 0 || length >= NAMEDATALEN) CheckChannelName(name, length);
     // Cheap where nothing happened; what another session committed before now counts.
     AcceptInvalidationMessages();
     if (latest != nullptr && Matches(latest, role, name, length)) return latest->channel;
@@ -153,7 +154,8 @@ const Channel *LookUpChannelById(int32 id) {
 
 int CountersOf(const Channel &channel) {
     if (!ChannelCounterSlotValid(channel.counters))
-        channel.counters = ChannelCounterSlot(MyDatabaseId, channel.name, channel.declared);
+        channel.counters = ChannelCounterSlot(MyDatabaseId, channel.name, channel.declared,
+                                              channel.declared ? channel.owner : channel.role);
     return channel.counters;
 }
 

@@ -6,6 +6,7 @@
 
 #include "channel/channel_grants.hpp"
 #include "channel/channel_schema.hpp"
+#include "channel/channel_use.hpp"
 #include "outbox/outbox.hpp"
 #include "pg/extension.hpp"
 #include "pg/identity.hpp"
@@ -49,8 +50,8 @@ void CheckOptions(const char *name, bool durable, bool accept_notify, AnnounceMo
 }
 
 // The id of the new row, or 0 where the name is taken. Waits for a concurrent declaration.
-int32 InsertChannel(const char *name, const Channel &channel, Jsonb *schema, const char *description) {
-    char *owner = GetUserNameFromId(GetUserId(), false);
+int32 InsertChannel(const char *name, const Channel &channel, const char *owner, Jsonb *schema,
+                    const char *description) {
     pg::Identity caller = pg::BecomeOwner();
     pg::SpiBegin();
     bool unlimited = channel.max_payload_bytes == 0;
@@ -228,10 +229,12 @@ void CreateChannel(const char *name, const ChannelOptions &options, bool if_not_
     channel.schema_version = schema == nullptr ? 0 : 1;
 
     RequireCreate(name);
+    if (!LookUpChannel(name).declared) RequireUnusedByOthers(name);
     CheckOptions(name, channel.durable, channel.accept_notify, channel.announce,
                  channel.max_payload_bytes);
     if (schema != nullptr) CheckSchema(name, schema, channel.check_formats);
-    if (InsertChannel(name, channel, schema, options.description) == 0) {
+    const char *owner = GetUserNameFromId(GetUserId(), false);
+    if (InsertChannel(name, channel, owner, schema, options.description) == 0) {
         ereport(if_not_exists ? NOTICE : ERROR,
                 (errcode(ERRCODE_DUPLICATE_OBJECT),
                  if_not_exists ? errmsg("channel \"%s\" is already declared, skipping", name)
@@ -330,7 +333,10 @@ int32 DeclareForSubscription(const char *name) {
     channel.validation = Validation::kReject;
 
     RequireCreate(name);
-    int32 id = InsertChannel(name, channel, nullptr, nullptr);
+    const char *self = GetUserNameFromId(GetUserId(), false);
+    const bool others = IsUsedByOthers(name);
+    const char *owner = others ? OwnerOfDatabase() : self;
+    int32 id = InsertChannel(name, channel, owner, nullptr, nullptr);
     if (id == 0) {
         // Someone was faster: the channel is theirs, and so is the right to subscribe.
         LockedChannel locked;
@@ -344,6 +350,12 @@ int32 DeclareForSubscription(const char *name) {
         return other.id;
     }
     AddGrant(id, "public", kPrivilegePublish);
+    if (others) {
+        AddGrant(id, self, kPrivilegeSubscribe | kPrivilegeRead);
+        ereport(NOTICE, (errcode(ERRCODE_SUCCESSFUL_COMPLETION),
+                         errmsg("channel \"%s\" is used by others: it belongs to the owner of the database, \"%s\"",
+                                name, owner)));
+    }
     NoteChannelChange();
     return id;
 }

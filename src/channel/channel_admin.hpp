@@ -26,8 +26,8 @@ struct ChannelOptions {
     const char *owner;                       // NULL: left out; only for alter
 };
 
-// Declares a channel owned by the caller, who needs CREATE on the database. 42710 where it exists,
-// unless `if_not_exists`, which gives a notice.
+// Declares a channel owned by the caller, who needs CREATE on the database. 42501 for a name that others use; 42710
+// where it exists, unless `if_not_exists`, which gives a notice.
 void CreateChannel(const char *name, const ChannelOptions &options, bool if_not_exists);
 // 23514 where a new schema does not fit what is stored, unless `force`.
 void AlterChannel(const char *name, const ChannelOptions &options, bool force);
@@ -38,8 +38,8 @@ void DropChannel(const char *name, bool if_exists, bool force);
 void GrantChannel(const char *name, const char *grantee, uint8 privileges);
 void RevokeChannel(const char *name, const char *grantee, uint8 privileges);
 
-// For subscribe: declares a durable channel owned by the caller, on which everybody may publish (as
-// before), and returns its id. Where the channel was declared meanwhile: its id.
+// For subscribe: declares a durable channel on which everybody may publish (as before), owned by the caller, or where
+// others use the name by the owner of the database; returns its id. Where the channel was declared meanwhile: its id.
 int32 DeclareForSubscription(const char *name);
 
 }  // namespace herald

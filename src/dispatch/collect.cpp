@@ -131,6 +131,7 @@ void Pool::ApplyTask(const SlotTask &result, TimestampTz now) {
         case Outcome::kRetry:
             scheduler_->Retry(task.subscription, parked, result.attempts, result.next_attempt_at);
             break;
+        case Outcome::kOtherRole:
         case Outcome::kHeld:
             scheduler_->SetRunnable(task.subscription, false);
             scheduler_->Return(task.subscription, task.message.id, task.losses, task.alone);

@@ -9,7 +9,7 @@ namespace herald {
 void Results::SetChannel(core::SubscriptionId subscription, const char *channel) {
     Channel &entry = channels_[subscription];
     pg::CopyString(entry.name, channel, sizeof(entry.name));
-    entry.slot = ChannelCounterSlot(database_, channel, true);
+    entry.slot = ChannelCounterSlot(database_, channel, true, InvalidOid);
     entry.shared = FindSubscriptionShared(database_, subscription, true);
 }
 
@@ -36,7 +36,7 @@ void Results::Count(core::SubscriptionId subscription, Outcome outcome, int fail
     }
     Channel &channel = found->second;
     if (!ChannelCounterSlotValid(channel.slot))
-        channel.slot = ChannelCounterSlot(database_, channel.name, true);
+        channel.slot = ChannelCounterSlot(database_, channel.name, true, InvalidOid);
     SubscriptionShared *shared = SharedOf(subscription, channel);
 
     if (outcome == Outcome::kDone) {

@@ -144,7 +144,7 @@ const Feed *ReadFeeds(int *count) {
     *count = 0;
     auto *feeds = static_cast<Feed *>(palloc(sizeof(Feed) * 16));
     // The script of the extension may be just running: then not all of it is there.
-    const Oid schema = get_namespace_oid("herald", true);
+    const Oid schema = pg::OwnSchema();
     const Oid store = OidIsValid(schema) ? get_relname_relid("change_feed_store", schema) : InvalidOid;
     const Oid index = OidIsValid(schema) ? get_relname_relid("change_feed_store_pkey", schema) : InvalidOid;
     if (!OidIsValid(store) || !OidIsValid(index)) return feeds;

@@ -8,7 +8,9 @@ extern "C" {
 #include "access/htup_details.h"
 #include "access/table.h"
 #include "catalog/namespace.h"
+#include "catalog/dependency.h"
 #include "catalog/pg_extension.h"
+#include "catalog/pg_namespace.h"
 #include "catalog/pg_type.h"
 #include "commands/extension.h"
 #include "storage/lmgr.h"
@@ -75,6 +77,13 @@ Oid CommittedExtension() {
     return extension;
 }
 
+Oid OwnSchema() {
+    const Oid extension = get_extension_oid("pg_herald", true);
+    const Oid schema = OidIsValid(extension) ? get_namespace_oid("herald", true) : InvalidOid;
+    if (!OidIsValid(schema) || getExtensionOfObject(NamespaceRelationId, schema) != extension) return InvalidOid;
+    return schema;
+}
+
 bool TablesKnown() { return tables_valid; }
 
 const ExtensionTables &Tables() {
@@ -82,12 +91,16 @@ const ExtensionTables &Tables() {
 
     const uint64 changes_before = changes;
     tables.extension = get_extension_oid("pg_herald", true);
-    tables.schema =
-        OidIsValid(tables.extension) ? get_namespace_oid("herald", true) : InvalidOid;
-    if (!OidIsValid(tables.schema))
+    if (!OidIsValid(tables.extension))
         ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT),
                         errmsg("extension \"pg_herald\" does not exist in this database"),
                         errhint("Run CREATE EXTENSION pg_herald.")));
+    tables.schema = OwnSchema();
+    if (!OidIsValid(tables.schema))
+        ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT),
+                        errmsg("extension \"pg_herald\" has no schema \"herald\""),
+                        errdetail("Where there is one of that name, it is not the one that the extension made."),
+                        errhint("Give its schema that name again, by ALTER SCHEMA ... RENAME TO herald.")));
     for (int i = 0; i < kSegments; i++) {
         char name[NAMEDATALEN];
         snprintf(name, sizeof(name), "log_%d", i);

@@ -23,6 +23,9 @@ struct ExtensionTables {
 // True where the extension exists in this database. Needs a transaction.
 bool ExtensionExists();
 
+// The schema herald that the extension made; InvalidOid where there is none, or one that others made. Needs a transaction.
+Oid OwnSchema();
+
 // The extension's oid as it is committed by now; InvalidOid where there is none. Needs a transaction.
 Oid CommittedExtension();
 

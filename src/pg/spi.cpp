@@ -2,6 +2,8 @@
 
 #include "pg/spi.hpp"
 
+#include "pg/table_trust.hpp"
+
 extern "C" {
 #include "catalog/pg_type.h"
 #include "utils/array.h"
@@ -64,6 +66,7 @@ uint64 SpiRunWith(const char *sql, const Param *params, int count, long limit, S
         PushActiveSnapshot(GetTransactionSnapshot());
         pushed = true;
     }
+    BeginOwnStatement();
     if (plan != nullptr && *plan == nullptr) {
         SPIPlanPtr prepared = SPI_prepare(sql, count, types);
         if (prepared == nullptr || SPI_keepplan(prepared) != 0)
@@ -74,7 +77,9 @@ uint64 SpiRunWith(const char *sql, const Param *params, int count, long limit, S
     int code = plan != nullptr
                    ? SPI_execute_plan(*plan, values, nulls, false, limit)
                    : SPI_execute_with_args(sql, count, types, values, nulls, false, limit);
+    EndOwnStatement();
     if (pushed) PopActiveSnapshot();
+    if (code == SPI_OK_REWRITTEN) ReportRewritten(sql);
     if (code < 0)
         ereport(ERROR, (errcode(ERRCODE_INTERNAL_ERROR),
                         errmsg("could not run an internal statement: %s",

@@ -42,9 +42,20 @@ void ReportUnheard(FunctionCallInfo fcinfo) {
                  "name, or declare the channel by herald.create_channel().");
 }
 
+void ReportChannelStatistics(FunctionCallInfo fcinfo) {
+    const ChannelCounterUsage usage = ReadChannelCounterUsage();
+    const int capacity = ChannelCounterCapacity();
+    Report(fcinfo, "channel_statistics", usage.used < capacity && usage.undeclared < capacity / 2,
+           psprintf("%d of %d places in use, %d of %d by undeclared channels", usage.used, capacity, usage.undeclared,
+                    capacity / 2),
+           "Channels of the roles with most places are counted together as \"(other)\". Raise herald.max_channels, "
+           "declare channels, or free the places of undeclared ones by herald.reset_stats().");
+}
+
 }  // namespace
 
 void ReportListeners(FunctionCallInfo fcinfo) {
+    ReportChannelStatistics(fcinfo);
     const ListenerUsage usage = ReadListenerUsage();
     Report(fcinfo, "listeners", usage.unrecorded == 0,
            psprintf("%d of %d places in use, %d more not recorded", usage.used, kListenerPlaces,

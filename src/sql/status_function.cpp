@@ -45,6 +45,7 @@ void ReportListed(FunctionCallInfo fcinfo, const char *name, const Listed &liste
 HERALD_FUNCTION(status) {
     InitMaterializedSRF(fcinfo, 0);
     herald::ReportServer(fcinfo);
+    if (!herald::ReportForeignRights(fcinfo)) return static_cast<Datum>(0);
     herald::ReportProcesses(fcinfo);
     herald::ReportSubscriptions(fcinfo);
     herald::ReportListeners(fcinfo);

@@ -32,5 +32,7 @@ void ReportProcesses(FunctionCallInfo fcinfo);
 void ReportSubscriptions(FunctionCallInfo fcinfo);
 void ReportListeners(FunctionCallInfo fcinfo);
 void ReportAudit(FunctionCallInfo fcinfo);
+// False where the tables can't be read: there is no more to report.
+bool ReportForeignRights(FunctionCallInfo fcinfo);
 
 }  // namespace herald

@@ -3,7 +3,8 @@
 //
 // A table of (database, channel) gives each channel a slot of atomics. Declared channels may use all
 // of herald.max_channels slots, undeclared ones at most half, so that inventing names takes nothing
-// away from channels that someone owns. What finds no slot is counted together as "(other)".
+// away from channels that someone owns. Where there is no room the role with most slots makes room, see
+// slot_shares.hpp. What finds no slot is counted together as "(other)".
 //
 // A slot handle carries the slot's generation: a handle that outlived its channel counts as "(other)"
 // and never as the channel that got the slot next.
@@ -29,10 +30,11 @@ enum class ChannelCounter : int {
 inline constexpr int kChannelCounters = 9;
 
 inline constexpr char kOtherChannels[] = "(other)";
+inline constexpr int kChannelUsers = 4;
 
 // The slot of a channel of `database`, made at need. Never an error: where the table is full the
-// slot of "(other)".
-int ChannelCounterSlot(Oid database, const char *channel, bool declared);
+// slot of "(other)". `role`: the owner of a declared channel, or who publishes to an undeclared one; InvalidOid: not known.
+int ChannelCounterSlot(Oid database, const char *channel, bool declared, Oid role);
 // False where the slot was given away since; ask for it again.
 bool ChannelCounterSlotValid(int slot);
 
@@ -53,6 +55,8 @@ void RemoveDatabaseChannelCounters(Oid database);
 struct ChannelCounterSnapshot {
     Oid database;  // InvalidOid: "(other)"
     bool declared;
+    Oid role;
+    Oid users[kChannelUsers];
     char channel[NAMEDATALEN];
     uint64 counters[kChannelCounters];
     uint64 latency[core::kHistogramBuckets];
@@ -60,6 +64,16 @@ struct ChannelCounterSnapshot {
     TimestampTz last_delivered_at;
     TimestampTz stats_reset;
 };
+struct ChannelCounterUsage {
+    int used;
+    int undeclared;  // of these
+};
+ChannelCounterUsage ReadChannelCounterUsage();
+
+// True where somebody published to the channel within a day. `users` has room for kChannelUsers roles, and InvalidOid
+// after the last; where it is full there may be more.
+bool ReadChannelUsers(Oid database, const char *channel, Oid *users);
+
 // Slots are numbered from 0 to ChannelCounterCapacity(), the last being "(other)".
 int ChannelCounterCapacity();
 // False where the slot is free.
@@ -67,7 +81,7 @@ bool ReadChannelCounters(int number, ChannelCounterSnapshot *snapshot);
 // Adds what a snapshot says to the slot of its channel, or to "(other)" where there is no room.
 void AddChannelCounters(const ChannelCounterSnapshot &snapshot);
 // Sets a channel's counters to 0 and notes the time; false where the channel has none. NULL: all
-// channels of the database, and "(other)".
+// channels of the database, and "(other)"; undeclared ones give their slots back.
 bool ResetChannelCounters(Oid database, const char *channel);
 
 Size ChannelCounterMemory();

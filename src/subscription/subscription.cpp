@@ -68,8 +68,8 @@ void ReadRow(uint64 row, MemoryContext context, Subscription *subscription) {
     subscription->owner = CopyText(row, 6, context);
     subscription->run_as = CopyText(row, 7, context);
     subscription->role = pg::RoleByName(subscription->run_as);
-    subscription->max_concurrency = pg::SpiInt4(row, 8);
-    subscription->max_attempts = pg::SpiInt4(row, 9);
+    subscription->max_concurrency = Max(pg::SpiInt4(row, 8), 1);
+    subscription->max_attempts = Max(pg::SpiInt4(row, 9), 1);
     subscription->backoff.first_delay = IntervalAt(row, 10);
     subscription->backoff.factor = pg::SpiFloat8(row, 11);
     subscription->backoff.longest_delay = IntervalAt(row, 12);

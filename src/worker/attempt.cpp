@@ -213,9 +213,11 @@ ErrorData *LostError(Order order, const core::Task &task, const Subscription &su
 void ReportActivity(const Subscription &subscription, int64 message_id, int32 attempt) {
     char activity[NAMEDATALEN + 128];
     char *end = activity;
+    // What a table says is cut, whatever it should have said: the numbers take less than is kept for them.
     auto add = [&end](std::string_view part) {
-        std::memcpy(end, part.data(), part.size());
-        end += part.size();
+        const std::size_t length = Min(part.size(), static_cast<std::size_t>(NAMEDATALEN));
+        std::memcpy(end, part.data(), length);
+        end += length;
     };
     add("herald: message ");
     end += pg_lltoa(message_id, end);
@@ -268,6 +270,11 @@ After RunAttempt(WorkerSlotShared *slot, int place, ErrorData *failure, Settleme
         failure = LostError(slot->order, task, *subscription);
 
     const bool shares = place > 0;
+    // Dealt before the subscription got another role. That it has none any more, the check says.
+    if (failure == nullptr && OidIsValid(subscription->role) && subscription->role != GetUserId()) {
+        result->outcome = Outcome::kOtherRole;
+        return After::kStop;
+    }
     if (failure == nullptr) {
         DefinitionFault fault;
         Oid function = DefinitionOf(entry, &fault);

@@ -69,6 +69,7 @@ enum class Outcome : uint8 {
     kMissing,  // the message or its subscription is gone: nothing to do
     kMoved,    // the message is not where it was (VACUUM FULL): all addresses must be read again
     kHeld,     // a fault of definition: the subscription is held, the task not charged
+    kOtherRole,  // not run: the subscription runs as another role by now; it must be read again
 };
 
 // A task in a slot.

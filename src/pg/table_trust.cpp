@@ -1,0 +1,127 @@
+// See table_trust.hpp.
+
+#include "pg/table_trust.hpp"
+
+#include "pg/extension.hpp"
+
+extern "C" {
+#include "access/table.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_inherits.h"
+#include "catalog/pg_proc.h"
+#include "executor/executor.h"
+#include "nodes/parsenodes.h"
+#include "parser/parsetree.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+#include "utils/reltrigger.h"
+#include "utils/syscache.h"
+}
+
+namespace herald::pg {
+
+namespace {
+
+ExecutorStart_hook_type previous_hook = nullptr;
+bool own_statement = false;
+
+[[noreturn]] void Refuse(Relation table, const char *what, const char *hint) {
+    ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+                    errmsg("table \"herald.%s\" can't be trusted", RelationGetRelationName(table)),
+                    errdetail("It has %s, which the extension pg_herald did not make.", what),
+                    errhint("%s", hint)));
+    pg_unreachable();
+}
+
+Oid FunctionOf(const char *name, Oid schema) {
+    return GetSysCacheOid3(PROCNAMEARGSNSP, Anum_pg_proc_oid, CStringGetDatum(name),
+                           PointerGetDatum(buildoidvector(nullptr, 0)), ObjectIdGetDatum(schema));
+}
+
+bool IsGuard(Oid function, Oid schema) {
+    static Oid guards[2];
+    if (function == guards[0] || function == guards[1]) return true;
+    guards[0] = FunctionOf("guard_options", schema);
+    guards[1] = FunctionOf("guard_audit_log", schema);
+    return OidIsValid(function) && (function == guards[0] || function == guards[1]);
+}
+
+void RequireOwnRows(Relation table) {
+    if (table->rd_rules != nullptr)
+        Refuse(table, "a rule", "Drop it with DROP RULE; herald.status() lists all that is foreign.");
+    if (table->rd_rel->relhassubclass && find_inheritance_children(RelationGetRelid(table), NoLock) != NIL)
+        Refuse(table, "child tables", "Part them from it with ALTER TABLE ... NO INHERIT.");
+}
+
+void RequireOwnTriggers(Relation table) {
+    const Oid schema = table->rd_rel->relnamespace;
+    const TriggerDesc *triggers = table->trigdesc;
+    for (int i = 0; triggers != nullptr && i < triggers->numtriggers; i++)
+        if (!IsGuard(triggers->triggers[i].tgfoid, schema))
+            Refuse(table, psprintf("the trigger \"%s\"", triggers->triggers[i].tgname),
+                   "Drop the trigger, or the foreign key that it belongs to; herald.status() lists all that is foreign.");
+}
+
+void CheckTables(const PlannedStmt *statement) {
+    const Oid schema = TablesKnown() ? Tables().schema : OwnSchema();
+    if (!OidIsValid(schema)) return;
+    // A rule's action, which is a statement of its own, has the table of the rule among its own.
+    for (int number = 1; number <= list_length(statement->rtable); number++) {
+        const RangeTblEntry *entry = rt_fetch(number, statement->rtable);
+        if (entry->rtekind != RTE_RELATION) continue;
+        Relation relation = RelationIdGetRelation(entry->relid);
+        if (!RelationIsValid(relation)) continue;
+        if (relation->rd_rel->relnamespace == schema && relation->rd_rel->relkind == RELKIND_RELATION) {
+            RequireOwnRows(relation);
+            if (list_member_int(statement->resultRelations, number)) RequireOwnTriggers(relation);
+        }
+        RelationClose(relation);
+    }
+}
+
+void OnStart(QueryDesc *query, int flags) {
+    if (own_statement) CheckTables(query->plannedstmt);
+    if (previous_hook != nullptr)
+        previous_hook(query, flags);
+    else
+        standard_ExecutorStart(query, flags);
+}
+
+// An ERROR leaves it on.
+void OnTransactionEnd(XactEvent, void *) { own_statement = false; }
+
+void OnSubtransactionEnd(SubXactEvent, SubTransactionId, SubTransactionId, void *) { own_statement = false; }
+
+}  // namespace
+
+void BeginOwnStatement() { own_statement = true; }
+
+void EndOwnStatement() { own_statement = false; }
+
+void RequireTrustedTable(const char *name, int lock_mode) {
+    const Oid oid = get_relname_relid(name, Tables().schema);
+    if (!OidIsValid(oid))
+        ereport(ERROR, (errcode(ERRCODE_UNDEFINED_TABLE), errmsg("relation \"herald.%s\" is missing", name),
+                        errhint("Create the extension pg_herald again.")));
+    Relation table = table_open(oid, lock_mode);
+    RequireOwnRows(table);
+    RequireOwnTriggers(table);
+    table_close(table, NoLock);
+}
+
+void ReportRewritten(const char *sql) {
+    ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+                    errmsg("a rule on a table of the extension pg_herald has replaced an internal statement"),
+                    errdetail("The statement is: %s", sql),
+                    errhint("Drop the rule with DROP RULE; herald.status() lists all that is foreign.")));
+    pg_unreachable();
+}
+
+void InitTableTrust() {
+    RegisterXactCallback(OnTransactionEnd, nullptr);
+    RegisterSubXactCallback(OnSubtransactionEnd, nullptr);
+    previous_hook = ExecutorStart_hook;
+    ExecutorStart_hook = OnStart;
+}
+
+}  // namespace herald::pg
