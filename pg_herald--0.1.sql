@@ -24,6 +24,11 @@ REVOKE ALL ON SCHEMA herald FROM PUBLIC;
 -- There are no foreign keys: a parallel restore loads the tables in any order. The library keeps the
 -- references, under a lock on the channel's row.
 
+-- A role stands in a table twice: by its name, and in a column ..._role that says which role of which
+-- server bore that name: 'system identifier/oid'. On that server the oid counts, so that a role keeps what
+-- it has when it is renamed, and a new role of an old name has nothing. Elsewhere, in a restored copy, the
+-- name counts, until the first look there has found the role and noted it.
+
 -- Channels ------------------------------------------------------------------------------------------
 
 CREATE SEQUENCE herald.channel_id_seq AS integer;
@@ -43,7 +48,8 @@ CREATE TABLE herald.channel_store (
     schema            jsonb,
     validation        text NOT NULL DEFAULT 'reject' CHECK (validation OPERATOR(pg_catalog.=) ANY (ARRAY['reject', 'warn', 'off'])),
     check_formats     boolean NOT NULL DEFAULT false,
-    schema_version    integer NOT NULL DEFAULT 0  -- counts the schemas it has had
+    schema_version    integer NOT NULL DEFAULT 0,  -- counts the schemas it has had
+    owner_role        text COLLATE "C"
 );
 COMMENT ON TABLE herald.channel_store IS 'Declared channels. Internal: look at herald.channels.';
 
@@ -52,7 +58,8 @@ CREATE TABLE herald.channel_grant_store (
     grantee    text COLLATE "C" NOT NULL
         CHECK (pg_catalog.octet_length(grantee) OPERATOR(pg_catalog.>=) 1 AND pg_catalog.octet_length(grantee) OPERATOR(pg_catalog.<) 64),
     privilege  text COLLATE "C" NOT NULL CHECK (privilege OPERATOR(pg_catalog.=) ANY (ARRAY['publish', 'subscribe', 'read'])),
-    PRIMARY KEY (channel_id, grantee, privilege)
+    grantee_role text COLLATE "C" NOT NULL,  -- empty for "public"
+    PRIMARY KEY (channel_id, grantee_role, privilege)
 );
 COMMENT ON TABLE herald.channel_grant_store IS
     'Privileges on channels; grantee "public" is everybody. Internal: use herald.grant_channel.';
@@ -113,7 +120,11 @@ CREATE TABLE herald.subscription_store (
     reason            text,
     system_identifier text NOT NULL,
     database_oid      bigint NOT NULL,
-    created_at        timestamptz NOT NULL DEFAULT pg_catalog.now()
+    created_at        timestamptz NOT NULL DEFAULT pg_catalog.now(),
+    owner_role        text COLLATE "C",
+    run_as_role       text COLLATE "C",
+    handler_owner     text,  -- of the function that was meant
+    handler_owner_role text COLLATE "C"
 );
 COMMENT ON TABLE herald.subscription_store IS
     'Subscriptions. Internal: look at herald.subscriptions. system_identifier and database_oid name the '
@@ -175,7 +186,8 @@ CREATE TABLE herald.failure_store (
     handler         text NOT NULL,
     started_at      timestamptz NOT NULL,
     failed_at       timestamptz NOT NULL,
-    next_attempt_at timestamptz
+    next_attempt_at timestamptz,
+    run_as_role     text COLLATE "C"
 );
 CREATE INDEX failure_store_failed_at ON herald.failure_store (failed_at);
 COMMENT ON TABLE herald.failure_store IS
@@ -337,6 +349,7 @@ CREATE TABLE herald.change_feed_store (
     owner      text NOT NULL
         CHECK (pg_catalog.octet_length(owner) OPERATOR(pg_catalog.>=) 1 AND pg_catalog.octet_length(owner) OPERATOR(pg_catalog.<) 64),
     created_at timestamptz NOT NULL DEFAULT pg_catalog.now(),
+    owner_role text COLLATE "C",
     UNIQUE (relation, channel)
 );
 COMMENT ON TABLE herald.change_feed_store IS 'Change feeds. Internal: look at herald.change_feeds.';
@@ -455,8 +468,8 @@ RETURNS jsonb LANGUAGE c STABLE STRICT PARALLEL RESTRICTED
 AS 'MODULE_PATHNAME', 'herald_fetch';
 COMMENT ON FUNCTION herald.fetch(bigint) IS
     'The payload to which a pointer announcement points; NULL where it is not there (or no longer: of a '
-    'channel that is not durable it is kept for herald.pointer_retention). Reads the log; 42501 without the '
-    'read privilege on a declared channel.';
+    'channel that is not durable it is kept for herald.pointer_retention), or the caller lacks the read '
+    'privilege on a declared channel. Reads the log.';
 
 -- Channels and privileges ---------------------------------------------------------------------------
 
@@ -523,14 +536,26 @@ COMMENT ON FUNCTION herald.has_channel_privilege(text, text, text) IS
     'as owner or as superuser. Several privileges, with commas between them: any of these. A channel that '
     'is not declared can be published to by all.';
 
+CREATE FUNCTION herald.stored_role(name text, role text)
+RETURNS oid LANGUAGE c STABLE CALLED ON NULL INPUT PARALLEL RESTRICTED
+AS 'MODULE_PATHNAME', 'herald_stored_role';
+COMMENT ON FUNCTION herald.stored_role(text, text) IS
+    'Internal, for the views: the role that a table names by these two, NULL where it is gone. The name counts '
+    'only where the other one is of another server or NULL.';
+
 CREATE VIEW herald.channels WITH (security_barrier) AS
 SELECT c.channel::pg_catalog.text COLLATE "default" AS channel,
-       c.owner, c.durable, c.announce, c.accept_notify, c.max_payload_bytes,
-       ARRAY(SELECT g.grantee OPERATOR(pg_catalog.||) '=' OPERATOR(pg_catalog.||) pg_catalog.string_agg(g.privilege, ',' ORDER BY g.privilege)
-               FROM herald.channel_grant_store AS g
-              WHERE g.channel_id OPERATOR(pg_catalog.=) c.id
-              GROUP BY g.grantee
-              ORDER BY g.grantee) AS privileges,
+       COALESCE(pg_catalog.pg_get_userbyid(herald.stored_role(c.owner, c.owner_role))::pg_catalog.text, c.owner)
+           AS owner,
+       c.durable, c.announce, c.accept_notify, c.max_payload_bytes,
+       ARRAY(SELECT n.grantee OPERATOR(pg_catalog.||) '=' OPERATOR(pg_catalog.||) pg_catalog.string_agg(DISTINCT n.privilege, ',' ORDER BY n.privilege)
+               FROM (SELECT g.privilege,
+                            COALESCE(pg_catalog.pg_get_userbyid(herald.stored_role(g.grantee, g.grantee_role))
+                                         ::pg_catalog.text, g.grantee) COLLATE "C" AS grantee
+                       FROM herald.channel_grant_store AS g
+                      WHERE g.channel_id OPERATOR(pg_catalog.=) c.id) AS n
+              GROUP BY n.grantee
+              ORDER BY n.grantee) AS privileges,
        c.description, c.created_at, c.when_full,
        c.schema, c.validation, c.check_formats, CASE WHEN c.schema_version OPERATOR(pg_catalog.<>) 0 THEN c.schema_version END AS schema_version
   FROM herald.channel_store AS c
@@ -589,6 +614,7 @@ REVOKE ALL ON FUNCTION
     herald.notify(text, text), herald.fetch(bigint),
     herald.create_channel, herald.alter_channel, herald.drop_channel,
     herald.grant_channel, herald.revoke_channel, herald.has_channel_privilege(text, text, text),
+    herald.stored_role(text, text),
     herald.list_channel_stats(), herald.list_listeners(), herald.reset_stats(text)
 FROM PUBLIC;
 REVOKE ALL ON herald.channels, herald.channel_stats, herald.listeners FROM PUBLIC;
@@ -600,6 +626,7 @@ GRANT EXECUTE ON FUNCTION
     herald.notify(text, text), herald.fetch(bigint),
     herald.create_channel, herald.alter_channel, herald.drop_channel,
     herald.grant_channel, herald.revoke_channel, herald.has_channel_privilege(text, text, text),
+    herald.stored_role(text, text),
     herald.list_channel_stats(), herald.list_listeners(), herald.reset_stats(text)
 TO PUBLIC;
 GRANT SELECT ON herald.channels, herald.channel_stats, herald.listeners TO PUBLIC;
@@ -670,11 +697,12 @@ CREATE FUNCTION herald.alter_subscription(
     max_concurrency integer DEFAULT NULL, max_attempts integer DEFAULT NULL,
     retry_delay interval DEFAULT NULL, retry_backoff double precision DEFAULT NULL,
     max_retry_delay interval DEFAULT NULL, timeout interval DEFAULT NULL, run_as text DEFAULT NULL,
-    batch boolean DEFAULT NULL)
+    batch boolean DEFAULT NULL, owner text DEFAULT NULL)
 RETURNS void LANGUAGE c VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'herald_alter_subscription';
 COMMENT ON FUNCTION herald.alter_subscription IS
-    'Changes a subscription; NULL keeps. A new handler or role takes it off hold.';
+    'Changes a subscription; NULL keeps. A new handler, run_as or owner takes it off hold. A new owner must be '
+    'a role that the caller may become, may become run_as, and may subscribe to the channel.';
 
 CREATE FUNCTION herald.unsubscribe(subscription text, force boolean DEFAULT false)
 RETURNS void LANGUAGE c VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
@@ -705,7 +733,7 @@ CREATE FUNCTION herald.replay(dead_letter_id bigint)
 RETURNS boolean LANGUAGE c VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'herald_replay';
 COMMENT ON FUNCTION herald.replay IS
-    'Makes a dead letter a task again, with all its attempts. False: there is no such dead letter.';
+    'Makes a dead letter a task again, with all its attempts. False: the caller has no such dead letter.';
 
 CREATE FUNCTION herald.replay_all(subscription text)
 RETURNS bigint LANGUAGE c VOLATILE PARALLEL UNSAFE
@@ -761,10 +789,15 @@ SELECT w.pid, w.kind, w.database, w.role, w.state, w.subscription, w.message_id,
 COMMENT ON VIEW herald.workers IS
     'The background processes of the extension; workers only of roles that the caller is a member of.';
 
--- A view runs with its owner's rights on tables, but current_user in it is who asks. Roles are stored
--- by name: one that is gone gives nobody a right.
+-- A view runs with its owner's rights on tables, but current_user in it is who asks. A role that is gone
+-- gives nobody a right.
 CREATE VIEW herald.subscriptions WITH (security_barrier) AS
-SELECT s.subscription, c.channel, s.handler, s.owner, s.run_as, s.max_concurrency, s.max_attempts,
+SELECT s.subscription, c.channel, s.handler,
+       COALESCE(pg_catalog.pg_get_userbyid(herald.stored_role(s.owner, s.owner_role))::pg_catalog.text, s.owner)
+           AS owner,
+       COALESCE(pg_catalog.pg_get_userbyid(herald.stored_role(s.run_as, s.run_as_role))::pg_catalog.text, s.run_as)
+           AS run_as,
+       s.max_concurrency, s.max_attempts,
        s.retry_delay, s.retry_backoff, s.max_retry_delay, s.timeout, s.batch,
        l.state, l.reason, s.created_at
   FROM herald.list_subscription_stats() AS l
@@ -794,8 +827,9 @@ SELECT d.id, s.subscription, c.channel, d.message_id,
  WHERE s.id OPERATOR(pg_catalog.=) ANY (SELECT v.id
                   FROM herald.subscription_store AS v
                   JOIN herald.channel_store AS w ON w.id OPERATOR(pg_catalog.=) v.channel_id
-                  JOIN pg_catalog.pg_roles AS r ON r.rolname::pg_catalog.text OPERATOR(pg_catalog.=) ANY (ARRAY[v.owner, v.run_as, w.owner])
-                 WHERE pg_catalog.pg_has_role(r.oid, 'USAGE'))
+                 WHERE pg_catalog.pg_has_role(herald.stored_role(v.owner, v.owner_role), 'USAGE')
+                    OR pg_catalog.pg_has_role(herald.stored_role(v.run_as, v.run_as_role), 'USAGE')
+                    OR pg_catalog.pg_has_role(herald.stored_role(w.owner, w.owner_role), 'USAGE'))
     OR EXISTS (SELECT FROM pg_catalog.pg_roles AS u WHERE u.rolname OPERATOR(pg_catalog.=) CURRENT_USER AND u.rolsuper);
 COMMENT ON VIEW herald.dead_letters IS
     'Tasks whose last attempt failed: replay them by herald.replay, or discard them.';
@@ -804,13 +838,16 @@ CREATE VIEW herald.failure_log WITH (security_barrier) AS
 SELECT f.subscription, f.channel, f.message_id, f.task_id, f.attempt, f.error_code, f.message, f.detail,
        f.hint, f.context, f.handler, f.started_at, f.failed_at, f.next_attempt_at
   FROM herald.failure_store AS f
- WHERE f.run_as OPERATOR(pg_catalog.=) ANY (SELECT r.rolname::pg_catalog.text FROM pg_catalog.pg_roles AS r
-                     WHERE pg_catalog.pg_has_role(r.oid, 'USAGE'))
-    OR f.subscription_id OPERATOR(pg_catalog.=) ANY (SELECT v.id
+ WHERE f.subscription_id OPERATOR(pg_catalog.=) ANY (SELECT v.id
                                FROM herald.subscription_store AS v
                                JOIN herald.channel_store AS w ON w.id OPERATOR(pg_catalog.=) v.channel_id
-                               JOIN pg_catalog.pg_roles AS r ON r.rolname::pg_catalog.text OPERATOR(pg_catalog.=) ANY (ARRAY[v.owner, w.owner])
-                              WHERE pg_catalog.pg_has_role(r.oid, 'USAGE'))
+                              WHERE pg_catalog.pg_has_role(herald.stored_role(v.owner, v.owner_role), 'USAGE')
+                                 OR pg_catalog.pg_has_role(herald.stored_role(w.owner, w.owner_role), 'USAGE'))
+    -- The second is for a restored copy: names here are as old as their rows.
+    OR pg_catalog.pg_has_role(herald.stored_role(NULL, f.run_as_role), 'USAGE')
+    OR (f.subscription_id, f.run_as_role) IN (
+           SELECT v.id, v.run_as_role FROM herald.subscription_store AS v
+            WHERE pg_catalog.pg_has_role(herald.stored_role(v.run_as, v.run_as_role), 'USAGE'))
     OR EXISTS (SELECT FROM pg_catalog.pg_roles AS u WHERE u.rolname OPERATOR(pg_catalog.=) CURRENT_USER AND u.rolsuper);
 COMMENT ON VIEW herald.failure_log IS
     'One row per failed attempt; next_attempt_at NULL: given up, infinity: when the held subscription is resumed.';
@@ -1211,17 +1248,20 @@ CREATE FUNCTION herald.feed_problem(feed_id integer)
 RETURNS text LANGUAGE c VOLATILE STRICT PARALLEL RESTRICTED
 AS 'MODULE_PATHNAME', 'herald_feed_problem';
 COMMENT ON FUNCTION herald.feed_problem(integer) IS
-    'What keeps a change feed from publishing, NULL for nothing: for the view herald.change_feeds.';
+    'What keeps a change feed from publishing, NULL for nothing: for the view herald.change_feeds. NULL also to '
+    'those who may not see the feed there.';
 
 CREATE VIEW herald.change_feeds WITH (security_barrier) AS
-SELECT n.nspname AS schema_name, c.relname AS table_name, f.channel, f.message, f.columns, f.operations, f.owner,
+SELECT n.nspname AS schema_name, c.relname AS table_name, f.channel, f.message, f.columns, f.operations,
+       COALESCE(pg_catalog.pg_get_userbyid(herald.stored_role(f.owner, f.owner_role))::pg_catalog.text, f.owner)
+           AS owner,
        p.problem IS NULL AS ok, p.problem, f.created_at
   FROM herald.change_feed_store AS f
   LEFT JOIN pg_catalog.pg_class AS c ON c.oid OPERATOR(pg_catalog.=) f.relation::pg_catalog.oid
   LEFT JOIN pg_catalog.pg_namespace AS n ON n.oid OPERATOR(pg_catalog.=) c.relnamespace
  CROSS JOIN LATERAL (SELECT herald.feed_problem(f.id) AS problem) AS p
  WHERE pg_catalog.pg_has_role(c.relowner, 'USAGE')
-    OR f.owner OPERATOR(pg_catalog.=) ANY (SELECT r.rolname::pg_catalog.text FROM pg_catalog.pg_roles AS r WHERE pg_catalog.pg_has_role(r.oid, 'USAGE'))
+    OR pg_catalog.pg_has_role(herald.stored_role(f.owner, f.owner_role), 'USAGE')
     OR EXISTS (SELECT FROM pg_catalog.pg_roles AS u WHERE u.rolname OPERATOR(pg_catalog.=) CURRENT_USER AND u.rolsuper);
 COMMENT ON VIEW herald.change_feeds IS
     'Change feeds of tables that the caller owns, or that he made. problem: why changes are not published, or not all.';

@@ -7,6 +7,7 @@
 #include "announce/listener.hpp"
 #include "audit/purge.hpp"
 #include "audit/segments.hpp"
+#include "announce/role_names.hpp"
 #include "announce/rotation.hpp"
 #include "failure/failure_log.hpp"
 #include "pg/guard.hpp"
@@ -14,9 +15,9 @@
 #include "pg/spi.hpp"
 #include "pointer/pointer_store.hpp"
 #include "settings.hpp"
+#include "subscription/role_check.hpp"
 #include "subscription/subscription.hpp"
 #include "worker/processes.hpp"
-#include "worker/role_check.hpp"
 #include "worker/selection.hpp"
 
 extern "C" {
@@ -48,6 +49,12 @@ void ReloadListened() {
     ListenTo(names, static_cast<int>(count));
 }
 
+void RefreshRoles() {
+    pg::BeginTransaction();
+    RefreshRoleNames();
+    pg::CommitTransaction();
+}
+
 // A subscription whose role is gone or can't run workers gets its reason and one row in the failure log.
 void HoldUnrunnable() {
     int count;
@@ -59,14 +66,14 @@ void HoldUnrunnable() {
         int sqlstate = 0;
         const char *problem = RoleProblem(subscription.role, subscription.run_as, &sqlstate);
         if (problem == nullptr)
-            problem = OwnerProblem(subscription.owner, subscription.role, subscription.run_as,
-                                   &sqlstate);
+            problem = OwnerProblem(subscription, &sqlstate);
         if (problem == nullptr) continue;
         FailureRecord record = {};
         record.subscription_id = subscription.id;
         record.subscription = subscription.name;
         record.channel = subscription.channel;
         record.run_as = subscription.run_as;
+        record.role = subscription.role;
         record.handler = subscription.handler;
         record.task_id = "";
         record.attempt = 0;
@@ -145,6 +152,7 @@ long MillisecondsUntil(TimestampTz time) {
             pg::CommitTransaction();
             if (!served) Leave(database);
             ReloadListened();
+            RefreshRoles();
             HoldUnrunnable();
             reload = false;
             if (next_rotation == 0) ResumeRotation(database);

@@ -21,7 +21,6 @@ namespace {
 // A channel's row, locked, with what alter and drop need. Strings live in the caller's context.
 struct LockedChannel {
     Channel channel;  // validation as stored
-    char *owner;
     Jsonb *schema;  // NULL: none
 };
 
@@ -50,8 +49,10 @@ void CheckOptions(const char *name, bool durable, bool accept_notify, AnnounceMo
 }
 
 // The id of the new row, or 0 where the name is taken. Waits for a concurrent declaration.
-int32 InsertChannel(const char *name, const Channel &channel, const char *owner, Jsonb *schema,
+int32 InsertChannel(const char *name, const Channel &channel, Oid owner_role, Jsonb *schema,
                     const char *description) {
+    const char *owner = GetUserNameFromId(owner_role, false);
+    const char *identity = pg::RoleIdentity(owner_role);
     pg::Identity caller = pg::BecomeOwner();
     pg::SpiBegin();
     bool unlimited = channel.max_payload_bytes == 0;
@@ -59,15 +60,15 @@ int32 InsertChannel(const char *name, const Channel &channel, const char *owner,
     limit.is_null = unlimited;
     uint64 rows = pg::SpiRun(
         "INSERT INTO herald.channel_store (channel, owner, durable, announce, accept_notify, "
-        "max_payload_bytes, description, when_full, schema, validation, check_formats, schema_version) "
-        "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) "
+        "max_payload_bytes, description, when_full, schema, validation, check_formats, schema_version, owner_role) "
+        "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13) "
         "ON CONFLICT (channel) DO NOTHING RETURNING id",
         std::array{pg::Text(name), pg::Text(owner), pg::Bool(channel.durable),
                    pg::Text(NameOfAnnounce(channel.announce)), pg::Bool(channel.accept_notify), limit,
                    pg::Text(description), pg::Text(NameOfWhenFull(channel.when_full)),
                    pg::Jsonb(JsonbPGetDatum(schema), schema == nullptr),
                    pg::Text(NameOfValidation(channel.validation)), pg::Bool(channel.check_formats),
-                   pg::Int4(channel.schema_version)});
+                   pg::Int4(channel.schema_version), pg::Text(identity)});
     int32 id = rows == 0 ? 0 : pg::SpiInt4(0, 1);
     pg::SpiEnd();
     pg::BecomeCaller(caller);
@@ -81,7 +82,7 @@ bool LockChannel(const char *name, LockedChannel *locked) {
     pg::SpiBegin();
     uint64 rows = pg::SpiRun(
         "SELECT id, owner, durable, announce, accept_notify, max_payload_bytes, when_full, validation, "
-        "check_formats, schema_version, schema "
+        "check_formats, schema_version, schema, owner_role "
         "FROM herald.channel_store WHERE channel = $1 FOR UPDATE",
         std::array{pg::Text(name)});
     if (rows > 0) {
@@ -105,9 +106,8 @@ bool LockChannel(const char *name, LockedChannel *locked) {
             MemoryContextSwitchTo(spi);
         }
         char *owner = pg::SpiText(0, 2);
-        channel.owner = pg::RoleByName(owner);
+        channel.owner = pg::StoredRole(owner, pg::SpiText(0, 12));
         locked->channel = channel;
-        locked->owner = MemoryContextStrdup(context, owner);
     }
     pg::SpiEnd();
     pg::BecomeCaller(caller);
@@ -187,12 +187,13 @@ void RequireNoFeeds(const Channel &channel) {
                      "nothing, and warn.")));
 }
 
-void RequireNewOwner(const char *name, const char *owner) {
+// The role of the new owner.
+Oid RequireNewOwner(const char *name, const char *owner) {
     Oid role = pg::RoleByName(owner);
     if (!OidIsValid(role))
         ereport(ERROR,
                 (errcode(ERRCODE_UNDEFINED_OBJECT), errmsg("role \"%s\" does not exist", owner)));
-    if (superuser()) return;
+    if (superuser()) return role;
     if (!pg::CanBecome(GetUserId(), role))
         ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
                         errmsg("must be a member of role \"%s\" to give it channel \"%s\"", owner,
@@ -201,6 +202,7 @@ void RequireNewOwner(const char *name, const char *owner) {
         ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
                         errmsg("role \"%s\" may not own channels", owner),
                         errhint("The owner of a channel needs the CREATE privilege on the database.")));
+    return role;
 }
 
 }  // namespace
@@ -233,8 +235,7 @@ void CreateChannel(const char *name, const ChannelOptions &options, bool if_not_
     CheckOptions(name, channel.durable, channel.accept_notify, channel.announce,
                  channel.max_payload_bytes);
     if (schema != nullptr) CheckSchema(name, schema, channel.check_formats);
-    const char *owner = GetUserNameFromId(GetUserId(), false);
-    if (InsertChannel(name, channel, owner, schema, options.description) == 0) {
+    if (InsertChannel(name, channel, GetUserId(), schema, options.description) == 0) {
         ereport(if_not_exists ? NOTICE : ERROR,
                 (errcode(ERRCODE_DUPLICATE_OBJECT),
                  if_not_exists ? errmsg("channel \"%s\" is already declared, skipping", name)
@@ -249,7 +250,8 @@ void AlterChannel(const char *name, const ChannelOptions &options, bool force) {
     if (!LockChannel(name, &locked)) ReportUndeclared(name);
     Channel &channel = locked.channel;
     RequireChannelOwner(channel);
-    if (options.owner != nullptr) RequireNewOwner(name, options.owner);
+    const char *identity =
+        options.owner == nullptr ? nullptr : pg::RoleIdentity(RequireNewOwner(name, options.owner));
 
     bool durable = options.durable.value_or(channel.durable);
     bool accept_notify = options.accept_notify.value_or(channel.accept_notify);
@@ -275,18 +277,19 @@ void AlterChannel(const char *name, const ChannelOptions &options, bool force) {
     pg::Identity caller = pg::BecomeOwner();
     pg::SpiBegin();
     pg::SpiRun(
-        "UPDATE herald.channel_store SET owner = $2, durable = $3, announce = $4, accept_notify = $5, "
+        "UPDATE herald.channel_store SET owner = COALESCE($2, owner), "
+        "owner_role = COALESCE($13, owner_role), durable = $3, announce = $4, accept_notify = $5, "
         "max_payload_bytes = $6, description = COALESCE($7, description), when_full = $8, "
         "validation = $9, check_formats = $10, schema = $11, schema_version = schema_version + $12 "
         "WHERE id = $1",
         std::array{pg::Int4(channel.id),
-                   pg::Text(options.owner != nullptr ? options.owner : locked.owner),
+                   pg::Text(options.owner),
                    pg::Bool(durable), pg::Text(NameOfAnnounce(announce)), pg::Bool(accept_notify),
                    limit_param, pg::Text(options.description),
                    pg::Text(NameOfWhenFull(options.when_full.value_or(channel.when_full))),
                    pg::Text(NameOfValidation(validation)), pg::Bool(check_formats),
                    pg::Jsonb(JsonbPGetDatum(schema), schema == nullptr),
-                   pg::Int4(options.schema != nullptr ? 1 : 0)});
+                   pg::Int4(options.schema != nullptr ? 1 : 0), pg::Text(identity)});
     pg::SpiEnd();
     pg::BecomeCaller(caller);
     NoteChannelChange();
@@ -333,9 +336,8 @@ int32 DeclareForSubscription(const char *name) {
     channel.validation = Validation::kReject;
 
     RequireCreate(name);
-    const char *self = GetUserNameFromId(GetUserId(), false);
     const bool others = IsUsedByOthers(name);
-    const char *owner = others ? OwnerOfDatabase() : self;
+    const Oid owner = others ? OwnerOfDatabase() : GetUserId();
     int32 id = InsertChannel(name, channel, owner, nullptr, nullptr);
     if (id == 0) {
         // Someone was faster: the channel is theirs, and so is the right to subscribe.
@@ -349,12 +351,12 @@ int32 DeclareForSubscription(const char *name) {
                             errdetail("It was declared by another session at the same time.")));
         return other.id;
     }
-    AddGrant(id, "public", kPrivilegePublish);
+    AddGrant(id, "public", InvalidOid, kPrivilegePublish);
     if (others) {
-        AddGrant(id, self, kPrivilegeSubscribe | kPrivilegeRead);
+        AddGrant(id, GetUserNameFromId(GetUserId(), false), GetUserId(), kPrivilegeSubscribe | kPrivilegeRead);
         ereport(NOTICE, (errcode(ERRCODE_SUCCESSFUL_COMPLETION),
                          errmsg("channel \"%s\" is used by others: it belongs to the owner of the database, \"%s\"",
-                                name, owner)));
+                                name, GetUserNameFromId(owner, false))));
     }
     NoteChannelChange();
     return id;

@@ -18,14 +18,14 @@ int32 HoldOwnedChannel(const char *name) {
     pg::Identity caller = pg::BecomeOwner();
     pg::SpiBegin();
     uint64 rows = pg::SpiRun(
-        "SELECT id, owner FROM herald.channel_store WHERE channel = $1 FOR KEY SHARE",
+        "SELECT id, owner, owner_role FROM herald.channel_store WHERE channel = $1 FOR KEY SHARE",
         std::array{pg::Text(name)});
     Channel channel{};
     if (rows > 0) {
         pg::CopyString(channel.name, name, sizeof(channel.name));
         channel.id = pg::SpiInt4(0, 1);
         char *owner = pg::SpiText(0, 2);
-        channel.owner = pg::RoleByName(owner);
+        channel.owner = pg::StoredRole(owner, pg::SpiText(0, 3));
     }
     pg::SpiEnd();
     pg::BecomeCaller(caller);
@@ -38,15 +38,17 @@ bool IsPublic(const char *grantee) { return std::strcmp(grantee, "public") == 0;
 
 }  // namespace
 
-void AddGrant(int32 channel_id, const char *grantee, uint8 privileges) {
+void AddGrant(int32 channel_id, const char *grantee, Oid role, uint8 privileges) {
+    const char *identity = IsPublic(grantee) ? "" : pg::RoleIdentity(role);
     pg::Identity caller = pg::BecomeOwner();
     pg::SpiBegin();
     for (ChannelPrivilege privilege : kEach) {
         if ((privileges & privilege) == 0) continue;
         pg::SpiRun(
-            "INSERT INTO herald.channel_grant_store (channel_id, grantee, privilege) "
-            "VALUES ($1, $2, $3) ON CONFLICT DO NOTHING",
-            std::array{pg::Int4(channel_id), pg::Text(grantee), pg::Text(NameOfPrivilege(privilege))});
+            "INSERT INTO herald.channel_grant_store (channel_id, grantee, privilege, grantee_role) "
+            "VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING",
+            std::array{pg::Int4(channel_id), pg::Text(grantee), pg::Text(NameOfPrivilege(privilege)),
+                       pg::Text(identity)});
     }
     pg::SpiEnd();
     pg::BecomeCaller(caller);
@@ -54,25 +56,32 @@ void AddGrant(int32 channel_id, const char *grantee, uint8 privileges) {
 
 void GrantChannel(const char *name, const char *grantee, uint8 privileges) {
     int32 id = HoldOwnedChannel(name);
-    if (!IsPublic(grantee) && !OidIsValid(pg::RoleByName(grantee)))
+    const Oid role = pg::RoleByName(grantee);
+    if (!IsPublic(grantee) && !OidIsValid(role))
         ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT),
                         errmsg("role \"%s\" does not exist", grantee),
                         errhint("\"public\" grants to every role.")));
-    AddGrant(id, grantee, privileges);
+    AddGrant(id, grantee, role, privileges);
     NoteChannelChange();
 }
 
 void RevokeChannel(const char *name, const char *grantee, uint8 privileges) {
-    // No look at the role: what a dropped role was granted must be revocable.
     int32 id = HoldOwnedChannel(name);
+    // What a dropped role was granted must be revocable. And what stands there under the name of a role that was
+    // renamed is that role's, not that of the one which bears the name now.
+    const char *identity = pg::RoleIdentity(pg::RoleByName(grantee));
+    const char *here = pg::OwnIdentities();
     pg::Identity caller = pg::BecomeOwner();
     pg::SpiBegin();
     for (ChannelPrivilege privilege : kEach) {
         if ((privileges & privilege) == 0) continue;
         pg::SpiRun(
             "DELETE FROM herald.channel_grant_store "
-            "WHERE channel_id = $1 AND grantee = $2 AND privilege = $3",
-            std::array{pg::Int4(id), pg::Text(grantee), pg::Text(NameOfPrivilege(privilege))});
+            "WHERE channel_id = $1 AND privilege = $3 AND (grantee_role = $4 OR grantee = $2 AND ("
+            "NOT pg_catalog.starts_with(grantee_role, $5) OR $4 IS NULL AND NOT EXISTS ("
+            "SELECT FROM pg_catalog.pg_authid AS a WHERE grantee_role = $5 || a.oid::pg_catalog.text)))",
+            std::array{pg::Int4(id), pg::Text(grantee), pg::Text(NameOfPrivilege(privilege)),
+                       pg::Text(identity), pg::Text(here)});
     }
     pg::SpiEnd();
     pg::BecomeCaller(caller);

@@ -7,8 +7,8 @@
 
 namespace herald {
 
-// Adds privileges to those that the grantee has; checks nothing.
-void AddGrant(int32 channel_id, const char *grantee, uint8 privileges);
+// Adds privileges to those that the grantee, `role` unless it is "public", has; checks nothing.
+void AddGrant(int32 channel_id, const char *grantee, Oid role, uint8 privileges);
 
 // After a change of a channel or its grants: tells the caches of all sessions (this one's at once) and,
 // at commit, the background processes.

@@ -35,8 +35,9 @@ enum StoreColumn : AttrNumber {
     kValidation,
     kCheckFormats,
     kSchemaVersion,
+    kOwnerRole,
 };
-enum GrantColumn : AttrNumber { kChannelId = 1, kGrantee, kPrivilege };
+enum GrantColumn : AttrNumber { kChannelId = 1, kGrantee, kPrivilege, kGranteeRole };
 
 Oid RelationOf(const char *name) {
     Oid oid = get_relname_relid(name, pg::Tables().schema);
@@ -45,6 +46,12 @@ Oid RelationOf(const char *name) {
                 (errcode(ERRCODE_UNDEFINED_OBJECT), errmsg("relation \"herald.%s\" is missing", name),
                  errhint("Create the extension pg_herald again.")));
     return oid;
+}
+
+char *TextOrNull(HeapTuple tuple, AttrNumber column, TupleDesc descriptor) {
+    bool is_null;
+    Datum value = heap_getattr(tuple, column, descriptor, &is_null);
+    return is_null ? nullptr : TextDatumGetCString(value);
 }
 
 void Unpack(HeapTuple tuple, TupleDesc descriptor, Channel *channel) {
@@ -71,7 +78,7 @@ void Unpack(HeapTuple tuple, TupleDesc descriptor, Channel *channel) {
     if (channel->validation != Validation::kOff)
         channel->schema_version = DatumGetInt32(get(kSchemaVersion));
     char *owner = text_to_cstring(DatumGetTextPP(get(kOwner)));
-    channel->owner = pg::RoleByName(owner);
+    channel->owner = pg::StoredRole(owner, TextOrNull(tuple, kOwnerRole, descriptor));
 }
 
 bool ReadChannel(const char *index, ScanKey key, Channel *channel) {
@@ -134,10 +141,10 @@ uint8 PrivilegesOf(int32 channel_id, Oid owner, Oid role) {
         Datum grantee = heap_getattr(tuple, kGrantee, descriptor, &is_null);
         Datum privilege = heap_getattr(tuple, kPrivilege, descriptor, &is_null);
         char *name = TextDatumGetCString(grantee);
-        // A grantee that was dropped is nobody, until a role of that name comes again.
-        Oid member_of = std::strcmp(name, "public") == 0 ? InvalidOid : pg::RoleByName(name);
-        bool applies = std::strcmp(name, "public") == 0 ||
-                       (OidIsValid(member_of) && has_privs_of_role(role, member_of));
+        const bool everybody = std::strcmp(name, "public") == 0;
+        // A grantee that was dropped is nobody.
+        Oid member_of = everybody ? InvalidOid : pg::StoredRole(name, TextOrNull(tuple, kGranteeRole, descriptor));
+        bool applies = everybody || (OidIsValid(member_of) && has_privs_of_role(role, member_of));
         if (applies) privileges |= PrivilegeOfName(TextDatumGetCString(privilege));
     }
     systable_endscan(scan);
@@ -153,7 +160,7 @@ void RequireChannelOwner(const Channel &channel) {
              OidIsValid(channel.owner)
                  ? errhint("Its owner is \"%s\".", GetUserNameFromId(channel.owner, false))
                  : errhint("Its owner was dropped: a superuser can set another one with "
-                           "herald.alter_channel().")));
+                           "herald.alter_channel(owner => ...).")));
 }
 
 uint8 PrivilegeOfName(const char *name) {

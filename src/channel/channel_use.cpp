@@ -42,15 +42,15 @@ void RequireUnusedByOthers(const char *name) {
                              : errdetail("Other roles published to it within the last day."),
                     errhint("The owner of the database \"%s\" may declare it, grant on it, and give it to another "
                             "role with herald.alter_channel().",
-                            OwnerOfDatabase())));
+                            GetUserNameFromId(OwnerOfDatabase(), false))));
 }
 
-char *OwnerOfDatabase() {
+Oid OwnerOfDatabase() {
     HeapTuple tuple = SearchSysCache1(DATABASEOID, ObjectIdGetDatum(MyDatabaseId));
     if (!HeapTupleIsValid(tuple)) elog(ERROR, "cache lookup failed for database %u", MyDatabaseId);
     const Oid owner = reinterpret_cast<Form_pg_database>(GETSTRUCT(tuple))->datdba;
     ReleaseSysCache(tuple);
-    return GetUserNameFromId(owner, false);
+    return owner;
 }
 
 }  // namespace herald

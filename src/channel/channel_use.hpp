@@ -15,7 +15,6 @@ bool IsUsedByOthers(const char *name);
 // 42501 where it is.
 void RequireUnusedByOthers(const char *name);
 
-// The owner of the database, by name.
-char *OwnerOfDatabase();
+Oid OwnerOfDatabase();
 
 }  // namespace herald

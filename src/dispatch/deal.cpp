@@ -7,8 +7,8 @@
 #include "dispatch/pool.hpp"
 #include "pg/process.hpp"
 #include "settings.hpp"
+#include "subscription/role_check.hpp"
 #include "worker/processes.hpp"
-#include "worker/role_check.hpp"
 
 namespace herald {
 

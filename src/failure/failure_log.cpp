@@ -4,6 +4,7 @@
 
 #include "failure/failure_log.hpp"
 #include "pg/identity.hpp"
+#include "pg/roles.hpp"
 #include "pg/saved_plan.hpp"
 #include "stats/dead_counts.hpp"
 
@@ -27,8 +28,8 @@ constexpr int kMaxTaskId = 1024;
 pg::SavedPlan insert_failure = {
     "INSERT INTO herald.failure_store (subscription_id, subscription, channel, run_as, message_id, "
     "task_id, attempt, error_code, message, detail, hint, context, handler, started_at, failed_at, "
-    "next_attempt_at) "
-    "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)"};
+    "next_attempt_at, run_as_role) "
+    "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)"};
 pg::SavedPlan upsert_parked = {
     "INSERT INTO herald.parked_store (" MESSAGE_COLUMNS ", next_attempt_at) "
     "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) "
@@ -83,6 +84,7 @@ struct varlena *CopyField(uint64 row, int column, MemoryContext context) {
 
 void RecordFailure(const FailureRecord &record) {
     const char *message = record.message == nullptr ? "unknown error" : record.message;
+    const char *identity = pg::RoleIdentity(record.role);
     pg::Identity caller = pg::BecomeOwner();
     pg::SpiBegin();
     pg::SpiRunSaved(
@@ -95,7 +97,7 @@ void RecordFailure(const FailureRecord &record) {
                    pg::Text(record.detail), pg::Text(record.hint),
                    pg::Text(Clip(record.context, kMaxContext)), pg::Text(record.handler),
                    pg::Time(record.started_at), pg::Time(record.failed_at),
-                   pg::Time(record.next_attempt_at)});
+                   pg::Time(record.next_attempt_at), pg::Text(identity)});
     pg::SpiEnd();
     pg::BecomeCaller(caller);
 }

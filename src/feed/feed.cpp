@@ -34,6 +34,8 @@ enum StoreColumn : AttrNumber {
     kColumns,
     kOperations,
     kOwner,
+    kCreatedAt,
+    kOwnerRole,
 };
 
 struct CachedFeed {
@@ -73,6 +75,8 @@ void Unpack(HeapTuple tuple, TupleDesc descriptor, Feed *feed) {
     const char **names = pg::TextElements(get(kOperations), &count);
     for (int i = 0; i < count; i++) feed->operations |= OperationOfName(names[i]);
     feed->owner = TextDatumGetCString(get(kOwner));
+    const Datum owner_role = get(kOwnerRole);
+    if (!is_null) feed->owner_role = TextDatumGetCString(owner_role);
     const char *problem;
     if (feed->message == FeedMessage::kTemplate)
         feed->pieces = ParseTemplate(feed->message_text, &feed->piece_count, &problem);

@@ -38,7 +38,8 @@ struct Feed {
     Oid relation;
     const char *channel;
     int32 channel_id;  // 0: it was not declared when the feed was made
-    const char *owner;
+    const char *owner;       // its name when the feed was made
+    const char *owner_role;  // and its identity, see pg/roles.hpp; NULL: unknown
     FeedMessage message;
     const char *message_text;  // as given
     uint8 operations;          // a set of RowChange

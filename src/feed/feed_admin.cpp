@@ -7,6 +7,7 @@
 #include "feed/feed_publish.hpp"
 #include "pg/extension.hpp"
 #include "pg/identity.hpp"
+#include "pg/roles.hpp"
 #include "pg/spi.hpp"
 #include "publish/publish.hpp"
 
@@ -120,18 +121,19 @@ void CheckOptions(Relation relation, const FeedOptions &options) {
 // Returns the feed's id, that of an older one of the same table and channel where there is one.
 int32 Store(Oid relation, const FeedOptions &options, int32 channel_id) {
     char *owner = GetUserNameFromId(GetUserId(), false);
+    const char *identity = pg::RoleIdentity(GetUserId());
     pg::Param channel = pg::Int4(channel_id);
     channel.is_null = channel_id == 0;
     pg::Identity caller = pg::BecomeOwner();
     pg::SpiBegin();
     (void)pg::SpiRun(
-        "INSERT INTO herald.change_feed_store (relation, channel, channel_id, message, columns, operations, owner) "
-        "VALUES ($1, $2, $3, $4, $5, $6, $7) "
+        "INSERT INTO herald.change_feed_store (relation, channel, channel_id, message, columns, operations, owner, owner_role) "
+        "VALUES ($1, $2, $3, $4, $5, $6, $7, $8) "
         "ON CONFLICT (relation, channel) DO UPDATE SET channel_id = EXCLUDED.channel_id, message = EXCLUDED.message, "
-        "columns = EXCLUDED.columns, operations = EXCLUDED.operations, owner = EXCLUDED.owner RETURNING id",
+        "columns = EXCLUDED.columns, operations = EXCLUDED.operations, owner = EXCLUDED.owner, owner_role = EXCLUDED.owner_role RETURNING id",
         std::array{pg::ObjectId(relation), pg::Text(options.channel), channel, pg::Text(options.message),
                    pg::Param{TEXTARRAYOID, options.columns, options.columns == 0},
-                   pg::Param{TEXTARRAYOID, options.operations, false}, pg::Text(owner)});
+                   pg::Param{TEXTARRAYOID, options.operations, false}, pg::Text(owner), pg::Text(identity)});
     const int32 id = pg::SpiInt4(0, 1);
     pg::SpiEnd();
     pg::BecomeCaller(caller);

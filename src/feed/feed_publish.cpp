@@ -81,7 +81,8 @@ const Channel *ChannelOf(const Feed &feed, const char **problem) {
         return nullptr;
     }
     if (!MayPublish(*channel)) {
-        *problem = psprintf("role \"%s\", who made the feed, may not publish there", feed.owner);
+        *problem = psprintf("role \"%s\", who made the feed, may not publish there",
+                            pg::RoleNameNow(GetUserId(), feed.owner));
         return nullptr;
     }
     if (!channel->declared && static_cast<settings::UndeclaredChannels>(settings::undeclared_channels) ==
@@ -110,12 +111,13 @@ void GiveBack(const Borrowed &caller) { SetUserIdAndSecContext(caller.user, call
 
 const char *FindProblem(const Feed &feed, Oid *owner) {
     const char *problem = nullptr;
-    *owner = pg::RoleByName(feed.owner);
+    *owner = pg::StoredRole(feed.owner, feed.owner_role);
     const Oid table_owner = OwnerOf(feed.relation);
     if (!OidIsValid(table_owner)) return "the table was dropped";
     if (!OidIsValid(*owner)) return psprintf("role \"%s\", who made the feed, was dropped", feed.owner);
     if (!pg::HasRightsOf(*owner, table_owner))
-        return psprintf("role \"%s\", who made the feed, does not own the table any more", feed.owner);
+        return psprintf("role \"%s\", who made the feed, does not own the table any more",
+                        pg::RoleNameNow(*owner, feed.owner));
     const Borrowed caller = ActAs(*owner);
     (void)ChannelOf(feed, &problem);
     GiveBack(caller);
@@ -374,6 +376,12 @@ void OnTransactionEnd(XactEvent event, void *) {
 const char *FindFeedProblem(const Feed &feed) {
     Oid owner;
     return FindProblem(feed, &owner);
+}
+
+bool MaySeeFeed(const Feed &feed) {
+    const Oid table_owner = OwnerOf(feed.relation);
+    return pg::HasRightsOf(GetUserId(), pg::StoredRole(feed.owner, feed.owner_role)) ||
+           (OidIsValid(table_owner) && pg::HasRightsOf(GetUserId(), table_owner));
 }
 
 void InitFeeds(bool (*audited)(Oid relation)) {

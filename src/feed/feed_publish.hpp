@@ -13,6 +13,9 @@ namespace herald {
 // Why the feed can't publish; NULL: it can. In the current context.
 const char *FindFeedProblem(const Feed &feed);
 
+// True where the caller has the rights of the feed's owner, or of the table's. Takes no lock.
+bool MaySeeFeed(const Feed &feed);
+
 // Registers the callbacks. After InitOutbox: the last callback that was registered is called first, and what is
 // published here must be there when the outbox looks. `is_audited`: whether changes of a relation are in the audit
 // trail.

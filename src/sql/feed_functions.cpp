@@ -4,6 +4,7 @@
 
 #include "channel/channel.hpp"
 #include "feed/feed_admin.hpp"
+#include "feed/feed_publish.hpp"
 #include "pg/arguments.hpp"
 #include "pg/guard.hpp"
 
@@ -38,7 +39,8 @@ HERALD_FUNCTION(disable_change_feed) {
 // herald.feed_problem(feed_id integer) -> text
 HERALD_FUNCTION(feed_problem) {
     const Feed *feed = FindFeed(PG_GETARG_INT32(0));
-    if (feed == nullptr) PG_RETURN_NULL();
+    // Before a lock on anything of the table's is taken.
+    if (feed == nullptr || !MaySeeFeed(*feed)) PG_RETURN_NULL();
     if (get_rel_name(feed->relation) == nullptr) PG_RETURN_TEXT_P(cstring_to_text("the table was dropped"));
     const char *problem = FindFeedFault(*feed);
     if (problem == nullptr) PG_RETURN_NULL();

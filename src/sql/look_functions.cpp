@@ -3,6 +3,7 @@
 
 #include "pg/pg.hpp"
 
+#include "announce/role_names.hpp"
 #include "channel/channel.hpp"
 #include "outbox/outbox.hpp"
 #include "pg/extension.hpp"
@@ -294,6 +295,8 @@ HERALD_FUNCTION(activate) {
     pg::SpiEnd();
     pg::InvalidateCatalogCaches();
     pg::BecomeCaller(caller);
+    RefreshRoleNames();
+    AdoptSubscriptionRoles();
     RaiseFlagAtCommit(kFlagReload | kFlagRescan);
     // What was restored since the tables were looked at first was counted by nobody.
     ForgetDeadCounts(ThisDatabase());

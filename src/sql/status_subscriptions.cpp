@@ -7,23 +7,14 @@
 #include "sql/status_rows.hpp"
 #include "stats/dead_counts.hpp"
 #include "stats/subscription_counters.hpp"
+#include "subscription/role_check.hpp"
 #include "worker/crash_file.hpp"
-#include "worker/role_check.hpp"
 
 namespace herald {
 
 namespace {
 
 constexpr int64 kOldAge = USECS_PER_HOUR;  // of a task that should have run
-
-const char *HandlerFault(const Subscription &subscription) {
-    Oid function = ResolveHandler(subscription.handler, nullptr);
-    if (!OidIsValid(function)) return psprintf("%s does not exist", subscription.handler);
-    if (OidIsValid(subscription.role) && !MayExecuteHandler(function, subscription.role))
-        return psprintf("role \"%s\" may not execute %s", subscription.run_as,
-                        subscription.handler);
-    return nullptr;
-}
 
 // NULL: its handler has not crashed the server lately.
 const char *CrashesOf(const Subscription &subscription) {
@@ -65,8 +56,10 @@ void ReportSubscriptions(FunctionCallInfo fcinfo) {
             AddListed(&held, subscription.name, subscription.reason);
         int sqlstate;
         const char *fault = RoleProblem(subscription.role, subscription.run_as, &sqlstate);
+        if (fault == nullptr) fault = OwnerProblem(subscription, &sqlstate);
         if (fault != nullptr) AddListed(&roles, subscription.name, fault);
-        fault = HandlerFault(subscription);
+        Oid function;
+        fault = HandlerProblem(subscription, &function, &sqlstate);
         if (fault != nullptr) AddListed(&handlers, subscription.name, fault);
         fault = CrashesOf(subscription);
         if (fault != nullptr) AddListed(&crashes, subscription.name, fault);
@@ -85,10 +78,10 @@ void ReportSubscriptions(FunctionCallInfo fcinfo) {
     ReportListed(fcinfo, "held_subscriptions", held,
                  "Remove the cause and call herald.resume(subscription).");
     ReportListed(fcinfo, "roles", roles,
-                 "Repair the role, or choose another one by herald.alter_subscription(run_as => ...).");
+                 "Repair the role, or choose another one by herald.alter_subscription(run_as => ..., owner => ...).");
     ReportListed(fcinfo, "handlers", handlers,
-                 "Create the function, grant EXECUTE on it and USAGE on its schema, or choose another "
-                 "one by herald.alter_subscription(handler => ...).");
+                 "Create the function, grant EXECUTE on it and USAGE on its schema, or choose it anew, or another "
+                 "one, by herald.alter_subscription(handler => ...).");
     ReportListed(fcinfo, "server_crashes", crashes,
                  "Its handlers were running when the server crashed; the failure log and the server log tell "
                  "more. It rests between crashes, up to a minute.");

@@ -88,6 +88,7 @@ HERALD_FUNCTION(alter_subscription) {
     SubscriptionOptions options = CommonOptions(fcinfo);
     options.run_as = TextArgument(fcinfo, 9);
     options.batch = BoolArgument(fcinfo, 10);
+    options.owner = TextArgument(fcinfo, 11);
     AlterSubscription(pg::RequiredText(fcinfo, 0, "subscription"), options);
     PG_RETURN_VOID();
 }

@@ -124,7 +124,7 @@ void RequirePlainFunction(Oid function, const char *name) {
 
 }  // namespace
 
-char *CheckHandler(const char *written, Oid role, const char *role_name) {
+char *CheckHandler(const char *written, Oid role, const char *role_name, Oid *found) {
     const char *arguments = FindArguments(written);
     const std::size_t length = static_cast<std::size_t>(arguments - written);
     char *name = pnstrdup(written, length);
@@ -169,6 +169,7 @@ char *CheckHandler(const char *written, Oid role, const char *role_name) {
                  errmsg("role \"%s\" may not execute function %s", role_name, stored),
                  errhint("Grant it EXECUTE on the function and USAGE on its schema, or choose "
                          "another role by run_as.")));
+    *found = function;
     return stored;
 }
 
@@ -200,6 +201,14 @@ bool MayExecuteHandler(Oid function, Oid role) {
     Oid schema = reinterpret_cast<Form_pg_proc>(GETSTRUCT(tuple))->pronamespace;
     ReleaseSysCache(tuple);
     return pg::HasFunctionPrivilege(function, role) && pg::HasSchemaUsage(schema, role);
+}
+
+Oid OwnerOfFunction(Oid function) {
+    HeapTuple tuple = SearchSysCache1(PROCOID, ObjectIdGetDatum(function));
+    if (!HeapTupleIsValid(tuple)) return InvalidOid;
+    const Oid owner = reinterpret_cast<Form_pg_proc>(GETSTRUCT(tuple))->proowner;
+    ReleaseSysCache(tuple);
+    return owner;
 }
 
 }  // namespace herald

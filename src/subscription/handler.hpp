@@ -16,7 +16,8 @@ enum class HandlerKind : uint8 {
 // Resolves what a user wrote (app.on_order, with or without its argument type, qualified or found by
 // search_path) and returns the text to store, in the current memory context. 42883 where no function
 // fits, 42501 where the caller or `role` may not execute it, 42602 for text that is no function name.
-char *CheckHandler(const char *written, Oid role, const char *role_name);
+// `function` gets the one that was found.
+char *CheckHandler(const char *written, Oid role, const char *role_name, Oid *function);
 
 // The function a stored handler names now, or InvalidOid where it is gone (or is no longer a plain
 // function). Never raises an error for that. Needs a transaction.
@@ -27,5 +28,8 @@ HandlerKind KindOfHandler(const char *stored);
 
 // True where `role` may execute the function: EXECUTE, and USAGE on its schema.
 bool MayExecuteHandler(Oid function, Oid role);
+
+// The function's owner; InvalidOid: there is no such function.
+Oid OwnerOfFunction(Oid function);
 
 }  // namespace herald

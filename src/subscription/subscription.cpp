@@ -22,7 +22,8 @@ namespace {
 #define SUBSCRIPTION_COLUMNS                                                                 \
     "SELECT s.id, s.subscription, s.channel_id, c.channel, s.handler, s.owner, s.run_as, "   \
     "s.max_concurrency, s.max_attempts, s.retry_delay, s.retry_backoff, s.max_retry_delay, " \
-    "s.timeout, s.batch, s.state, s.reason, s.system_identifier, s.database_oid "            \
+    "s.timeout, s.batch, s.state, s.reason, s.system_identifier, s.database_oid, "           \
+    "s.owner_role, s.run_as_role, s.handler_owner, s.handler_owner_role "                    \
     "FROM herald.subscription_store AS s "                                                   \
     "JOIN herald.channel_store AS c ON c.id = s.channel_id "
 
@@ -58,6 +59,16 @@ bool BelongsHere(const char *system_identifier, int64 database) {
            database == static_cast<int64>(MyDatabaseId);
 }
 
+// The role that is stored in two columns, with its name now; both are NULL where nothing is stored.
+Oid RoleAt(uint64 row, int name_column, int identity_column, MemoryContext context, char **name) {
+    char *stored = pg::SpiText(row, name_column);
+    *name = nullptr;
+    if (stored == nullptr) return InvalidOid;
+    const Oid role = pg::StoredRole(stored, pg::SpiText(row, identity_column));
+    *name = MemoryContextStrdup(context, pg::RoleNameNow(role, stored));
+    return role;
+}
+
 void ReadRow(uint64 row, MemoryContext context, Subscription *subscription) {
     subscription->id = pg::SpiInt4(row, 1);
     subscription->name = CopyText(row, 2, context);
@@ -65,9 +76,9 @@ void ReadRow(uint64 row, MemoryContext context, Subscription *subscription) {
     subscription->channel = CopyText(row, 4, context);
     subscription->handler = CopyText(row, 5, context);
     subscription->handler_kind = KindOfHandler(subscription->handler);
-    subscription->owner = CopyText(row, 6, context);
-    subscription->run_as = CopyText(row, 7, context);
-    subscription->role = pg::RoleByName(subscription->run_as);
+    subscription->owner_role = RoleAt(row, 6, 19, context, &subscription->owner);
+    subscription->role = RoleAt(row, 7, 20, context, &subscription->run_as);
+    subscription->handler_owner_role = RoleAt(row, 21, 22, context, &subscription->handler_owner);
     subscription->max_concurrency = Max(pg::SpiInt4(row, 8), 1);
     subscription->max_attempts = Max(pg::SpiInt4(row, 9), 1);
     subscription->backoff.first_delay = IntervalAt(row, 10);
@@ -156,7 +167,7 @@ const char *NameOfState(SubscriptionState state) {
 }
 
 bool OwnsSubscription(const Subscription &subscription) {
-    return pg::HasRightsOf(GetUserId(), pg::RoleByName(subscription.owner));
+    return pg::HasRightsOf(GetUserId(), subscription.owner_role);
 }
 
 Subscription *FindOwnedSubscription(const char *name) {

@@ -22,9 +22,12 @@ struct Subscription {
     char *channel;  // its name
     char *handler;  // as stored: schema.function(argument type), quoted
     HandlerKind handler_kind;
-    char *owner;    // role name
-    char *run_as;   // role name
-    Oid role;       // of run_as; InvalidOid: the role is gone
+    char *owner;     // role name as it is now, or as it was if the role is gone
+    Oid owner_role;  // InvalidOid: it is gone
+    char *run_as;    // as owner
+    Oid role;        // of run_as; InvalidOid: it is gone
+    char *handler_owner;     // who owned the function that was meant, as owner; NULL: unknown
+    Oid handler_owner_role;  // InvalidOid: it is gone, or unknown
     int32 max_concurrency;
     int32 max_attempts;
     core::BackoffPolicy backoff;

@@ -7,8 +7,10 @@
 #include "outbox/outbox.hpp"
 #include "pg/extension.hpp"
 #include "pg/identity.hpp"
+#include "pg/roles.hpp"
 #include "pg/spi.hpp"
 #include "subscription/progress.hpp"
+#include "subscription/role_check.hpp"
 #include "subscription/subscription.hpp"
 #include "subscription/subscription_admin.hpp"
 
@@ -77,6 +79,66 @@ void SettleExisting(int32 id, int32 channel_id) {
     }
 }
 
+// What a new owner needs besides the role: what he would need to make the subscription himself.
+void RequireNewOwnerRights(const Subscription &subscription, Oid owner, const char *owner_name, Oid function) {
+    if (superuser()) return;
+    const Channel *channel = LookUpChannelById(subscription.channel_id);
+    if (channel == nullptr ||
+        (PrivilegesOf(channel->id, channel->owner, owner) & kPrivilegeSubscribe) == 0)
+        ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+                        errmsg("role \"%s\" may not subscribe to channel \"%s\"", owner_name, subscription.channel),
+                        errhint("The channel's owner can grant it: SELECT herald.grant_channel(channel, role, "
+                                "'{subscribe}').")));
+    if (!MayExecuteHandler(function, owner))
+        ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+                        errmsg("role \"%s\" may not execute the handler", owner_name),
+                        errhint("Grant it EXECUTE on the function and USAGE on its schema.")));
+}
+
+// Roles and handler as they shall be; strings are NULL where the row keeps them.
+struct NewDefinition {
+    const char *handler;
+    const char *handler_owner;
+    const char *handler_owner_role;
+    const char *run_as_role;
+    const char *owner_role;
+};
+
+// Each of the three decides what the others are worth.
+NewDefinition CheckNewDefinition(const Subscription &subscription, const SubscriptionOptions &options) {
+    NewDefinition definition = {};
+    if (options.handler == nullptr && options.run_as == nullptr && options.owner == nullptr) return definition;
+
+    const char *run_as = options.run_as == nullptr ? subscription.run_as : options.run_as;
+    const Oid role = options.run_as == nullptr ? subscription.role : pg::RoleByName(run_as);
+    CheckRunAs(role, run_as);
+    Oid function;
+    definition.handler = CheckHandler(options.handler == nullptr ? subscription.handler : options.handler, role,
+                                      run_as, &function);
+    if (options.handler != nullptr) {
+        const Oid handler_owner = OwnerOfFunction(function);
+        definition.handler_owner = pg::RoleNameNow(handler_owner, nullptr);
+        definition.handler_owner_role = pg::RoleIdentity(handler_owner);
+    } else {
+        // It was not named again: then it must still be the one that was meant.
+        Subscription changed = subscription;
+        changed.role = role;
+        changed.run_as = const_cast<char *>(run_as);
+        int sqlstate;
+        const char *problem = HandlerProblem(changed, &function, &sqlstate);
+        if (problem != nullptr)
+            ereport(ERROR, (errcode(sqlstate), errmsg("%s", problem),
+                            errhint("Name the handler that is meant, by handler.")));
+    }
+    if (options.run_as != nullptr) definition.run_as_role = pg::RoleIdentity(role);
+    if (options.owner != nullptr) {
+        const Oid owner = CheckNewOwner(options.owner, subscription.name, role, run_as);
+        RequireNewOwnerRights(subscription, owner, options.owner, function);
+        definition.owner_role = pg::RoleIdentity(owner);
+    }
+    return definition;
+}
+
 }  // namespace
 
 void Subscribe(const char *name, const SubscriptionOptions &options, bool if_not_exists) {
@@ -88,8 +150,13 @@ void Subscribe(const char *name, const SubscriptionOptions &options, bool if_not
     }
     const char *owner = GetUserNameFromId(GetUserId(), false);
     const char *run_as = options.run_as == nullptr ? owner : options.run_as;
-    Oid role = CheckRunAs(run_as);
-    const char *handler = CheckHandler(options.handler, role, run_as);
+    const Oid role = pg::RoleByName(run_as);
+    CheckRunAs(role, run_as);
+    Oid function;
+    const char *handler = CheckHandler(options.handler, role, run_as, &function);
+    const Oid handler_owner = OwnerOfFunction(function);
+    const char *handler_owner_name = pg::RoleNameNow(handler_owner, nullptr);
+    const char *owner_role = pg::RoleIdentity(GetUserId());
     int32 channel_id = RequireSubscribableChannel(options.channel);
     char *system_identifier = psprintf(UINT64_FORMAT, GetSystemIdentifier());
 
@@ -106,8 +173,9 @@ void Subscribe(const char *name, const SubscriptionOptions &options, bool if_not
     bool inserted =
         pg::SpiRun("INSERT INTO herald.subscription_store (subscription, channel_id, owner, handler, "
                    "run_as, max_concurrency, max_attempts, retry_delay, retry_backoff, "
-                   "max_retry_delay, timeout, batch, system_identifier, database_oid) "
-                   "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14) "
+                   "max_retry_delay, timeout, batch, system_identifier, database_oid, "
+                   "owner_role, run_as_role, handler_owner, handler_owner_role) "
+                   "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18) "
                    "ON CONFLICT (subscription) DO NOTHING RETURNING id",
                    std::array{pg::Text(name), pg::Int4(channel_id), pg::Text(owner),
                               pg::Text(handler), pg::Text(run_as),
@@ -118,7 +186,9 @@ void Subscribe(const char *name, const SubscriptionOptions &options, bool if_not
                               OptionalInterval(options.max_retry_delay),
                               OptionalInterval(options.timeout),
                               pg::Bool(options.batch.value_or(true)),
-                              pg::Text(system_identifier), pg::Int8(MyDatabaseId)}) > 0;
+                              pg::Text(system_identifier), pg::Int8(MyDatabaseId), pg::Text(owner_role),
+                              pg::Text(pg::RoleIdentity(role)), pg::Text(handler_owner_name),
+                              pg::Text(pg::RoleIdentity(handler_owner))}) > 0;
     if (inserted && std::strcmp(options.start_at, "new") == 0)
         SettleExisting(pg::SpiInt4(0, 1), channel_id);
     pg::SpiEnd();
@@ -140,13 +210,7 @@ void AlterSubscription(const char *name, const SubscriptionOptions &options) {
                         errdetail("Subscription \"%s\" reads channel \"%s\".", name,
                                   subscription->channel),
                         errhint("Make another subscription, and unsubscribe this one when it is idle.")));
-    const char *handler = nullptr;
-    if (options.handler != nullptr || options.run_as != nullptr) {
-        // Each of the two decides what the other one is worth.
-        const char *run_as = options.run_as == nullptr ? subscription->run_as : options.run_as;
-        handler = CheckHandler(options.handler == nullptr ? subscription->handler : options.handler,
-                               CheckRunAs(run_as), run_as);
-    }
+    const NewDefinition definition = CheckNewDefinition(*subscription, options);
 
     pg::Identity caller = pg::BecomeOwner();
     pg::SpiBegin();
@@ -158,10 +222,14 @@ void AlterSubscription(const char *name, const SubscriptionOptions &options) {
                "retry_backoff = COALESCE($7, retry_backoff), "
                "max_retry_delay = COALESCE($8, max_retry_delay), "
                "timeout = COALESCE($9, timeout), batch = COALESCE($10, batch), "
+               "run_as_role = COALESCE($11, run_as_role), "
+               "owner = COALESCE($12, owner), owner_role = COALESCE($13, owner_role), "
+               "handler_owner = COALESCE($14, handler_owner), "
+               "handler_owner_role = COALESCE($15, handler_owner_role), "
                "state = CASE WHEN state = 'held' AND $2 IS NOT NULL THEN 'active' ELSE state END, "
                "reason = CASE WHEN state = 'held' AND $2 IS NOT NULL THEN NULL ELSE reason END "
                "WHERE id = $1",
-               std::array{pg::Int4(subscription->id), pg::Text(handler), pg::Text(options.run_as),
+               std::array{pg::Int4(subscription->id), pg::Text(definition.handler), pg::Text(options.run_as),
                           OptionalInt4(options.max_concurrency), OptionalInt4(options.max_attempts),
                           OptionalInterval(options.retry_delay),
                           pg::Param{FLOAT8OID, Float8GetDatum(options.retry_backoff.value_or(0)),
@@ -169,7 +237,10 @@ void AlterSubscription(const char *name, const SubscriptionOptions &options) {
                           OptionalInterval(options.max_retry_delay),
                           OptionalInterval(options.timeout),
                           pg::Param{BOOLOID, BoolGetDatum(options.batch.value_or(false)),
-                                    !options.batch.has_value()}});
+                                    !options.batch.has_value()},
+                          pg::Text(definition.run_as_role), pg::Text(options.owner),
+                          pg::Text(definition.owner_role), pg::Text(definition.handler_owner),
+                          pg::Text(definition.handler_owner_role)});
     pg::SpiEnd();
     TellAtCommit();
     pg::BecomeCaller(caller);

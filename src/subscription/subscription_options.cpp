@@ -4,15 +4,8 @@
 
 #include "pg/interval.hpp"
 #include "pg/roles.hpp"
-#include "settings.hpp"
+#include "subscription/role_check.hpp"
 #include "subscription/subscription_options.hpp"
-
-extern "C" {
-#include "catalog/pg_authid.h"
-#include "commands/dbcommands.h"
-#include "utils/lsyscache.h"
-#include "utils/syscache.h"
-}
 
 namespace herald {
 
@@ -38,14 +31,6 @@ void CheckInterval(const char *option, const Interval *value, int64 longest) {
         ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
                         errmsg("%s must not be longer than %d days", option,
                                static_cast<int>(longest / USECS_PER_DAY))));
-}
-
-bool MayLogIn(Oid role) {
-    HeapTuple tuple = SearchSysCache1(AUTHOID, ObjectIdGetDatum(role));
-    if (!HeapTupleIsValid(tuple)) return false;
-    bool may = reinterpret_cast<Form_pg_authid>(GETSTRUCT(tuple))->rolcanlogin;
-    ReleaseSysCache(tuple);
-    return may;
 }
 
 }  // namespace
@@ -75,29 +60,30 @@ void CheckSubscriptionOptions(const SubscriptionOptions &options) {
                         errhint("Allowed are \"new\" and \"earliest\".")));
 }
 
-Oid CheckRunAs(const char *name) {
-    Oid role = pg::RoleByName(name);
-    if (!OidIsValid(role))
-        ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT),
-                        errmsg("role \"%s\" does not exist", name)));
-    if (!pg::CanBecome(GetUserId(), role))
+void CheckRunAs(Oid role, const char *name) {
+    if (OidIsValid(role) && !pg::CanBecome(GetUserId(), role))
         ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
                         errmsg("permission denied to run handlers as role \"%s\"", name),
                         errhint("Only a member of that role may choose it.")));
-    if (superuser_arg(role) && !settings::superuser_handlers)
+    int sqlstate;
+    const char *hint;
+    const char *problem = RoleProblem(role, name, &sqlstate, &hint);
+    if (problem != nullptr)
+        ereport(ERROR, (errcode(sqlstate), errmsg("%s", problem), errhint("%s", hint)));
+}
+
+Oid CheckNewOwner(const char *name, const char *subscription, Oid run_as, const char *run_as_name) {
+    const Oid role = pg::RoleByName(name);
+    if (!OidIsValid(role))
+        ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT), errmsg("role \"%s\" does not exist", name)));
+    if (!pg::CanBecome(GetUserId(), role))
         ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-                        errmsg("handlers may not run as superuser \"%s\"", name),
-                        errhint("Name another role by run_as, or turn on herald.superuser_handlers.")));
-    if (pg::kWorkersNeedLogin && !MayLogIn(role))
-        ereport(ERROR, (errcode(ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION),
-                        errmsg("role \"%s\" is not permitted to log in", name),
-                        errhint("Before PostgreSQL 17 a role without LOGIN can't run handlers: ALTER ROLE "
-                                "... LOGIN, without a password.")));
-    if (!pg::HasDatabasePrivilege(MyDatabaseId, role, ACL_CONNECT))
+                        errmsg("must be a member of role \"%s\" to give it subscription \"%s\"", name, subscription)));
+    // Else it would be held at once.
+    if (!pg::CanBecome(role, run_as))
         ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-                        errmsg("role \"%s\" may not connect to database \"%s\"", name,
-                               get_database_name(MyDatabaseId)),
-                        errhint("Grant it CONNECT on the database.")));
+                        errmsg("role \"%s\" may not run handlers as role \"%s\"", name, run_as_name),
+                        errhint("Make it a member of that role, or choose another one by run_as.")));
     return role;
 }
 

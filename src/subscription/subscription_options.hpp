@@ -18,6 +18,7 @@ struct SubscriptionOptions {
     const Interval *timeout;
     const char *start_at;  // "new" or "earliest"
     const char *run_as;
+    const char *owner;  // alter only
     std::optional<bool> batch;
 };
 
@@ -29,6 +30,11 @@ void CheckSubscriptionOptions(const SubscriptionOptions &options);
 
 // The role that handlers shall run as. 42704: there is no such role; 42501: the caller is no member of
 // it, it is a superuser where those are refused, or it may not connect; 28000: it can't start a worker.
-Oid CheckRunAs(const char *name);
+// `role` is that of the name, or InvalidOid.
+void CheckRunAs(Oid role, const char *name);
+
+// The role that shall own a subscription from now on, whose handlers run as `run_as`. 42704: there is no such role;
+// 42501: the caller may not become it, or it may not become run_as.
+Oid CheckNewOwner(const char *name, const char *subscription, Oid run_as, const char *run_as_name);
 
 }  // namespace herald

@@ -121,6 +121,7 @@ FailureRecord StartRecord(const WorkerSlotShared *slot, const Subscription &subs
     record.subscription = subscription.name;
     record.channel = subscription.channel;
     record.run_as = subscription.run_as;
+    record.role = subscription.role;
     record.handler = subscription.handler;
     record.message_id = message.id;
     record.task_id = TaskIdOf(message);

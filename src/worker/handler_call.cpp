@@ -4,8 +4,8 @@
 
 #include "pg/extension.hpp"
 #include "pg/spi.hpp"
+#include "subscription/role_check.hpp"
 #include "worker/batch_timer.hpp"
-#include "worker/role_check.hpp"
 
 extern "C" {
 #include "access/xact.h"
@@ -164,31 +164,16 @@ void HoldCancel() {
 }  // namespace
 
 Oid CheckDefinition(const Subscription &subscription, DefinitionFault *fault) {
+    Oid function = InvalidOid;
     fault->sqlstate = 0;
-    const char *problem = RoleProblem(subscription.role, subscription.run_as, &fault->sqlstate);
-    if (problem == nullptr)
-        problem = OwnerProblem(subscription.owner, subscription.role, subscription.run_as,
-                               &fault->sqlstate);
-    if (problem != nullptr) {
-        pg::CopyString(fault->message, problem, sizeof(fault->message));
-        return InvalidOid;
-    }
-    HandlerKind kind;
-    Oid function = ResolveHandler(subscription.handler, &kind);
-    if (!OidIsValid(function)) {
-        fault->sqlstate = ERRCODE_UNDEFINED_FUNCTION;
-        snprintf(fault->message, sizeof(fault->message), "handler %s does not exist",
-                 subscription.handler);
-        return InvalidOid;
-    }
-    if (!MayExecuteHandler(function, GetUserId())) {
-        fault->sqlstate = ERRCODE_INSUFFICIENT_PRIVILEGE;
-        snprintf(fault->message, sizeof(fault->message),
-                 "role \"%s\" may not execute handler %s", subscription.run_as,
-                 subscription.handler);
-        return InvalidOid;
-    }
-    return function;
+    int sqlstate;
+    const char *problem = RoleProblem(subscription.role, subscription.run_as, &sqlstate);
+    if (problem == nullptr) problem = OwnerProblem(subscription, &sqlstate);
+    if (problem == nullptr) problem = HandlerProblem(subscription, &function, &sqlstate);
+    if (problem == nullptr) return function;
+    fault->sqlstate = sqlstate;
+    pg::CopyString(fault->message, problem, sizeof(fault->message));
+    return InvalidOid;
 }
 
 ErrorData *CallHandler(const Subscription &subscription, Oid function, const StoredMessage &message,
