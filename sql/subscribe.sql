@@ -63,7 +63,7 @@ SELECT try($$SELECT herald.subscribe('s', 'orders', 'app.on_task', run_as => 're
 SELECT try($$SELECT herald.subscribe('s', 'orders', 'app.on_task', run_as => 'regress_herald_other')$$);
 SELECT CASE WHEN current_setting('server_version_num')::integer < 170000
             THEN try($$SELECT herald.subscribe('s', 'orders', 'app.on_task', run_as => 'regress_herald_nologin')$$)
-            ELSE '28000: role "regress_herald_nologin" is not permitted to log in' END AS try;
+            ELSE '28000: role "regress_herald_nologin" is not permitted to log in, which a worker needs before PostgreSQL 17' END AS try;
 
 -- Names and ranges.
 SELECT try($$SELECT herald.subscribe('', 'orders', 'app.on_task')$$);

@@ -87,9 +87,9 @@ else
 holds('CONNECT revoked', cold => 1, break => 'REVOKE CONNECT ON DATABASE postgres FROM PUBLIC; GRANT CONNECT ON DATABASE postgres TO app',
 	mend => 'GRANT CONNECT ON DATABASE postgres TO PUBLIC', code => '42501', reason => qr/"temp" may not connect/);
 holds('role a superuser', break => 'ALTER ROLE temp SUPERUSER', mend => 'ALTER ROLE temp NOSUPERUSER', code => '42501', reason => qr/superuser/);
-holds('role renamed', cold => 1, break => 'ALTER ROLE temp RENAME TO renamed', mend => 'ALTER ROLE renamed RENAME TO temp', code => '42704', reason => qr/"temp" does not exist/);
 my $drop = 'REVOKE ALL ON FUNCTION app.victim FROM temp; REVOKE ALL ON SCHEMA app FROM temp; REVOKE ALL ON app.effects FROM temp; DROP ROLE temp';
-my $again = 'CREATE ROLE temp LOGIN; GRANT USAGE ON SCHEMA app TO temp; GRANT INSERT ON app.effects TO temp';
+# Another role, which is to be named.
+my $again = q(CREATE ROLE temp LOGIN; GRANT USAGE ON SCHEMA app TO temp; GRANT INSERT ON app.effects TO temp; SELECT herald.alter_subscription('victim', run_as => 'temp'));
 holds('role dropped', break => $drop, mend => $again, code => '42704', reason => qr/"temp" does not exist/);
 holds('role dropped while no worker is there', cold => 1, break => $drop, mend => $again, code => '42704', reason => qr/"temp" does not exist/);
 

@@ -94,7 +94,8 @@ sqlstate_is($node, $_, '42501', "$_: refused to a stranger", role => 'stranger')
   for "SELECT herald.subscribe('s', 'jobs', 'shared.do', run_as => 'app')", "SELECT herald.subscribe('s', 'jobs', 'shared.do', run_as => 'postgres')",
   "SELECT herald.subscribe('s', 'private', 'shared.do')", "SELECT herald.subscribe('s', 'jobs', 'shared.secret')", "SELECT herald.publish('private', '{}')",
   "SELECT herald.pause('who')", "SELECT herald.unsubscribe('who', force => true)", "SELECT herald.replay_all('who')", "SELECT herald.drop_channel('private', force => true)",
-  "SELECT herald.grant_channel('private', 'stranger')", 'SELECT herald.activate()', "SELECT herald.fetch($id)", "SELECT herald.reset_stats('jobs')";
+  "SELECT herald.grant_channel('private', 'stranger')", 'SELECT herald.activate()', "SELECT herald.reset_stats('jobs')";
+is($node->safe_psql('postgres', "SET SESSION AUTHORIZATION stranger; SELECT herald.fetch($id) IS NULL"), 't', 'a message of a channel without read is not there for a stranger');
 is($node->safe_psql('postgres', "SET SESSION AUTHORIZATION stranger; SELECT (SELECT count(*) FROM herald.subscriptions), (SELECT count(*) FROM herald.tasks),
 	(SELECT count(*) FROM herald.failure_log), (SELECT count(*) FROM herald.dead_letters), (SELECT count(*) FROM herald.workers WHERE kind = 'worker')"),
 	'0|0|0|0|0', 'a stranger sees nothing in the views');
