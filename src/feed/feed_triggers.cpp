@@ -86,19 +86,19 @@ bool Contains(const int16 *all, int all_count, const int16 *some, int some_count
     return true;
 }
 
-// Rows of partitions and children have the key of the feed's table.
+// Rows of partitions and children have the key of the feed's table. That one is not locked: who wants both locks it before
+// those below, and might wait for this transaction.
 void FindKey(FeedTable *table, Relation relation) {
     const TableShape &shape = *table->shape;
+    const Oid root = table->feed->relation;
     table->key = shape.key;
     table->key_count = shape.key_count;
-    if (RelationGetRelid(relation) == table->feed->relation) return;
-    Relation root = table_open(table->feed->relation, AccessShareLock);
-    const TableShape &root_shape = *ShapeOf(root);
+    if (RelationGetRelid(relation) == root) return;
+    AttrNumber numbers[INDEX_MAX_KEYS];
+    const int count = FindKeyColumns(root, numbers);
     table->key = IndexesOf(
-        shape, root_shape.key_count,
-        [&](int i) { return root_shape.row.columns[root_shape.key[i]].name; }, &table->key_count);
-    if (table->key_count != root_shape.key_count) table->key_count = 0;
-    table_close(root, AccessShareLock);
+        shape, count, [&](int i) { return get_attname(root, numbers[i], true); }, &table->key_count);
+    if (table->key_count != count) table->key_count = 0;
 }
 
 void FindColumns(FeedTable *table) {
@@ -124,12 +124,12 @@ void FindColumns(FeedTable *table) {
 }
 
 void ReportStranger(const Feed *feed, const char *id, Relation relation) {
+    const char *table = feed == nullptr ? nullptr : get_rel_name(feed->relation);
     ereport(WARNING,
             (errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
              errmsg("changes of table \"%s\" are not published", RelationGetRelationName(relation)),
-             feed == nullptr ? errdetail("Its triggers belong to change feed %s, which does not exist.", id)
-                             : errdetail("Its triggers belong to change feed %s of table \"%s\".", id,
-                                         get_rel_name(feed->relation)),
+             table == nullptr ? errdetail("Its triggers belong to change feed %s, which does not exist.", id)
+                              : errdetail("Its triggers belong to change feed %s of table \"%s\".", id, table),
              errhint("Drop the triggers whose names begin with herald_feed_%s_.", id)));
 }
 
@@ -388,8 +388,8 @@ Datum Note(FunctionCallInfo fcinfo, uint8 events, bool rows) {
     if (!table.enrolled) return static_cast<Datum>(0);
     FeedNotes *notes = NotesOf(feed);
     if (change == kTruncated) {
-        const Oid relation = RelationGetRelid(trigger->tg_relation);
-        NoteTruncate(notes, relation == feed->relation ? InvalidOid : relation);
+        Relation relation = trigger->tg_relation;
+        NoteTruncate(notes, RelationGetRelid(relation) == feed->relation ? nullptr : relation);
         return static_cast<Datum>(0);
     }
     const int pinned = PinOutputSettings();
