@@ -11,6 +11,7 @@
 #include "publish/publish.hpp"
 
 extern "C" {
+#include "access/htup_details.h"
 #include "access/relation.h"
 #include "access/table.h"
 #include "catalog/catalog.h"
@@ -23,6 +24,9 @@ extern "C" {
 namespace herald {
 
 namespace {
+
+// Long ones are read again for each transaction, column by column.
+constexpr std::size_t kLongestTemplate = 8192;
 
 void RequireTableOwner(Oid relation) {
     const char *name = get_rel_name(relation);
@@ -50,6 +54,8 @@ const char **Elements(Datum array, const char *what, int *count) {
     Datum *elements;
     bool *nulls;
     deconstruct_array(DatumGetArrayTypeP(array), TEXTOID, -1, false, TYPALIGN_INT, &elements, &nulls, count);
+    if (*count > MaxHeapAttributeNumber)
+        ereport(ERROR, (errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED), errmsg("%s are too many", what)));
     const char **texts = static_cast<const char **>(palloc(sizeof(char *) * static_cast<Size>(Max(*count, 1))));
     if (*count == 0)
         ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("%s are empty", what)));
@@ -79,6 +85,9 @@ void RequireColumn(const TableShape &shape, Relation relation, const char *name)
 
 void CheckMessage(const char *message, const TableShape &shape, Relation relation) {
     const std::string_view kind = message;
+    if (kind.size() > kLongestTemplate)
+        ereport(ERROR, (errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED), errmsg("the template is too long"),
+                        errdetail("It has %zu bytes; at most %zu are allowed.", kind.size(), kLongestTemplate)));
     if (kind == "key" || kind == "diff") {
         if (shape.key_count == 0)
             ereport(ERROR,

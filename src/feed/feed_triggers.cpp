@@ -291,12 +291,10 @@ bool TryToNote(RowNote *note) {
 
 void NoteChange(FeedNotes *notes, const FeedTable &table, RowChange change, const RowValues *old,
                 const RowValues *now) {
-    RowNote note{notes, &table, change, old, now, nullptr, false, false, nullptr, nullptr};
     if (notes->top->bulk) return;
+    RowNote note{notes, &table, change, old, now, nullptr, false, false, nullptr, nullptr};
     note.key = MakeJson(table, table.key, table.key_count, now != nullptr ? now : old);
-    // Each image is made once, so this ends.
-    while (!TryToNote(&note)) {
-    }
+    while (!TryToNote(&note)) continue;  // each image is made once
 }
 
 // Notes a pair, but for the new row of one whose key has changed: true then. All old keys of a statement must be gone
@@ -392,7 +390,7 @@ Datum Note(FunctionCallInfo fcinfo, uint8 events, bool rows) {
         NoteTruncate(notes, RelationGetRelid(relation) == feed->relation ? nullptr : relation);
         return static_cast<Datum>(0);
     }
-    const int pinned = PinOutputSettings();
+    const int pinned = PinOutputSettings(table.shape->needs);
     RowPairs pairs = BeginRowPairs(trigger);
     if (pairs.count > 0) {
         CountRows(notes, change, static_cast<uint64>(pairs.count));
