@@ -26,8 +26,8 @@ namespace herald {
 
 namespace {
 
-// The row that was written last in this transaction.
-struct {
+// A row for this transaction.
+struct Written {
     bool valid;
     int segment;
     int64 id;
@@ -37,7 +37,10 @@ struct {
     TimestampTz statement;  // when the one whose text it has began; 0: it has none
     char application_name[NAMEDATALEN];
     uint64 settings;  // which values it has, see NoteSettings
-} written;
+};
+
+Written written;  // the last one
+
 
 int32 sequence = 0;
 
@@ -152,24 +155,24 @@ Datum RoleName(Oid role) {
     return CStringGetTextDatum(name == nullptr ? psprintf("%u", role) : name);
 }
 
-void Write(int segment, int64 id) {
+void Write(const Written &row) {
     Datum values[kContextColumns];
     bool nulls[kContextColumns] = {};
-    values[kContextId - 1] = Int64GetDatum(id);
+    values[kContextId - 1] = Int64GetDatum(row.id);
     values[kContextTransactionId - 1] = FullTransactionIdGetDatum(GetTopFullTransactionId());
-    values[kContextSessionUser - 1] = RoleName(written.session_user);
-    values[kContextCurrentUser - 1] = RoleName(written.current_user);
+    values[kContextSessionUser - 1] = RoleName(row.session_user);
+    values[kContextCurrentUser - 1] = RoleName(row.current_user);
     values[kContextApplicationName - 1] =
-        TextOrNull(written.application_name, &nulls[kContextApplicationName - 1]);
+        TextOrNull(row.application_name, &nulls[kContextApplicationName - 1]);
     values[kContextClientAddress - 1] = Ask(inet_client_addr, &nulls[kContextClientAddress - 1]);
     values[kContextClientPort - 1] = Ask(inet_client_port, &nulls[kContextClientPort - 1]);
-    values[kContextStatement - 1] = TextOrNull(written.statement != 0 ? debug_query_string : nullptr,
+    values[kContextStatement - 1] = TextOrNull(row.statement != 0 ? debug_query_string : nullptr,
                                                &nulls[kContextStatement - 1]);
     Jsonb *context = SettingsJson();
     values[kContextContext - 1] = PointerGetDatum(context);
     nulls[kContextContext - 1] = context == nullptr;
 
-    const AuditSegment &tables = SegmentTables(segment);
+    const AuditSegment &tables = SegmentTables(row.segment);
     const Oid index = tables.context_index;
     const OtherIndexes others = tables.context_others;
     Relation table = table_open(tables.context, RowExclusiveLock);
@@ -215,18 +218,21 @@ int64 AuditContextId(int segment) {
         written.statement == statement && std::strncmp(written.application_name, name, sizeof(written.application_name) - 1) == 0)
         return written.id;
 
-    written.valid = false;
-    written.segment = segment;
-    written.session_user = session_user;
-    written.current_user = current_user;
-    written.settings = settings_version;
-    written.statement = statement;
-    pg::CopyString(written.application_name, name, sizeof(written.application_name));
-    written.id = NextAuditContextId();
-    written.subtransaction = GetCurrentSubTransactionId();
-    Write(segment, written.id);
-    written.valid = true;
-    return written.id;
+    // What `written` says is true at each moment: an index that somebody has made on the table may run code that
+    // changes what is audited.
+    Written row{};
+    row.segment = segment;
+    row.session_user = session_user;
+    row.current_user = current_user;
+    row.settings = settings_version;
+    row.statement = statement;
+    pg::CopyString(row.application_name, name, sizeof(row.application_name));
+    row.id = NextAuditContextId();
+    row.subtransaction = GetCurrentSubTransactionId();
+    Write(row);
+    row.valid = true;
+    written = row;
+    return row.id;
 }
 
 int32 NextAuditSequence() { return ++sequence; }

@@ -9,6 +9,7 @@
 #include "audit/audit_writer.hpp"
 #include "change/output_settings.hpp"
 #include "change/row_pairs.hpp"
+#include "change/table_shape.hpp"
 #include "pg/guard.hpp"
 
 extern "C" {
@@ -64,7 +65,7 @@ Datum Record(FunctionCallInfo fcinfo, Firing firing) {
     if (IsReplicating() != (firing == Firing::kReplica)) return static_cast<Datum>(0);
     const AuditTarget &target = TargetOf(RelationGetRelid(trigger->tg_relation));
     if (IsRecorded(target, trigger->tg_event)) {
-        const int pinned = PinOutputSettings();
+        const int pinned = PinOutputSettings(ShapeOf(trigger->tg_relation)->needs);
         AuditRows(target, trigger);
         UnpinOutputSettings(pinned);
     }

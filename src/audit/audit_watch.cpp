@@ -52,15 +52,13 @@ pg::Param Detail(const char *table, const char *trigger, const char *problem) {
 void Record(AuditOperation operation, const StoredTarget &target, pg::Param detail) {
     AuditEvent event = {operation, target.id, target.schema_name, target.table_name,
                         pg::Jsonb(static_cast<Datum>(0), true), detail};
-    if (get_rel_name(target.relation) != nullptr) {
-        event.schema_name = get_namespace_name(get_rel_namespace(target.relation));
-        event.table_name = get_rel_name(target.relation);
-    }
+    (void)ReadNames(target.relation, &event.schema_name, &event.table_name);
     WriteAuditEvent(event);
 }
 
 const char *QualifiedName(Oid relation) {
-    return psprintf("%s.%s", get_namespace_name(get_rel_namespace(relation)), get_rel_name(relation));
+    const char *schema, *name;
+    return ReadNames(relation, &schema, &name) ? psprintf("%s.%s", schema, name) : psprintf("%u", relation);
 }
 
 pg::Param DetailOf(Oid relation) { return Detail(QualifiedName(relation), nullptr, nullptr); }

@@ -266,6 +266,9 @@ void DisableAudit(Oid relation) {
 }
 
 void RefreshTarget(const StoredTarget &target) {
+    const char *schema, *name;
+    // After ALTER SCHEMA … RENAME it is any table, and nobody has locked it.
+    if (!ReadNames(target.relation, &schema, &name)) return;
     const ColumnList excluded = Renumbered(target, target.excluded);
     const ColumnList masked = Renumbered(target, target.masked);
     const ColumnList hashed = Renumbered(target, target.hashed);
@@ -278,8 +281,8 @@ void RefreshTarget(const StoredTarget &target) {
         " AND (relation, schema_name, table_name, system_identifier, database_oid, excluded,"
         " excluded_numbers, masked, masked_numbers, hashed, hashed_numbers)"
         " IS DISTINCT FROM ($2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
-        std::array{pg::Int4(target.id), pg::ObjectId(target.relation), SchemaOf(target.relation),
-                   pg::Text(get_rel_name(target.relation)), pg::Text(OwnSystemIdentifier()),
+        std::array{pg::Int4(target.id), pg::ObjectId(target.relation), pg::Text(schema),
+                   pg::Text(name), pg::Text(OwnSystemIdentifier()),
                    pg::Int8(MyDatabaseId), TextArray(excluded.names, excluded.count),
                    NumberArray(excluded.numbers, excluded.count), TextArray(masked.names, masked.count),
                    NumberArray(masked.numbers, masked.count), TextArray(hashed.names, hashed.count),

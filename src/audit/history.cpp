@@ -7,6 +7,7 @@
 #include "audit/history.hpp"
 
 #include "audit/audited_tables.hpp"
+#include "audit/given_key.hpp"
 #include "audit/record_hash.hpp"
 #include "audit/segments.hpp"
 #include "pg/identity.hpp"
@@ -188,13 +189,14 @@ const StoredTarget *RequireTarget(Oid relation, const StoredTarget *targets, int
 
 }  // namespace
 
-void CollectHistory(Oid relation, const Jsonb *record_id, Tuplestorestate *result,
+void CollectHistory(Oid relation, const Jsonb *given, Tuplestorestate *result,
                     TupleDesc descriptor) {
     int count;
     const StoredTarget *targets = ReadStoredTargets(&count);
     const StoredTarget *target = RequireTarget(relation, targets, count);
     Chain chain = {CurrentMemoryContext, target->id, nullptr, 0, 16};
     chain.identities = static_cast<Identity *>(palloc(sizeof(Identity) * 16));
+    const Jsonb *record_id = RecordedForm(target->relation, given);
     pg::Identity caller = pg::BecomeOwner();
     pg::SpiBegin();
     if (JB_ROOT_IS_OBJECT(record_id)) {

@@ -92,6 +92,7 @@ Outlook LookAt(const char *text, Size length) {
     int depth = 0;
 
     for (const char *c = text; c < end && outlook != Outlook::kHopeless;) {
+        CHECK_FOR_INTERRUPTS();
         switch (*c) {
             case '"':
                 c++;

@@ -52,6 +52,7 @@ ConversionKind KindOf(Oid type, Conversion *conversion, ShapeBuilder *builder) {
         case TIMESTAMPTZOID: return ConversionKind::kTimestampTz;
         case JSONOID: return ConversionKind::kJson;
         case JSONBOID: return ConversionKind::kJsonb;
+        case MONEYOID: return ConversionKind::kMoney;
     }
     const Oid element = get_element_type(type);
     if (OidIsValid(element)) {
@@ -59,15 +60,21 @@ ConversionKind KindOf(Oid type, Conversion *conversion, ShapeBuilder *builder) {
         return ConversionKind::kArray;
     }
     if (type_is_rowtype(type)) {
+        // A value may be of another row type than its column.
+        builder->needs |= kNeedsZone;
         conversion->row = MakeCompositeShape(builder, type);
         return ConversionKind::kComposite;
     }
     if (type >= FirstNormalObjectId &&
         find_coercion_pathway(JSONOID, type, COERCION_EXPLICIT, &conversion->cast) ==
             COERCION_PATH_FUNC &&
-        OidIsValid(conversion->cast))
+        OidIsValid(conversion->cast)) {
+        builder->needs |= NeedsOfCast(conversion->cast);
         return ConversionKind::kJsonCast;
-    return ConversionKind::kOutput;
+    }
+    const OutputNeeds needs = NeedsOfType(type);
+    builder->needs |= needs;
+    return (needs & kNeedsPath) != 0 ? ConversionKind::kName : ConversionKind::kOutput;
 }
 
 Size RoomIn(const JsonBuffer *buffer) {
@@ -125,14 +132,39 @@ JEntry AppendTime(JsonBuffer *buffer, const Conversion &conversion, Datum value)
     auto &last = conversion.last;
     const int64 number = conversion.kind == ConversionKind::kDate ? DatumGetDateADT(value)
                                                                   : DatumGetTimestamp(value);
-    if (last.length == 0 || last.value != number || last.zone != session_timezone) {
+    if (last.length == 0 || last.value != number) {
+        const int utc = 0;
         last.length = 0;
-        (void)JsonEncodeDateTime(last.text, value, conversion.type, nullptr);
+        (void)JsonEncodeDateTime(last.text, value, conversion.type,
+                                 conversion.kind == ConversionKind::kTimestampTz ? &utc : nullptr);
         last.value = number;
-        last.zone = session_timezone;
         last.length = static_cast<int>(std::strlen(last.text));
     }
     return AppendString(buffer, last.text, last.length);
+}
+
+// As in the locale C: lc_monetary says how a session shows it, and so which number it stands for.
+JEntry AppendMoney(JsonBuffer *buffer, int64 cents) {
+    const bool negative = cents < 0;
+    uint64 rest = negative ? -static_cast<uint64>(cents) : static_cast<uint64>(cents);
+    char text[40];
+    char *begin = text + sizeof(text);
+    for (int digit = 0; digit < 3 || rest != 0; digit++) {
+        if (digit == 2) *--begin = '.';
+        if (digit > 2 && digit % 3 == 2) *--begin = ',';
+        *--begin = static_cast<char>('0' + rest % 10);
+        rest /= 10;
+    }
+    *--begin = '$';
+    if (negative) *--begin = '-';
+    return AppendString(buffer, begin, static_cast<Size>(text + sizeof(text) - begin));
+}
+
+JEntry AppendName(JsonBuffer *buffer, const Conversion &conversion, Datum value) {
+    const int pinned = PinNames();
+    const char *text = OutputFunctionCall(const_cast<FmgrInfo *>(&conversion.output), value);
+    UnpinOutputSettings(pinned);
+    return AppendCString(buffer, text);
 }
 
 // Text of type json, detoasted.
@@ -217,7 +249,7 @@ JEntry AppendComposite(JsonBuffer *buffer, const Conversion &conversion, Datum v
 
     if (HeapTupleHeaderGetTypeId(header) != conversion.type) {
         // A record that was stored under another type's name: seldom enough to look at it anew.
-        ShapeBuilder builder{CurrentMemoryContext, nullptr, 0};
+        ShapeBuilder builder{CurrentMemoryContext, nullptr, 0, 0};
         TupleDesc desc = lookup_rowtype_tupdesc(HeapTupleHeaderGetTypeId(header),
                                                 HeapTupleHeaderGetTypMod(header));
         shape = MakeRowShape(&builder, desc);
@@ -263,6 +295,7 @@ JEntry AppendValue(JsonBuffer *buffer, const Conversion &conversion, Datum value
         case ConversionKind::kDate:
         case ConversionKind::kTimestamp:
         case ConversionKind::kTimestampTz: return AppendTime(buffer, conversion, value);
+        case ConversionKind::kMoney: return AppendMoney(buffer, DatumGetInt64(value));
         default: break;
     }
 
@@ -289,6 +322,7 @@ JEntry AppendValue(JsonBuffer *buffer, const Conversion &conversion, Datum value
         case ConversionKind::kJsonCast: return AppendByCast(buffer, conversion, value);
         case ConversionKind::kArray: return AppendArray(buffer, conversion, value);
         case ConversionKind::kComposite: return AppendComposite(buffer, conversion, value);
+        case ConversionKind::kName: return AppendName(buffer, conversion, value);
         default: break;
     }
     return AppendCString(buffer,

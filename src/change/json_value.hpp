@@ -7,11 +7,11 @@
 #pragma once
 
 #include "change/json_writer.hpp"
+#include "change/output_settings.hpp"
 #include "pg/pg.hpp"
 
 extern "C" {
 #include "access/tupdesc.h"
-#include "pgtime.h"
 #include "utils/datetime.h"
 }
 
@@ -35,6 +35,8 @@ enum class ConversionKind : uint8 {
     kJsonCast,  // by a user's CAST (type AS json)
     kArray,
     kComposite,
+    kMoney,
+    kName,    // of an object of the database, qualified where it needs to be
     kOutput,  // by the type's output function, as a string
 };
 
@@ -46,16 +48,14 @@ struct Conversion {
     int16 length;
     bool by_value;
     char alignment;
-    FmgrInfo output;            // kOutput, kFloat4, kFloat8
+    FmgrInfo output;            // kOutput, kName, kFloat4, kFloat8
     Oid cast;                   // kJsonCast
     const Conversion *element;  // kArray
     const RowShape *row;        // kComposite
-    // The last time that was converted, because many rows of a statement have the same; the zone is that of
-    // kTimestampTz.
+    // The last time that was converted, because many rows of a statement have the same.
     mutable struct {
         int length;
         int64 value;
-        const pg_tz *zone;
         char text[MAXDATELEN + 1];
     } last;
 };
@@ -65,6 +65,7 @@ struct ShapeBuilder {
     MemoryContext context;
     Oid *relations;  // of composite types, palloc'd
     int relation_count;
+    OutputNeeds needs;  // of all types so far
 };
 
 // To be kept as long as the builder's context. Looks into the catalogs.

@@ -241,7 +241,7 @@ void TellHandlers() {
 
 // Triggers are known by their names. And TRIGGER, a privilege that others than the owner may have, would be
 // enough to replace one.
-void KeepTriggers(const Node *statement) {
+void KeepTriggers(Node *statement) {
     const char *trigger = nullptr;
     if (IsA(statement, CreateTrigStmt) && castNode(CreateTrigStmt, statement)->replace)
         trigger = castNode(CreateTrigStmt, statement)->trigname;

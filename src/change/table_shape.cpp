@@ -187,11 +187,12 @@ const TableShape *ShapeOf(Relation relation) {
     const uint64 changes_before = changes;
     MemoryContext context = AllocSetContextCreate(TopTransactionContext, "pg_herald table shape",
                                                   ALLOCSET_SMALL_SIZES);
-    ShapeBuilder builder{context, nullptr, 0};
+    ShapeBuilder builder{context, nullptr, 0, 0};
     auto *shape = static_cast<TableShape *>(MemoryContextAllocZero(context, sizeof(TableShape)));
     shape->relation = oid;
     FillRowShape(&builder, &shape->row, RelationGetDescr(relation));
     FillKey(shape, context);
+    shape->needs = builder.needs;
     if (changes != changes_before) return shape;
 
     bool found;

@@ -37,6 +37,7 @@ struct RowShape {
 struct TableShape {
     Oid relation;
     RowShape row;
+    OutputNeeds needs;  // of its columns' types
     // Indexes in row.columns, in that order, of the primary key, or else of the replica identity's index.
     int key_count;
     int16 *key;

@@ -4,16 +4,25 @@
 
 extern "C" {
 #include "access/genam.h"
+#include "access/htup_details.h"
 #include "access/table.h"
+#include "catalog/pg_class.h"
 #include "catalog/pg_inherits.h"
+#include "storage/lmgr.h"
 #include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
+#include "utils/syscache.h"
 }
 
 namespace herald {
 
 Oid *LockTree(Oid root, int lock_mode, int *count) {
+    if (lock_mode != NoLock) {
+        LockRelationOid(root, lock_mode);
+        if (!SearchSysCacheExists1(RELOID, ObjectIdGetDatum(root)))
+            ereport(ERROR, (errcode(ERRCODE_UNDEFINED_TABLE), errmsg("relation with OID %u does not exist", root)));
+    }
     List *members = find_all_inheritors(root, lock_mode, nullptr);
     *count = list_length(members);
     Oid *tree = static_cast<Oid *>(palloc(sizeof(Oid) * static_cast<Size>(*count)));
@@ -21,6 +30,19 @@ Oid *LockTree(Oid root, int lock_mode, int *count) {
     int i = 0;
     foreach (cell, members) tree[i++] = lfirst_oid(cell);
     return tree;
+}
+
+bool ReadNames(Oid relation, const char **schema, const char **name) {
+    HeapTuple tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relation));
+    if (!HeapTupleIsValid(tuple)) return false;
+    const FormData_pg_class *form = reinterpret_cast<FormData_pg_class *>(GETSTRUCT(tuple));
+    const char *schema_found = get_namespace_name(form->relnamespace);
+    const char *name_found = pstrdup(NameStr(form->relname));
+    ReleaseSysCache(tuple);
+    if (schema_found == nullptr) return false;
+    *schema = schema_found;
+    *name = name_found;
+    return true;
 }
 
 Oid *ParentsOf(Oid relation, int *count) {

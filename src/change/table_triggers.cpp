@@ -194,6 +194,8 @@ bool RemoveKind(Oid relation, const char *prefix, int kind) {
 void RequireVisible(Oid root, Oid relation) {
     const char relkind = get_rel_relkind(relation);
     if (relkind == RELKIND_RELATION || relkind == RELKIND_PARTITIONED_TABLE) return;
+    if (relkind == '\0')
+        ereport(ERROR, (errcode(ERRCODE_UNDEFINED_TABLE), errmsg("relation with OID %u does not exist", relation)));
     ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
                     errmsg("changes of foreign table \"%s\" cannot be seen", get_rel_name(relation)),
                     errdetail("It is a partition or child of \"%s\".", get_rel_name(root)),

@@ -40,6 +40,7 @@ struct CachedName {
     char name[NAMEDATALEN];
 };
 
+MemoryContext caches = nullptr;  // of both; NULL: there are none
 HTAB *by_name = nullptr;
 HTAB *by_id = nullptr;
 uint64 generation = 1;
@@ -48,31 +49,30 @@ CachedChannel *latest = nullptr;  // most publishers use one channel
 void Forget() { generation++; }
 void ForgetOnSyscache(Datum, pg::SyscacheNumber, uint32) { generation++; }
 
-HTAB *CreateCache(const char *name, Size key_size, Size entry_size) {
+HTAB *CreateCache(MemoryContext context, const char *name, Size key_size, Size entry_size) {
     HASHCTL control;
     std::memset(&control, 0, sizeof(control));
     control.keysize = key_size;
     control.entrysize = entry_size;
-    control.hcxt = TopMemoryContext;
+    control.hcxt = context;
     return hash_create(name, 64, &control, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
 }
 
 void PrepareCaches() {
-    // Each is made anew where it grew too large; a caller that still holds an entry was told that it
-    // is valid until the next look-up only.
-    if (by_name != nullptr && hash_get_num_entries(by_name) >= kMaxCached) {
+    // Made anew where they grew too large. Somebody may hold an entry, so the old ones go with the transaction.
+    if (caches != nullptr &&
+        (hash_get_num_entries(by_name) >= kMaxCached || hash_get_num_entries(by_id) >= kMaxCached)) {
+        MemoryContextSetParent(caches, TopTransactionContext);
+        caches = nullptr;
         latest = nullptr;
-        hash_destroy(by_name);
-        by_name = nullptr;
     }
-    if (by_id != nullptr && hash_get_num_entries(by_id) >= kMaxCached) {
-        hash_destroy(by_id);
-        by_id = nullptr;
-    }
-    if (by_name == nullptr)
-        by_name = CreateCache("pg_herald channels", sizeof(NameKey), sizeof(CachedChannel));
-    if (by_id == nullptr)
-        by_id = CreateCache("pg_herald channel ids", sizeof(int32), sizeof(CachedName));
+    if (caches != nullptr) return;
+    MemoryContext context =
+        AllocSetContextCreate(TopTransactionContext, "pg_herald channel caches", ALLOCSET_SMALL_SIZES);
+    by_name = CreateCache(context, "pg_herald channels", sizeof(NameKey), sizeof(CachedChannel));
+    by_id = CreateCache(context, "pg_herald channel ids", sizeof(int32), sizeof(CachedName));
+    MemoryContextSetParent(context, TopMemoryContext);
+    caches = context;
 }
 
 Channel UndeclaredChannel(const NameKey &key) {

@@ -220,7 +220,11 @@ bool IsIpv4(std::string_view text) {
 }
 
 bool IsIpv6(std::string_view text) {
+    // Eight groups of four digits, of which the last two may be an IPv4 address. What is longer is not looked at: each
+    // group looks at all that follows.
+    constexpr std::size_t kLongest = 45;
     int groups = 0;
+    if (text.size() > kLongest) return false;
     bool shortened = false;
     if (text.substr(0, 2) == "::") {
         shortened = true;

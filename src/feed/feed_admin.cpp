@@ -12,6 +12,7 @@
 #include "publish/publish.hpp"
 
 extern "C" {
+#include "access/htup_details.h"
 #include "access/relation.h"
 #include "access/table.h"
 #include "catalog/catalog.h"
@@ -24,6 +25,9 @@ extern "C" {
 namespace herald {
 
 namespace {
+
+// Long ones are read again for each transaction, column by column.
+constexpr std::size_t kLongestTemplate = 8192;
 
 void RequireTableOwner(Oid relation) {
     const char *name = get_rel_name(relation);
@@ -51,6 +55,8 @@ const char **Elements(Datum array, const char *what, int *count) {
     Datum *elements;
     bool *nulls;
     deconstruct_array(DatumGetArrayTypeP(array), TEXTOID, -1, false, TYPALIGN_INT, &elements, &nulls, count);
+    if (*count > MaxHeapAttributeNumber)
+        ereport(ERROR, (errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED), errmsg("%s are too many", what)));
     const char **texts = static_cast<const char **>(palloc(sizeof(char *) * static_cast<Size>(Max(*count, 1))));
     if (*count == 0)
         ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("%s are empty", what)));
@@ -80,6 +86,9 @@ void RequireColumn(const TableShape &shape, Relation relation, const char *name)
 
 void CheckMessage(const char *message, const TableShape &shape, Relation relation) {
     const std::string_view kind = message;
+    if (kind.size() > kLongestTemplate)
+        ereport(ERROR, (errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED), errmsg("the template is too long"),
+                        errdetail("It has %zu bytes; at most %zu are allowed.", kind.size(), kLongestTemplate)));
     if (kind == "key" || kind == "diff") {
         if (shape.key_count == 0)
             ereport(ERROR,
@@ -141,6 +150,8 @@ int32 Store(Oid relation, const FeedOptions &options, int32 channel_id) {
     return id;
 }
 
+bool HasColumn(Oid relation, const char *name) { return get_attnum(relation, name) > InvalidAttrNumber; }
+
 template <std::size_t N>
 uint64 RunAsOwner(const char *sql, const std::array<pg::Param, N> &params, int32 *id) {
     pg::Identity caller = pg::BecomeOwner();
@@ -191,25 +202,26 @@ const char *FindFeedFault(const Feed &feed) {
     const char *parent = ParentName(feed.relation);
     if (parent != nullptr) return psprintf("changes by statements that name table \"%s\" above it are not published", parent);
     int count;
-    const Oid *tree = LockTree(feed.relation, AccessShareLock, &count);
+    // For a view, which waits for nobody: by the catalogs, without a lock.
+    const Oid *tree = LockTree(feed.relation, NoLock, &count);
     const TriggerSet set = TriggersOf(feed);
     for (int i = 0; i < count; i++) {
         problem = FindTriggerProblem(tree[i], set);
-        if (problem != nullptr)
-            return tree[i] == feed.relation ? problem : psprintf("table \"%s\": %s", get_rel_name(tree[i]), problem);
+        if (problem == nullptr) continue;
+        const char *name = get_rel_name(tree[i]);
+        if (tree[i] == feed.relation) return problem;
+        if (name != nullptr) return psprintf("table \"%s\": %s", name, problem);
     }
-    Relation relation = relation_open(feed.relation, AccessShareLock);
-    const TableShape &shape = *ShapeOf(relation);
-    if (shape.key_count == 0 && (feed.message == FeedMessage::kKey || feed.message == FeedMessage::kDiff))
-        problem = "the table has no key any more";
-    for (int i = 0; i < feed.column_count && problem == nullptr; i++)
-        if (FindColumn(shape.row, feed.columns[i]) < 0)
-            problem = psprintf("there is no column \"%s\"", feed.columns[i]);
-    for (int i = 0; i < feed.piece_count && problem == nullptr; i++)
-        if (feed.pieces[i].kind == PieceKind::kColumn && FindColumn(shape.row, feed.pieces[i].text) < 0)
-            problem = psprintf("there is no column \"%s\"", feed.pieces[i].text);
-    relation_close(relation, AccessShareLock);
-    return problem;
+    AttrNumber key[INDEX_MAX_KEYS];
+    if ((feed.message == FeedMessage::kKey || feed.message == FeedMessage::kDiff) &&
+        FindKeyColumns(feed.relation, key) == 0)
+        return "the table has no key any more";
+    for (int i = 0; i < feed.column_count; i++)
+        if (!HasColumn(feed.relation, feed.columns[i])) return psprintf("there is no column \"%s\"", feed.columns[i]);
+    for (int i = 0; i < feed.piece_count; i++)
+        if (feed.pieces[i].kind == PieceKind::kColumn && !HasColumn(feed.relation, feed.pieces[i].text))
+            return psprintf("there is no column \"%s\"", feed.pieces[i].text);
+    return nullptr;
 }
 
 void AdjustMember(const Feed &feed, Oid relation) {

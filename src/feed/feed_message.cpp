@@ -127,8 +127,17 @@ Parts PartsOf(const Feed &feed, const NotedRow &row) {
     return parts;
 }
 
-// Leaves the largest column out; false where there is none left.
-bool OmitLargest(Parts *parts) {
+// Entries and padding of a pair, at most.
+constexpr uint32 kPairOverhead = 2 * sizeof(JEntry) + 2 * sizeof(int32);
+
+uint32 BytesOfPair(const Selection &selection, int pair) {
+    if (pair < 0 || !selection.chosen[pair]) return 0;
+    return ValueAt(selection.image, pair).length +
+           static_cast<uint32>(NameAt(selection.image, pair).size()) + kPairOverhead;
+}
+
+// Leaves the largest column out. Returns how many bytes that saves at most; 0: there is none left.
+uint32 OmitLargest(Parts *parts) {
     uint32 most = 0;
     std::string_view name;
     bool found = false;
@@ -142,13 +151,18 @@ bool OmitLargest(Parts *parts) {
             name = NameAt(selection->image, i);
         }
     }
-    if (!found) return false;
-    for (Selection *selection : {&parts->now, &parts->old})
-        if (selection->image != nullptr) Deselect(selection, FindPair(selection->image, name));
+    if (!found) return 0;
+    uint32 saved = 0;
+    for (Selection *selection : {&parts->now, &parts->old}) {
+        if (selection->image == nullptr) continue;
+        const int pair = FindPair(selection->image, name);
+        saved += BytesOfPair(*selection, pair);
+        Deselect(selection, pair);
+    }
     int place = parts->omitted_count++;
     for (; place > 0 && parts->omitted[place - 1] > name; place--) parts->omitted[place] = parts->omitted[place - 1];
     parts->omitted[place] = name;
-    return true;
+    return saved;
 }
 
 JEntry AppendOmittedNames(JsonBuffer *buffer, const Parts &parts) {
@@ -221,7 +235,14 @@ Jsonb *RowMessage(JsonBuffer *buffer, const Feed &feed, const FeedNames &names, 
     for (;;) {
         Jsonb *message = Write(buffer, names, row, parts, false);
         if (VARSIZE(message) - VARHDRSZ <= limit) return message;
-        if (!OmitLargest(&parts)) break;
+        // As many as it takes at least, before it is written again: there may be a thousand large ones.
+        const int64 excess = static_cast<int64>(VARSIZE(message) - VARHDRSZ) - limit;
+        uint32 saved = OmitLargest(&parts);
+        for (int64 total = saved; saved > 0 && total < excess; total += saved) {
+            CHECK_FOR_INTERRUPTS();
+            saved = OmitLargest(&parts);
+        }
+        if (saved == 0) break;
     }
     Jsonb *message = Write(buffer, names, row, parts, true);
     return VARSIZE(message) - VARHDRSZ <= limit ? message : nullptr;

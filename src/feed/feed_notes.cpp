@@ -7,6 +7,8 @@
 extern "C" {
 #include "access/xact.h"
 #include "common/hashfn.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
 }
 
 namespace herald {
@@ -284,7 +286,7 @@ void BeginBulk(FeedNotes *notes) {
     uint64 order = notes->top->order;
     for (const NotedLayer *layer = notes->top; layer != nullptr; layer = layer->previous) {
         Add(&total, TotalCounts(layer));
-        truncated = truncated || (layer->truncated && !OidIsValid(layer->partition));
+        truncated = truncated || (layer->truncated && layer->partition == nullptr);
         order = layer->order;
         if (layer->replaces) break;
     }
@@ -296,15 +298,19 @@ void BeginBulk(FeedNotes *notes) {
     DropReplaced(layer);
 }
 
-void NoteTruncate(FeedNotes *notes, Oid partition) {
-    const bool whole = !OidIsValid(partition);
+void NoteTruncate(FeedNotes *notes, Relation partition) {
+    const bool whole = partition == nullptr;
     if (notes->top->bulk && !whole) return;
     // Its partitions come after the table.
-    if (notes->top->truncated && !OidIsValid(notes->top->partition) && notes->top->row_count == 0 && !whole)
+    if (notes->top->truncated && notes->top->partition == nullptr && notes->top->row_count == 0 && !whole)
         return;
     NotedLayer *layer = PushLayer(notes);
     layer->truncated = true;
-    layer->partition = partition;
+    // It may be gone when it is published.
+    if (!whole)
+        layer->partition = MemoryContextStrdup(
+            layer->context, psprintf("%s.%s", get_namespace_name(RelationGetNamespace(partition)),
+                                     RelationGetRelationName(partition)));
     layer->replaces = whole;
     DropReplaced(layer);
 }

@@ -13,6 +13,7 @@
 
 extern "C" {
 #include "utils/jsonb.h"
+#include "utils/relcache.h"
 }
 
 namespace herald {
@@ -55,7 +56,7 @@ struct NotedLayer {
     bool replaces;     // what came before is not to be published
     bool truncated;    // begins with a TRUNCATE, of `partition` or of the whole table
     bool bulk;         // rows are only counted
-    Oid partition;
+    const char *partition;  // schema.name at that time; NULL: the whole table
     uint64 order;
     MemoryContext context;
     NotedRow **rows;   // in the order of their first change
@@ -99,8 +100,8 @@ void NoteRow(FeedNotes *notes, NotedRow *row, const Jsonb *key, const RowState &
 bool HasRoom(const FeedNotes *notes, int64 more_rows);
 // From now on rows are only counted.
 void BeginBulk(FeedNotes *notes);
-// `partition`: what was truncated, if not the whole table.
-void NoteTruncate(FeedNotes *notes, Oid partition);
+// `partition`: what was truncated, if not the whole table; else NULL.
+void NoteTruncate(FeedNotes *notes, Relation partition);
 
 void ForgetNotes();
 // What the triggers know of relations, at the end of the transaction.

@@ -2,6 +2,7 @@
 
 #include "feed/feed_publish.hpp"
 
+#include "change/table_tree.hpp"
 #include "channel/channel.hpp"
 #include "feed/feed_message.hpp"
 #include "pg/extension.hpp"
@@ -128,11 +129,8 @@ Outlet *MakeOutlet(const Feed *feed) {
     Outlet *outlet = static_cast<Outlet *>(palloc0(sizeof(Outlet)));
     outlet->feed = feed;
     outlet->problem = FindProblem(*feed, &outlet->owner);
-    const char *table = get_rel_name(feed->relation);
-    if (table == nullptr) return outlet;
-    outlet->names.table = table;
-    outlet->names.schema = get_namespace_name(get_rel_namespace(feed->relation));
-    outlet->names.both = psprintf("%s.%s", outlet->names.schema, table);
+    if (!ReadNames(feed->relation, &outlet->names.schema, &outlet->names.table)) return outlet;
+    outlet->names.both = psprintf("%s.%s", outlet->names.schema, outlet->names.table);
     outlet->names.audited = is_audited != nullptr && is_audited(feed->relation);
     return outlet;
 }
@@ -263,17 +261,12 @@ void AddMessage(Batch *batch, Outlet *outlet, const Item &item, JsonBuffer *buff
     if (channel == nullptr) {
         Reject(outlet, problem);
     } else {
-        const Oid partition = item.layer->partition;
         if (item.row != nullptr)
             payload = RowMessage(buffer, *outlet->feed, outlet->names, *item.row, LargestPayload(*channel));
         else if (!item.truncate)
             payload = BulkMessage(buffer, *outlet->feed, outlet->names, TotalCounts(item.layer));
         else
-            payload = TruncateMessage(
-                buffer, outlet->names,
-                OidIsValid(partition)
-                    ? psprintf("%s.%s", get_namespace_name(get_rel_namespace(partition)), get_rel_name(partition))
-                    : nullptr);
+            payload = TruncateMessage(buffer, outlet->names, item.layer->partition);
         const bool nothing = payload == nullptr && item.row == nullptr;
         welcome = !nothing && IsWelcome(outlet, *channel, payload);
     }

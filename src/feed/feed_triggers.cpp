@@ -1,7 +1,9 @@
 // The triggers of change feeds. They only note which rows have changed; see feed_publish.cpp for what becomes of it.
 //
 // Rows are converted as the user who changes them. What is converted is what the message needs: the key, and old
-// and new values of the columns that are published.
+// and new values of the columns that are published. A conversion may run code of users, a cast to json, which may
+// write to tables with feeds, this one too: so all that is used across it is on the stack or in the notes, which are
+// looked at anew after it.
 
 #include "pg/pg.hpp"
 
@@ -36,11 +38,21 @@ struct FeedTable {
     int kept_count;
 };
 
+// A change of one row, with what of it was converted so far.
+struct RowNote {
+    FeedNotes *notes;
+    const FeedTable *table;
+    RowChange change;
+    const RowValues *old;  // NULL: none
+    const RowValues *now;
+    Jsonb *key;
+    bool old_made;
+    bool now_made;
+    Jsonb *old_image;
+    Jsonb *now_image;
+};
+
 FeedTable *tables = nullptr;
-JsonBuffer key_buffer;
-JsonBuffer old_buffer;
-JsonBuffer now_buffer;
-MemoryContext row_context = nullptr;
 
 int CompareIndexes(const void *a, const void *b) {
     return *static_cast<const int16 *>(a) - *static_cast<const int16 *>(b);
@@ -74,19 +86,19 @@ bool Contains(const int16 *all, int all_count, const int16 *some, int some_count
     return true;
 }
 
-// Rows of partitions and children have the key of the feed's table.
+// Rows of partitions and children have the key of the feed's table. That one is not locked: who wants both locks it before
+// those below, and might wait for this transaction.
 void FindKey(FeedTable *table, Relation relation) {
     const TableShape &shape = *table->shape;
+    const Oid root = table->feed->relation;
     table->key = shape.key;
     table->key_count = shape.key_count;
-    if (RelationGetRelid(relation) == table->feed->relation) return;
-    Relation root = table_open(table->feed->relation, AccessShareLock);
-    const TableShape &root_shape = *ShapeOf(root);
+    if (RelationGetRelid(relation) == root) return;
+    AttrNumber numbers[INDEX_MAX_KEYS];
+    const int count = FindKeyColumns(root, numbers);
     table->key = IndexesOf(
-        shape, root_shape.key_count,
-        [&](int i) { return root_shape.row.columns[root_shape.key[i]].name; }, &table->key_count);
-    if (table->key_count != root_shape.key_count) table->key_count = 0;
-    table_close(root, AccessShareLock);
+        shape, count, [&](int i) { return get_attname(root, numbers[i], true); }, &table->key_count);
+    if (table->key_count != count) table->key_count = 0;
 }
 
 void FindColumns(FeedTable *table) {
@@ -112,12 +124,12 @@ void FindColumns(FeedTable *table) {
 }
 
 void ReportStranger(const Feed *feed, const char *id, Relation relation) {
+    const char *table = feed == nullptr ? nullptr : get_rel_name(feed->relation);
     ereport(WARNING,
             (errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
              errmsg("changes of table \"%s\" are not published", RelationGetRelationName(relation)),
-             feed == nullptr ? errdetail("Its triggers belong to change feed %s, which does not exist.", id)
-                             : errdetail("Its triggers belong to change feed %s of table \"%s\".", id,
-                                         get_rel_name(feed->relation)),
+             table == nullptr ? errdetail("Its triggers belong to change feed %s, which does not exist.", id)
+                              : errdetail("Its triggers belong to change feed %s of table \"%s\".", id, table),
              errhint("Drop the triggers whose names begin with herald_feed_%s_.", id)));
 }
 
@@ -146,14 +158,12 @@ bool SameValues(const FeedTable &table, const int16 *columns, int count, RowValu
     return true;
 }
 
-Jsonb *KeyOf(const FeedTable &table, RowValues values) {
-    if (table.key_count == 0) return nullptr;
-    return RowJson(&key_buffer, &table.shape->row, table.key, table.key_count, values);
-}
-
-Jsonb *ImageOf(const FeedTable &table, JsonBuffer *buffer, const RowValues *values) {
-    if (table.kept_count == 0 || values == nullptr) return nullptr;
-    return RowJson(buffer, &table.shape->row, table.kept, table.kept_count, *values);
+// In memory of its own, of the current context.
+Jsonb *MakeJson(const FeedTable &table, const int16 *columns, int count, const RowValues *values) {
+    if (count == 0 || values == nullptr) return nullptr;
+    JsonBuffer buffer;
+    InitJsonBuffer(&buffer, CurrentMemoryContext);
+    return RowJson(&buffer, &table.shape->row, columns, count, *values);
 }
 
 // Whether the message of a change needs an image of the row before and after it.
@@ -206,51 +216,85 @@ RowChange Combine(RowChange before, RowChange change) {
     }
 }
 
-// What is to be noted where a change came before all that was noted of the row.
-RowState WithEarlier(const Feed &feed, const FeedTable &table, const RowState &noted, RowChange change,
-                     const RowValues *old, const RowValues *now) {
-    RowState state = noted;
-    state.first = CurrentStatement();
-    state.change = change == kInserted ? kInserted
-                   : (noted.change & (kInserted | kUpdated)) != 0 ? kUpdated
-                                                                   : kDeleted;
-    state.old = change != kInserted && NeedsOld(feed, state.change) ? ImageOf(table, &old_buffer, old) : nullptr;
-    if (!NeedsNow(feed, state.change))
-        state.now = nullptr;
-    else if (state.now == nullptr)
-        state.now = ImageOf(table, &now_buffer, now);
-    return state;
+// Makes images that a state needs. True: one was made, so that the notes must be looked at again.
+bool MakeImages(RowNote *note, bool needs_old, bool needs_now) {
+    const FeedTable &table = *note->table;
+    const bool make_old = needs_old && !note->old_made;
+    const bool make_now = needs_now && !note->now_made;
+    if (make_old) note->old_image = MakeJson(table, table.kept, table.kept_count, note->old);
+    if (make_now) note->now_image = MakeJson(table, table.kept, table.kept_count, note->now);
+    note->old_made = note->old_made || make_old;
+    note->now_made = note->now_made || make_now;
+    return make_old || make_now;
+}
+
+// What is to be noted where a change came before all that was noted of the row. False: images had to be made.
+bool FindEarlierState(RowNote *note, const RowState &noted, RowState *state) {
+    const Feed &feed = *note->notes->feed;
+    *state = noted;
+    state->first = CurrentStatement();
+    state->change = note->change == kInserted                         ? kInserted
+                    : (noted.change & (kInserted | kUpdated)) != 0 ? kUpdated
+                                                                    : kDeleted;
+    const bool needs_old = note->change != kInserted && NeedsOld(feed, state->change);
+    const bool needs_now = NeedsNow(feed, state->change);
+    if (MakeImages(note, needs_old, needs_now && noted.now == nullptr)) return false;
+    state->old = needs_old ? note->old_image : nullptr;
+    if (!needs_now)
+        state->now = nullptr;
+    else if (noted.now == nullptr)
+        state->now = note->now_image;
+    return true;
+}
+
+// What is to be noted where the change is the last one. False: images had to be made.
+bool FindLaterState(RowNote *note, const RowState &noted, bool is_first, RowState *state) {
+    const Feed &feed = *note->notes->feed;
+    *state = RowState{};
+    state->last = note->change;
+    state->command = CurrentStatement();
+    state->first = is_first ? state->command : noted.first;
+    state->change = Combine(noted.change, note->change);
+    // The first old image and the last new one.
+    state->old = noted.change == kInserted ? nullptr : noted.old;
+    const bool needs_old = state->old == nullptr && state->change != kInserted && NeedsOld(feed, state->change);
+    const bool needs_now = NeedsNow(feed, state->change);
+    if (MakeImages(note, needs_old, needs_now)) return false;
+    if (needs_old) state->old = note->old_image;
+    if (needs_now) state->now = note->now_image;
+    if (state->change == kNoChange) state->old = nullptr;
+    return true;
+}
+
+// One step of NoteChange; false: it has converted something, and is to be done again.
+bool TryToNote(RowNote *note) {
+    FeedNotes *notes = note->notes;
+    if (notes->top->bulk) return true;
+    NotedRow *row = note->key == nullptr ? nullptr : FindRow(notes, note->key);
+    if (row == nullptr && !HasRoom(notes, 1)) {
+        if ((notes->feed->operations & note->change) != 0) BeginBulk(notes);
+        return true;
+    }
+    const CommandId statement = CurrentStatement();
+    const RowState noted = row == nullptr ? RowState{} : row->state;
+    RowState state;
+    if (row != nullptr && CameBefore(noted, note->change, statement)) {
+        // Between others it makes no difference.
+        if (noted.first < statement) return true;
+        if (!FindEarlierState(note, noted, &state)) return false;
+    } else if (!FindLaterState(note, noted, row == nullptr, &state)) {
+        return false;
+    }
+    NoteRow(notes, row, note->key, state);
+    return true;
 }
 
 void NoteChange(FeedNotes *notes, const FeedTable &table, RowChange change, const RowValues *old,
                 const RowValues *now) {
-    const Feed &feed = *notes->feed;
     if (notes->top->bulk) return;
-    Jsonb *key = KeyOf(table, now != nullptr ? *now : *old);
-    NotedRow *row = key == nullptr ? nullptr : FindRow(notes, key);
-    if (row == nullptr && !HasRoom(notes, 1)) {
-        if ((feed.operations & change) != 0) BeginBulk(notes);
-        return;
-    }
-    const CommandId statement = CurrentStatement();
-    const RowState before = row == nullptr ? RowState{} : row->state;
-    if (row != nullptr && CameBefore(before, change, statement)) {
-        // Between others it makes no difference.
-        if (before.first >= statement) NoteRow(notes, row, key, WithEarlier(feed, table, before, change, old, now));
-        return;
-    }
-    RowState state{};
-    state.last = change;
-    state.command = statement;
-    state.first = row == nullptr ? statement : before.first;
-    state.change = Combine(before.change, change);
-    // The first old image and the last new one.
-    state.old = before.change == kInserted ? nullptr : before.old;
-    if (state.old == nullptr && state.change != kInserted && NeedsOld(feed, state.change))
-        state.old = ImageOf(table, &old_buffer, old);
-    if (NeedsNow(feed, state.change)) state.now = ImageOf(table, &now_buffer, now);
-    if (state.change == kNoChange) state.old = nullptr;
-    NoteRow(notes, row, key, state);
+    RowNote note{notes, &table, change, old, now, nullptr, false, false, nullptr, nullptr};
+    note.key = MakeJson(table, table.key, table.key_count, now != nullptr ? now : old);
+    while (!TryToNote(&note)) continue;  // each image is made once
 }
 
 // Notes a pair, but for the new row of one whose key has changed: true then. All old keys of a statement must be gone
@@ -276,12 +320,9 @@ void NoteNewKey(FeedNotes *notes, const FeedTable &table, const RowValues *old, 
 
 void NoteRows(FeedNotes *notes, const FeedTable &table, RowPairs *pairs) {
     MemoryContext caller = CurrentMemoryContext;
-    if (row_context == nullptr) {
-        row_context =
-            AllocSetContextCreate(TopMemoryContext, "pg_herald changed row", ALLOCSET_DEFAULT_SIZES);
-        for (JsonBuffer *buffer : {&key_buffer, &old_buffer, &now_buffer})
-            InitJsonBuffer(buffer, TopMemoryContext);
-    }
+    // Memory of one row; that of a single one goes with the trigger's.
+    MemoryContext row_context =
+        pairs->count > 1 ? AllocSetContextCreate(caller, "pg_herald changed row", ALLOCSET_DEFAULT_SIZES) : caller;
     // Rows of a partition that moved may have no counterpart.
     bool keys_changed = false;
     bool new_keys = false;
@@ -296,7 +337,7 @@ void NoteRows(FeedNotes *notes, const FeedTable &table, RowPairs *pairs) {
                           new_slot == nullptr ? nullptr : &now))
             keys_changed = true;
         MemoryContextSwitchTo(caller);
-        MemoryContextReset(row_context);
+        if (row_context != caller) MemoryContextReset(row_context);
     };
     // In bulk rows are only counted, which was done.
     if (pairs->paired) {
@@ -345,11 +386,11 @@ Datum Note(FunctionCallInfo fcinfo, uint8 events, bool rows) {
     if (!table.enrolled) return static_cast<Datum>(0);
     FeedNotes *notes = NotesOf(feed);
     if (change == kTruncated) {
-        const Oid relation = RelationGetRelid(trigger->tg_relation);
-        NoteTruncate(notes, relation == feed->relation ? InvalidOid : relation);
+        Relation relation = trigger->tg_relation;
+        NoteTruncate(notes, RelationGetRelid(relation) == feed->relation ? nullptr : relation);
         return static_cast<Datum>(0);
     }
-    const int pinned = PinOutputSettings();
+    const int pinned = PinOutputSettings(table.shape->needs);
     RowPairs pairs = BeginRowPairs(trigger);
     if (pairs.count > 0) {
         CountRows(notes, change, static_cast<uint64>(pairs.count));

@@ -29,9 +29,13 @@ void RequireNoFeed(const Feed *feeds, int feed_count, Oid relation, Oid parent) 
 
 void OnParentChange(const Feed *feeds, int feed_count, Oid relation, Oid parent) {
     int count;
+    bool concerned = false;
     if (get_rel_name(relation) == nullptr) return;
     if (IsAbove(parent, relation)) RequireNoFeed(feeds, feed_count, relation, parent);
-    const Oid *tree = LockTree(relation, AccessShareLock, &count);
+    for (int i = 0; i < feed_count; i++) concerned = concerned || IsInFeed(feeds[i], parent);
+    if (!concerned) return;
+    // What making triggers takes, at once: a lock that grows is one that deadlocks.
+    const Oid *tree = LockTree(relation, ShareRowExclusiveLock, &count);
     for (int i = 0; i < count; i++)
         for (int j = 0; j < feed_count; j++) AdjustMember(feeds[j], tree[i]);
 }

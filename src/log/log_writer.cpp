@@ -141,6 +141,7 @@ void WriteMessages(int32 channel_id, int32 schema_version, TimestampTz published
 
     for (int first = 0; first < count; first += kRowsAtOnce) {
         int group = Min(count - first, kRowsAtOnce);
+        CHECK_FOR_INTERRUPTS();
         MemoryContext outer = MemoryContextSwitchTo(rows);
         for (int i = 0; i < group; i++) {
             addresses[first + i].id = FinishRow(&row, messages[first + i]);

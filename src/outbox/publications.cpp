@@ -73,11 +73,12 @@ void CollectAnnouncement(const char *channel, const char *payload, int32 counter
     entry.message_id = message_id;
     entry.payload_bytes = payload_bytes;
     entry.session = MyProcPid;
+    // Before it is noted: what is noted must be there.
+    Reserve(&collected.announcements, collected.announcement_count, &announcement_capacity);
     if (!NoteForFolding(text, entry.text_bytes, collected.announcement_count, TextAt)) {
         pfree(text);
         return;
     }
-    Reserve(&collected.announcements, collected.announcement_count, &announcement_capacity);
     collected.announcements[collected.announcement_count++] = {entry, text,
                                                                GetCurrentSubTransactionId()};
 }

@@ -200,13 +200,16 @@ void PublishBatch(const Channel &channel, const NewMessage *messages, int64 *ids
 
     // All checks first: what is refused should not have cost the writing of what came before.
     for (int i = 0; i < count; i++) {
+        CHECK_FOR_INTERRUPTS();
         CheckPayloadSize(channel, PayloadBytes(messages[i].payload), i + 1);
         bytes += PayloadBytes(messages[i].payload);
     }
     if (channel.validation != Validation::kOff) CheckPayloadSchemas(channel, messages, count);
     if (!channel.durable) {
-        for (int i = 0; i < count; i++)
+        for (int i = 0; i < count; i++) {
+            CHECK_FOR_INTERRUPTS();
             ids[i] = PublishEphemeral(channel, messages[i].payload, PayloadBytes(messages[i].payload));
+        }
         return;
     }
     if (count == 0) return;
@@ -217,6 +220,7 @@ void PublishBatch(const Channel &channel, const NewMessage *messages, int64 *ids
         MemoryContextAllocHuge(CurrentMemoryContext, sizeof(MessageAddress) * static_cast<Size>(count)));
     WriteMessages(channel.id, channel.schema_version, now, channel.role, messages, addresses, count);
     for (int i = 0; i < count; i++) {
+        CHECK_FOR_INTERRUPTS();
         Collect(channel, addresses[i], now, messages[i]);
         AnnounceStored(channel, addresses[i].id, messages[i].payload);
         ids[i] = addresses[i].id;

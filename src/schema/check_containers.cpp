@@ -113,7 +113,7 @@ bool CheckArray(Run *run, const SchemaNode *node, const JsonView &value, const S
         fits = false;
     }
     if (rules.unique) {
-        TakeSteps(run, value.size);
+        TakeSteps(run, static_cast<int64>(value.size) * 8);  // they are sorted
         if (!ElementsAreUnique(value)) {
             if (!Violated<kReport>(run, node, "uniqueItems", path,
                                    [] { return pstrdup("has two equal elements"); }))
@@ -132,6 +132,7 @@ bool CheckObject(Run *run, const SchemaNode *node, const JsonView &value, const 
                                    "minProperties", "maxProperties", "property", "properties");
     if (!kReport && !fits) return false;
 
+    TakeSteps(run, rules.member_count / 16);
     // The rules and the members are in the same order, so both are gone through once, side by side.
     int next = 0;
     const bool others = rules.pattern_count > 0 || rules.additional != nullptr || rules.names != nullptr;

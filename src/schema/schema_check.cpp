@@ -16,6 +16,33 @@ namespace {
 // A check may take so many steps, and so many more for each byte of the payload. A step is about 50 ns.
 constexpr int64 kSteps = 1000000;
 constexpr int64 kStepsPerByte = 100;
+// A longer text is of no format: a look at it is linear, but nothing can interrupt that.
+constexpr uint32 kLongestFormatted = 16 * 1024 * 1024;
+
+// What a division of numerics works on, in their digits to the base 10000.
+struct NumericSize {
+    int weight;  // of the first digit; below 0: a fraction
+    int digits;
+};
+
+NumericSize SizeOf(Numeric number) {
+    uint16 header;
+    std::memcpy(&header, VARDATA(number), sizeof(header));
+    const bool is_short = (header & 0x8000) != 0;
+    const Size header_bytes = is_short ? sizeof(uint16) : 2 * sizeof(uint16);
+    const int digits = static_cast<int>((VARSIZE(number) - VARHDRSZ - header_bytes) / sizeof(int16));
+    if (is_short) return {(header & 0x0040) != 0 ? (header & 0x003F) - 0x40 : header & 0x003F, digits};
+    int16 weight;
+    std::memcpy(&weight, VARDATA(number) + sizeof(header), sizeof(weight));
+    return {weight, digits};
+}
+
+// Each digit of the quotient with each of the divisor.
+int64 StepsOfDivision(Numeric number, Numeric by) {
+    const NumericSize dividend = SizeOf(number), divisor = SizeOf(by);
+    const int64 quotient = Max(dividend.weight - divisor.weight, 0) + 2;
+    return (quotient * (divisor.digits + 1) + dividend.digits) / 32;
+}
 
 bool IsMultipleOf(Numeric number, Numeric of) {
     Numeric rest = DatumGetNumeric(
@@ -50,6 +77,8 @@ bool CheckNumber(Run *run, const SchemaNode *node, Numeric number, const PathSte
     if (rules.exclusive_maximum != nullptr && CompareNumbers(number, rules.exclusive_maximum) >= 0 &&
         !refuse("exclusiveMaximum", "less than", rules.exclusive_maximum))
         return false;
+    if (rules.multiple_of != nullptr) TakeSteps(run, StepsOfDivision(number, rules.multiple_of));
+    if (unlikely(run->steps_left < 0)) return false;
     if (rules.multiple_of != nullptr && !IsMultipleOf(number, rules.multiple_of) &&
         !refuse("multipleOf", "a multiple of", rules.multiple_of))
         return false;
@@ -89,7 +118,7 @@ bool CheckString(Run *run, const SchemaNode *node, const JsonView &value, const 
             }))
             return false;
     }
-    if (rules.format != nullptr && !rules.format(value.text())) {
+    if (rules.format != nullptr && (value.size > kLongestFormatted || !rules.format(value.text()))) {
         fits = false;
         if (!Violated<kReport>(run, node, "format", path,
                                [&] { return psprintf("is no valid %s", rules.format_name); }))
@@ -99,7 +128,8 @@ bool CheckString(Run *run, const SchemaNode *node, const JsonView &value, const 
 }
 
 bool IsListed(Run *run, const ValueList &list, const JsonView &value) {
-    TakeSteps(run, list.count / 8);
+    const int64 members = value.type >= JsonType::kArray ? value.size : 0;
+    TakeSteps(run, list.count * (members + 1) / 8);
     for (int i = 0; i < list.count; i++) {
         const JsonView &listed = list.values[i];
         if (listed.type != value.type) continue;
@@ -171,6 +201,7 @@ bool CheckApplicators(Run *run, const SchemaNode *node, const JsonView &value, c
                       const PathStep *path) {
     const Applicators &rules = *node->applicators;
     bool fits = true;
+    TakeSteps(run, (rules.all_of.count + rules.any_of.count + rules.one_of.count) / 8);
     for (int i = 0; i < rules.all_of.count; i++) {
         if (CheckNode<kReport>(run, rules.all_of.nodes[i], value, scope, seen, path)) continue;
         if (!kReport) return false;
@@ -217,15 +248,19 @@ bool CheckApplicators(Run *run, const SchemaNode *node, const JsonView &value, c
     return fits;
 }
 
-const SchemaNode *DynamicTarget(const Run *run, const SchemaNode *node, const Scope *scope) {
+const SchemaNode *DynamicTarget(Run *run, const SchemaNode *node, const Scope *scope) {
     const SchemaNode *target = node->dynamic_default;
     if (node->dynamic_ref == nullptr) return target;
     // The outermost resource that has the anchor.
-    for (; scope != nullptr; scope = scope->outer)
+    for (; scope != nullptr; scope = scope->outer) {
+        TakeSteps(run, run->schema->dynamic_anchor_count / 16);
+        if (unlikely(run->steps_left < 0)) break;
+        CHECK_FOR_INTERRUPTS();
         for (int i = 0; i < run->schema->dynamic_anchor_count; i++) {
             const DynamicAnchor &anchor = run->schema->dynamic_anchors[i];
             if (anchor.resource == scope->resource && anchor.name == *node->dynamic_ref) target = anchor.node;
         }
+    }
     return target;
 }
 

@@ -46,6 +46,8 @@ constexpr struct {
     {"else", Holds::kSchema, kIn7 | kIn2020},
 };
 
+constexpr std::size_t kMaxUriBytes = 8192;
+
 uint32 HashOf(std::string_view text) {
     return hash_bytes(reinterpret_cast<const unsigned char *>(text.data()),
                       static_cast<int>(text.size()));
@@ -70,9 +72,12 @@ Dialect DialectOf(const SchemaBuilder *builder, const SchemaNode *node, std::str
                       "http://json-schema.org/draft-07/schema#.");
 }
 
-// In the tree's memory, without the fragment.
-std::string_view Resolve(const SchemaBuilder *builder, int resource, std::string_view reference) {
-    const std::string_view base = builder->resources.items[resource].uri;
+// In the tree's memory, without the fragment. Each is kept, so that many of a long base would take a lot.
+std::string_view Resolve(const SchemaBuilder *builder, const SchemaNode *node, const char *keyword,
+                         std::string_view reference) {
+    const std::string_view base = builder->resources.items[node->resource].uri;
+    if (base.size() + reference.size() > kMaxUriBytes)
+        RefuseUnsupported(builder, node, keyword, "makes a URI of more than 8192 bytes", nullptr);
     char *uri = NewInTree<char>(builder, static_cast<int>(base.size() + reference.size()) + 4);
     return {uri, core::ResolveUri(base, reference, uri)};
 }
@@ -131,7 +136,7 @@ void ReadIdentifiers(SchemaBuilder *builder, SchemaNode *node, const JsonView &s
         if (!fragment.empty() && !draft7)
             RefuseSchema(builder, node, "$id", "must not have a fragment: that is \"$anchor\"");
         if (hash != 0) {
-            AddResource(builder, node, schema, Resolve(builder, node->resource, text), dialect);
+            AddResource(builder, node, schema, Resolve(builder, node, "$id", text), dialect);
         }
         if (!fragment.empty()) AddAnchor(builder, node, "$id", fragment, false);
     }
@@ -266,7 +271,7 @@ SchemaNode *ResolveReference(SchemaBuilder *builder, const SchemaNode *node, con
         hash == std::string_view::npos ? std::string_view() : reference.substr(hash + 1);
     int resource = node->resource;
     if (hash != 0 && !reference.empty()) {
-        resource = FindResource(builder, Resolve(builder, resource, reference));
+        resource = FindResource(builder, Resolve(builder, node, keyword, reference));
         if (resource < 0)
             RefuseUnsupported(builder, node, keyword,
                               "refers to another document, and none is fetched",

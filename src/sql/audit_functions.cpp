@@ -5,6 +5,7 @@
 #include "audit/enrolment.hpp"
 #include "audit/history.hpp"
 #include "audit/purge.hpp"
+#include "change/table_tree.hpp"
 #include "pg/arguments.hpp"
 #include "pg/guard.hpp"
 
@@ -69,10 +70,7 @@ void ListTarget(ReturnSetInfo *result, const StoredTarget &target) {
     int partitions;
     const char *problem = FindAuditProblem(target, &partitions);
     const char *schema = target.schema_name, *table = target.table_name;
-    if (get_rel_name(target.relation) != nullptr) {
-        schema = get_namespace_name(get_rel_namespace(target.relation));
-        table = get_rel_name(target.relation);
-    }
+    (void)ReadNames(target.relation, &schema, &table);
     Datum values[9] = {CStringGetTextDatum(schema),
                        CStringGetTextDatum(table),
                        CStringGetTextDatum(RecordName(target.record)),

@@ -114,6 +114,7 @@ HERALD_FUNCTION(publish_batch) {
     int64 *ids = static_cast<int64 *>(
         MemoryContextAllocHuge(CurrentMemoryContext, sizeof(int64) * Max(static_cast<Size>(count), 1)));
     for (int i = 0; i < count; i++) {
+        CHECK_FOR_INTERRUPTS();
         if (payload_nulls[i]) {
             CountNow(CountersOf(channel), ChannelCounter::kRejected, 1);
             ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),

@@ -61,3 +61,24 @@ TEST(Formats, References) {
     Check("json-pointer", {"", "/", "/a~0b~1c/0", "/ö"}, {"a", "/~", "/~2", "#/a"});
     Check("relative-json-pointer", {"0", "1/a", "12#"}, {"", "/a", "01", "-1", "1a", "0##"});
 }
+
+// What grows with the square of a text takes hours for one of 8 MB. A check of a group, a segment or a variable must not look
+// at all that follows.
+TEST(Formats, LongTextsTakeTimeInProportion) {
+    constexpr const char *kFormats[] = {"date", "time", "date-time", "duration", "email", "idn-email", "hostname", "ipv4", "ipv6",
+                                        "uri", "uri-reference", "iri", "iri-reference", "uri-template", "uuid", "json-pointer",
+                                        "relative-json-pointer"};
+    constexpr const char *kBegins[] = {"", "http://", "http://[", "a@[IPv6:", "{", "P", "00:00:00.", "\"", "a@", "[v1."};
+    constexpr const char *kPieces[] = {"1:", "1", "1.", "a.", "::", "a,", "{a}", "{", "}", "%41", "/..", "/~0", "@", "1Y", "\\a", "?#"};
+    for (const char *piece : kPieces) {
+        std::string text;
+        while (text.size() < 8 * 1024 * 1024) text += piece;
+        for (const char *begin : kBegins)
+            for (const char *format : kFormats) (void)herald::core::FormatByName(format)(begin + text);
+    }
+}
+
+TEST(Formats, NoAddressIsLong) {
+    Check("ipv6", {"ffff:ffff:ffff:ffff:ffff:ffff:255.255.255.255", "0000:0000:0000:0000:0000:0000:0000:0000"},
+          {"ffff:ffff:ffff:ffff:ffff:ffff:ffff:255.255.255.255"});
+}
