@@ -2,6 +2,8 @@
 
 #include "pg/process.hpp"
 
+#include "pg/pinned_settings.hpp"
+
 extern "C" {
 #include "access/xact.h"
 #include "mb/pg_wchar.h"
@@ -65,14 +67,20 @@ void AbortAndLog(MemoryContext caller, const char *what, const char *hint, int l
 }
 
 void ConnectToDatabase(Oid database, Oid role) {
-    BackgroundWorkerInitializeConnectionByOid(database, role,
-                                              OidIsValid(role) ? kWorkerConnectionFlags : 0);
-    SetConfigOption("client_encoding", GetDatabaseEncodingName(), PGC_USERSET, PGC_S_OVERRIDE);
-    SetConfigOption("default_transaction_isolation", "read committed", PGC_USERSET, PGC_S_OVERRIDE);
-    SetConfigOption("default_transaction_read_only", "off", PGC_USERSET, PGC_S_OVERRIDE);
-    // A role's own setting of "role" would make the session somebody else.
-    SetConfigOption("role", "none", PGC_USERSET, PGC_S_OVERRIDE);
-    SetConfigOption("default_transaction_deferrable", "off", PGC_USERSET, PGC_S_OVERRIDE);
+    if (OidIsValid(role)) {
+        BackgroundWorkerInitializeConnectionByOid(database, role, kWorkerConnectionFlags);
+        SetConfigOption("default_transaction_isolation", "read committed", PGC_USERSET, PGC_S_OVERRIDE);
+        SetConfigOption("default_transaction_read_only", "off", PGC_USERSET, PGC_S_OVERRIDE);
+        // A role's own setting of "role" would make the session somebody else.
+        SetConfigOption("role", "none", PGC_USERSET, PGC_S_OVERRIDE);
+        SetConfigOption("default_transaction_deferrable", "off", PGC_USERSET, PGC_S_OVERRIDE);
+    } else {
+        ServerSettings *settings = PinSettings();
+        BackgroundWorkerInitializeConnectionByOid(database, InvalidOid, 0);
+        DropDefaults(settings);
+    }
+    if (OidIsValid(database))
+        SetConfigOption("client_encoding", GetDatabaseEncodingName(), PGC_USERSET, PGC_S_OVERRIDE);
 }
 
 }  // namespace herald::pg

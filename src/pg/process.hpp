@@ -25,9 +25,10 @@ void CommitTransaction();
 // In PG_CATCH of such a transaction: aborts it, and logs what failed with the caught error's text.
 void AbortAndLog(MemoryContext caller, const char *what, const char *hint, int level = LOG);
 
-// Connects the process to a database as `role` (InvalidOid: the bootstrap superuser), pins the
-// client encoding to the database's, so that no text of ours is converted, and isolation and access
-// mode, so that a role's defaults can't change how tasks run.
+// Connects the process to a database (InvalidOid: to the shared catalogs only) as `role`, and pins the client encoding
+// to the database's, so that no text of ours is converted, and isolation and access mode, so that a role's defaults can't
+// change how tasks run. InvalidOid: the bootstrap superuser, with the settings of the server whatever the defaults
+// of database and role are.
 void ConnectToDatabase(Oid database, Oid role);
 
 }  // namespace herald::pg

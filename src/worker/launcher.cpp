@@ -273,7 +273,7 @@ void herald_launcher_main(Datum) {
     pg::Guard([] {
         pg::InitProcess(pg::CancelSignal::kIgnored);
         // Shared catalogs only: connected to a database, it would block its DROP.
-        BackgroundWorkerInitializeConnection(nullptr, nullptr, 0);
+        pg::ConnectToDatabase(InvalidOid, InvalidOid);
         SetLauncher(pg::OwnProcNumber(), MyProcPid);
         on_shmem_exit(LeaveLauncher, static_cast<Datum>(0));
         pgstat_report_activity(STATE_IDLE, nullptr);
