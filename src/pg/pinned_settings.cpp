@@ -37,7 +37,7 @@ constexpr Pinned kPinned[] = {
     {"transaction_timeout", "0"},
 #endif
     // None of our statements waits for a user's lock; one that is forgotten does so for this long.
-    {"lock_timeout", "5s"},
+    {"lock_timeout", "2s"},
 };
 
 }  // namespace

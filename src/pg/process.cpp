@@ -12,12 +12,43 @@ extern "C" {
 #include "postmaster/interrupt.h"
 #include "storage/ipc.h"
 #include "storage/latch.h"
+#include "storage/proc.h"
 #include "tcop/tcopprot.h"
 #include "utils/guc.h"
 #include "utils/snapmgr.h"
+#include "utils/timeout.h"
 }
 
+#include <csignal>
+
 namespace herald::pg {
+
+namespace {
+
+constexpr int kLongestLockWait = 2000;  // milliseconds
+
+volatile sig_atomic_t cancel_allowed = 0;
+int session_lock_timeout = 0;  // while lock waits are limited
+
+// The server's handler would cancel whatever it meets. The timer of lock_timeout signals its own process.
+void OnCancel(SIGNAL_ARGS) {
+    if (!cancel_allowed && !get_timeout_indicator(LOCK_TIMEOUT, false)) return;
+    InterruptPending = true;
+    QueryCancelPending = true;
+    SetLatch(MyLatch);
+}
+
+}  // namespace
+
+void AllowCancel(bool allowed) { cancel_allowed = allowed; }
+
+// Not by way of the configuration, which would take longer than a small handler.
+void LimitLockWaits() {
+    session_lock_timeout = LockTimeout;
+    LockTimeout = kLongestLockWait;
+}
+
+void UnlimitLockWaits() { LockTimeout = session_lock_timeout; }
 
 void InitProcess(CancelSignal cancel) {
     pqsignal(SIGHUP, SignalHandlerForConfigReload);
@@ -25,7 +56,7 @@ void InitProcess(CancelSignal cancel) {
     if (cancel == CancelSignal::kIgnored)
         IgnoreSignal(SIGINT);
     else
-        pqsignal(SIGINT, StatementCancelHandler);
+        pqsignal(SIGINT, OnCancel);
     BackgroundWorkerUnblockSignals();
 }
 
@@ -35,6 +66,8 @@ bool SleepOnLatch(long milliseconds) {
     ResetLatch(MyLatch);
     // Idle, there is nothing to interrupt and nothing worth a FATAL in the log.
     if (ProcDiePending) proc_exit(1);
+    // A lock that came together with its timeout.
+    if (!cancel_allowed) QueryCancelPending = false;
     CHECK_FOR_INTERRUPTS();
     if (ConfigReloadPending) {
         ConfigReloadPending = false;

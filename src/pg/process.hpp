@@ -7,11 +7,19 @@
 
 namespace herald::pg {
 
-enum class CancelSignal { kIgnored, kCancelsStatement };
+enum class CancelSignal { kIgnored, kWhenAllowed };
 
 // Installs the signal handlers and unblocks signals: SIGTERM ends the process at its next interrupt
-// check (FATAL), SIGHUP rereads the configuration, SIGINT as given.
+// check (FATAL), SIGHUP rereads the configuration, SIGINT as given. Where it is not ignored lock_timeout works, too.
 void InitProcess(CancelSignal cancel);
+
+// Whether SIGINT cancels what is under way; not at first. A lock_timeout always does.
+void AllowCancel(bool allowed);
+
+// Between the two no lock is waited for for long, whatever the lock_timeout of the session is. Pairs may not nest, and
+// an ERROR leaves it as it is.
+void LimitLockWaits();
+void UnlimitLockWaits();
 
 // Sleeps until the latch is set, the time is over, or the postmaster is gone (then it exits). Resets
 // the latch, handles interrupts and a changed configuration. Negative: no time limit.

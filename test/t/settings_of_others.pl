@@ -104,8 +104,6 @@ becomes(q(SELECT count(*) = 1 FROM app.effects WHERE subscription = 'idle'), 'a 
 run_there(q(SELECT herald.resume('paused')));
 becomes(q(SELECT count(*) = 1 FROM app.effects WHERE subscription = 'paused'), 'a task is handled');
 
-is($node->safe_psql('postgres', q(SELECT DISTINCT usename FROM pg_stat_activity WHERE backend_type ~ '^pg_herald (disp|ann)')),
-	'postgres', 'dispatcher and announcer are who they were');
 is($node->safe_psql('postgres', q(SELECT rolsuper FROM pg_roles WHERE rolname = 'dbo')), 'f', 'the owner has become no superuser');
 is(run_there('SELECT count(*) FROM evil.seen'), '0', 'none of his operators was run with the rights of a superuser');
 clean_log($node);
