@@ -82,7 +82,8 @@ void HoldUnrunnable() {
         record.hint = "The subscription is held. Mend what is wrong, then call herald.resume().";
         record.started_at = record.failed_at = GetCurrentTimestamp();
         record.next_attempt_at = DT_NOEND;  // when the subscription is resumed
-        if (HoldSubscription(subscription.id, problem)) RecordFailure(record);
+        // Where a user has it locked it is held at the next turn.
+        if (HoldSubscription(subscription.id, problem) == Attempted::kDone) RecordFailure(record);
     }
     pg::CommitTransaction();
 }
@@ -121,6 +122,111 @@ void PurgePointers(DatabaseShared *database) {
     pg::CommitTransaction();
 }
 
+// A part of the announcer's turns that may fail for reasons that are not its own, and is then done later: it must not
+// keep the other parts from being done. The more often it has failed, the later.
+struct Part {
+    AnnouncerStep step;
+    const char *failure;
+    TimestampTz failing_since;  // 0: it works
+    TimestampTz next;           // not before
+    TimestampTz logged;
+    int failures;  // in a row
+};
+
+constexpr TimestampTz kFirstDelay = USECS_PER_SEC / 5;
+constexpr TimestampTz kLongestDelay = USECS_PER_MINUTE;
+
+Part reload_part = {AnnouncerStep::kReload, "could not read channels and subscriptions", 0, 0, 0, 0};
+Part store_part = {AnnouncerStep::kStore, nullptr, 0, 0, 0, 0};
+Part announce_part = {AnnouncerStep::kAnnounce, nullptr, 0, 0, 0, 0};
+Part purge_part = {AnnouncerStep::kPurge, "could not purge what is too old", 0, 0, 0, 0};
+Part rotate_part = {AnnouncerStep::kRotate, "could not rotate the log", 0, 0, 0, 0};
+
+// Shows in herald.status() what has failed first of all that fails.
+void ShowFailing(DatabaseShared *database, const Part *part, int sqlstate) {
+    if (part->failing_since == 0) {
+        if (pg_atomic_read_u32(&database->failing_step) == static_cast<uint32>(part->step))
+            pg_atomic_write_u64(&database->failing_since, 0);
+        return;
+    }
+    const uint64 shown = pg_atomic_read_u64(&database->failing_since);
+    if (shown != 0 && pg_atomic_read_u32(&database->failing_step) != static_cast<uint32>(part->step)) return;
+    pg_atomic_write_u32(&database->failing_step, static_cast<uint32>(part->step));
+    pg_atomic_write_u32(&database->failing_code, static_cast<uint32>(sqlstate));
+    pg_atomic_write_u64(&database->failing_since, static_cast<uint64>(part->failing_since));
+}
+
+void NoteDone(DatabaseShared *database, Part *part) {
+    part->next = 0;
+    part->failures = 0;
+    if (part->failing_since == 0) return;
+    part->failing_since = 0;
+    ShowFailing(database, part, 0);
+}
+
+// Whether it is worth a line in the log.
+bool NoteFailed(DatabaseShared *database, Part *part, int sqlstate) {
+    const TimestampTz now = GetCurrentTimestamp();
+    part->next = now + Min(kFirstDelay << Min(part->failures, 10), kLongestDelay);
+    part->failures++;
+    if (part->failing_since == 0) part->failing_since = now;
+    ShowFailing(database, part, sqlstate);
+    if (part->logged != 0 && now - part->logged < USECS_PER_MINUTE) return false;
+    part->logged = now;
+    return true;
+}
+
+// Locks, and what the server lacks. Another process would meet the same; any other error ends this one.
+bool MayPass(int sqlstate) {
+    const int category = ERRCODE_TO_CATEGORY(sqlstate);
+    return sqlstate == ERRCODE_LOCK_NOT_AVAILABLE || category == ERRCODE_INSUFFICIENT_RESOURCES ||
+           category == ERRCODE_SYSTEM_ERROR || category == ERRCODE_TRANSACTION_ROLLBACK;
+}
+
+// True where the part was done, not where it is not yet to be tried again, or has failed.
+template <typename Body>
+bool Try(DatabaseShared *database, Part *part, Body &&body) {
+    MemoryContext caller = CurrentMemoryContext;
+    volatile bool done = false;
+    if (part->next > GetCurrentTimestamp()) return false;
+    PG_TRY();
+    {
+        body();
+        done = true;
+    }
+    PG_CATCH();
+    {
+        if (!MayPass(geterrcode())) PG_RE_THROW();
+        const bool log = NoteFailed(database, part, geterrcode());
+        pg::AbortAndLog(caller, part->failure, "It is tried again, less and less often.", log ? LOG : DEBUG1);
+    }
+    PG_END_TRY();
+    MemoryContextSwitchTo(caller);
+    if (done) NoteDone(database, part);
+    return done;
+}
+
+bool Store(DatabaseShared *database) {
+    const TimestampTz now = GetCurrentTimestamp();
+    if (store_part.next > now) return false;
+    const bool log = store_part.logged == 0 || now - store_part.logged >= USECS_PER_MINUTE;
+    const int sqlstate = StoreHeard(log ? LOG : DEBUG1);
+    if (sqlstate == 0)
+        NoteDone(database, &store_part);
+    else
+        (void)NoteFailed(database, &store_part, sqlstate);
+    return sqlstate == 0;
+}
+
+bool AnnounceAll(DatabaseShared *database) {
+    const bool announced = Announce(database);
+    if (announced)
+        NoteDone(database, &announce_part);
+    else
+        (void)NoteFailed(database, &announce_part, 0);
+    return announced;
+}
+
 long MillisecondsUntil(TimestampTz time) {
     return Max(1L, static_cast<long>((time - GetCurrentTimestamp()) / 1000 + 1));
 }
@@ -144,6 +250,7 @@ long MillisecondsUntil(TimestampTz time) {
         MemoryContextReset(turn);
         MemoryContextSwitchTo(turn);
         if (!DatabaseServed(database)) Leave(database);
+        BeginTurn(database);
         reload = (pg_atomic_fetch_and_u32(&database->flags, ~static_cast<uint32>(kFlagReloadAnnouncer)) &
                   kFlagReloadAnnouncer) != 0 || reload;
         if (reload) {
@@ -151,39 +258,49 @@ long MillisecondsUntil(TimestampTz time) {
             bool served = ExtensionServed();
             pg::CommitTransaction();
             if (!served) Leave(database);
-            ReloadListened();
-            RefreshRoles();
-            HoldUnrunnable();
-            reload = false;
-            if (next_rotation == 0) ResumeRotation(database);
-            pg_atomic_write_u32(&database->announces, 1);
+            reload = !Try(database, &reload_part, [&] {
+                ReloadListened();
+                RefreshRoles();
+                HoldUnrunnable();
+                if (next_rotation == 0) ResumeRotation(database);
+                pg_atomic_write_u32(&database->announces, 1);
+            });
         }
-        bool stored = StoreHeard();
-        bool announced = Announce(database);
+        // First what others wait for.
+        const bool announced = AnnounceAll(database);
+        const bool stored = Store(database);
         // Several times while the same segment of the audit trail is the oldest: somebody may be reading it.
-        if (GetCurrentTimestamp() - last_purge >= Min(kPurgeInterval, AuditSegmentSpan() / 4)) {
-            PurgeOld();
-            ApplyAuditRetention();
+        if (GetCurrentTimestamp() - last_purge >= Min(kPurgeInterval, AuditSegmentSpan() / 4) &&
+            Try(database, &purge_part, [&] {
+                PurgeOld();
+                ApplyAuditRetention();
+            }))
             last_purge = GetCurrentTimestamp();
-        }
         // Often enough that little is kept for much longer than it should be.
         if (GetCurrentTimestamp() - last_pointer_purge >=
-            Min(settings::pointer_retention * USECS_PER_SEC / 4, kPointerInterval)) {
-            PurgePointers(database);
+                Min(settings::pointer_retention * USECS_PER_SEC / 4, kPointerInterval) &&
+            Try(database, &purge_part, [&] { PurgePointers(database); }))
             last_pointer_purge = GetCurrentTimestamp();
+        if (GetCurrentTimestamp() >= next_rotation && Announces(database)) {
+            if (!Try(database, &rotate_part, [&] { next_rotation = RotateLog(database); })) {
+                StopRotation(database);
+                next_rotation = rotate_part.next;
+            }
         }
-        if (GetCurrentTimestamp() >= next_rotation) next_rotation = RotateLog(database);
         MemoryContextSwitchTo(TopMemoryContext);
         if (MustReceive()) {
             CHECK_FOR_INTERRUPTS();
             continue;
         }
         // What could not be done now is tried again soon: a full NOTIFY queue, a full disk.
-        long milliseconds = stored && announced ? settings::sweep_interval * 1000L : 200L;
+        long milliseconds = announced ? settings::sweep_interval * 1000L : 200L;
         milliseconds = Min(milliseconds, MillisecondsUntil(next_rotation));
+        for (const Part *part : {&reload_part, &store_part, &purge_part})
+            if (part->failures > 0) milliseconds = Min(milliseconds, MillisecondsUntil(part->next));
+        EndTurn(database);
         if (!pg::SleepOnLatch(milliseconds)) {
             ForceReceive();
-            reload = stored && announced;
+            reload = reload || (stored && announced);
         }
     }
 }

@@ -80,11 +80,11 @@ void StoreOne(const Heard &heard) {
 
 }  // namespace
 
-bool StoreHeard() {
+int StoreHeard(int level) {
     MemoryContext caller = CurrentMemoryContext;
-    volatile bool failed = false;
+    volatile int failed = 0;
 
-    for (Heard *heard = Receive(); heard != nullptr && !failed; heard = Receive()) {
+    for (Heard *heard = Receive(); heard != nullptr && failed == 0; heard = Receive()) {
         volatile int count = 0;
         PG_TRY();
         {
@@ -99,16 +99,16 @@ bool StoreHeard() {
         }
         PG_CATCH();
         {
+            failed = geterrcode();
             pg::AbortAndLog(caller, "could not store notifications",
-                            "They are kept in memory and tried again.");
-            failed = true;
+                            "They are kept in memory and tried again, less and less often.", level);
         }
         PG_END_TRY();
         MemoryContextSwitchTo(caller);
-        if (!failed) DropHeard(count);
+        if (failed == 0) DropHeard(count);
         CHECK_FOR_INTERRUPTS();
     }
-    return !failed;
+    return failed;
 }
 
 }  // namespace herald

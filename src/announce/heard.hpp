@@ -4,8 +4,8 @@
 
 namespace herald {
 
-// Receives what was notified and writes it to the log. False where it could not be written now: it is kept
-// in memory, to be tried again.
-bool StoreHeard();
+// Receives what was notified and writes it to the log. The SQLSTATE for which it could not be written now, reported
+// at `level` (it is kept in memory, to be tried again), or 0.
+int StoreHeard(int level);
 
 }  // namespace herald

@@ -96,10 +96,13 @@ bool IsExpired(int segment, TimestampTz limit) {
 
 // Locked only when it is likely to be emptied, and then looked at again.
 void EmptyExpired(int segment, TimestampTz limit) {
-    if (!IsExpired(segment, limit)) return;
     const Oid schema = pg::Tables().schema;
     const Oid log = get_relname_relid(psprintf("audit_%d", segment), schema);
     const Oid context = get_relname_relid(psprintf("audit_context_%d", segment), schema);
+    // Nobody is waited for, not for a look either.
+    if (!ConditionalLockRelationOid(log, AccessShareLock) || !ConditionalLockRelationOid(context, AccessShareLock) ||
+        !IsExpired(segment, limit))
+        return;
     if (!ConditionalLockRelationOid(log, AccessExclusiveLock) ||
         !ConditionalLockRelationOid(context, AccessExclusiveLock) || !IsExpired(segment, limit))
         return;

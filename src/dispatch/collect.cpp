@@ -100,6 +100,7 @@ void Pool::ForgetEndedStarts() {
 void Pool::Apply(const WorkerSlotShared &slot, TimestampTz now) {
     if (slot.extension != extension_) return;
     const Progress progress = ProgressOf(&slot);
+    if (slot.unrecorded != 0) recording_.Note(slot.unrecorded, now);
     for (uint32 i = 0; i < progress.end; i++) ApplyTask(slot.tasks[i], now);
     if (progress.begun > 0)
         scheduler_->NoteBatch(slot.tasks[0].task.subscription, progress.begun, slot.duration,
@@ -112,7 +113,11 @@ void Pool::ApplyTask(const SlotTask &result, TimestampTz now) {
     core::MessageRef parked = task.message;
     parked.segment = core::kParkedSegment;
 
-    if (!troubles_.empty() && result.outcome > Outcome::kNone) troubles_.erase(key);
+    if (result.outcome > Outcome::kNone) {
+        if (!troubles_.empty()) troubles_.erase(key);
+        if (!rests_.empty()) rests_.erase(task.subscription);
+        if (result.outcome != Outcome::kMissing && result.outcome != Outcome::kMoved) recording_.Note(0, now);
+    }
     suspects_.NoteOutcome(task.subscription, task.message.id, result.outcome);
     results_->Count(task.subscription, result.outcome, result.attempts - task.attempts,
                     result.latency);
@@ -122,6 +127,10 @@ void Pool::ApplyTask(const SlotTask &result, TimestampTz now) {
             break;
         case Outcome::kAlone:
             scheduler_->Return(task.subscription, task.message.id, task.losses, true);
+            break;
+        case Outcome::kLocked:
+            scheduler_->Return(task.subscription, task.message.id, task.losses, task.alone);
+            NoteLocked(task.subscription, now);
             break;
         case Outcome::kDone:
         case Outcome::kDead:
@@ -151,6 +160,15 @@ void Pool::ApplyTask(const SlotTask &result, TimestampTz now) {
             break;
         }
     }
+}
+
+// Each task of it would meet the same lock, and some of them after their handler has run.
+void Pool::NoteLocked(core::SubscriptionId subscription, TimestampTz now) {
+    Rest &rest = rests_[subscription];
+    if (rest.until > now) return;
+    rest.until = now + Min(USECS_PER_SEC << Min(rest.times, 6), kLongestDelay);
+    rest.times++;
+    scheduler_->SetRunnable(subscription, false);
 }
 
 void Pool::Release(WorkerSlotShared *slot, SlotWord word) {

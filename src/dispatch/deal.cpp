@@ -68,16 +68,29 @@ bool Pool::MustYield(const WorkerSlotShared &slot, int own, const Competition &o
 // Deals a batch to an idle worker; `idle`: how many of the role there are. False: there is nothing to deal.
 bool Pool::Assign(WorkerSlotShared *slot, SlotWord word, core::RoleId role, std::size_t idle,
                   TimestampTz now) {
+    if (recording_.OneTask()) {
+        // Its report says whether more can be recorded.
+        const TimestampTz next = AnyUnderWay() ? recording_.NextTry() : now;
+        NoteTime(next);
+        if (next > now) return false;
+        recording_.NoteTry(now);
+    }
     // Nothing is written before the slot is surely ours: it may have got another worker meanwhile.
     if (!ChangeState(slot, word, SlotState::kDealing)) return true;
     word.state = SlotState::kDealing;
-    const std::vector<core::Task> batch = scheduler_->Take(role, now, idle);
+    std::vector<core::Task> batch = scheduler_->Take(role, now, idle);
     if (batch.empty()) {
         (void)ChangeState(slot, word, SlotState::kIdle);
         return false;
     }
     slot->extension = extension_;
     slot->order = OrderFor(batch.front());
+    if (recording_.OneTask())
+        while (batch.size() > 1) {
+            const core::Task &task = batch.back();
+            scheduler_->Return(task.subscription, task.message.id, task.losses, task.alone);
+            batch.pop_back();
+        }
     for (std::size_t i = 0; i < batch.size(); i++)
         slot->tasks[i] = {batch[i], Outcome::kNotRun, batch[i].attempts, DT_NOBEGIN, 0};
     StartProgress(slot, static_cast<uint32>(batch.size()));
@@ -88,6 +101,7 @@ bool Pool::Assign(WorkerSlotShared *slot, SlotWord word, core::RoleId role, std:
     slot->ended_at = DT_NOEND;
     slot->duration = 0;
     slot->trouble = false;
+    slot->unrecorded = 0;
     slot->tasks_dealt += static_cast<uint32>(batch.size());
     pg_atomic_write_u32(&slot->xid, InvalidTransactionId);
     if (!ChangeState(slot, word, SlotState::kAssigned)) {
@@ -210,8 +224,10 @@ bool Pool::StartFor(core::RoleId role, TimestampTz now) {
 }
 
 bool Pool::MayDeal(core::SubscriptionId subscription, TimestampTz now) {
-    const TimestampTz until = suspects_.RestsUntil(subscription, now);
-    if (until == 0) return true;
+    auto rest = rests_.find(subscription);
+    const TimestampTz until =
+        Max(suspects_.RestsUntil(subscription, now), rest == rests_.end() ? 0 : rest->second.until);
+    if (until <= now) return true;
     NoteTime(until);
     return false;
 }
@@ -220,7 +236,22 @@ void Pool::ShowProblem(StartProblem problem) {
     pg_atomic_write_u32(&database_->start_problem, static_cast<uint32>(problem));
 }
 
+bool Pool::AnyUnderWay() const {
+    for (int i = 0; i < WorkerSlotLimit(); i++) {
+        const WorkerSlotShared *slot = WorkerSlot(i);
+        const SlotState state = StateOf(slot);
+        if (IsOwn(slot, state) && state != SlotState::kStarting && state != SlotState::kIdle &&
+            state != SlotState::kLeaving)
+            return true;
+    }
+    return false;
+}
+
 void Pool::Deal(TimestampTz now) {
+    if (const TimestampTz until = recording_.RestsUntil(now); until != 0) {
+        NoteTime(until);
+        return;
+    }
     suspects_.TryNext(now);
     // What it waits for may be that a subscription is resumed, or done with its rest.
     if (suspects_.AnyLeft()) NoteTime(now + USECS_PER_SEC);

@@ -242,6 +242,7 @@ void Dispatcher::Run() {
 
     for (;;) {
         if (!DatabaseServed(database_)) Leave();
+        BeginTurn(database_);
         pg_atomic_fetch_add_u64(&database_->turns_begun, 1);
         TimestampTz now = GetCurrentTimestamp();
         Sweep(now);
@@ -265,6 +266,7 @@ void Dispatcher::Run() {
             CHECK_FOR_INTERRUPTS();
             continue;
         }
+        EndTurn(database_);
         (void)pg::SleepOnLatch(SleepTime(now));
     }
 }

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "core/scheduler.hpp"
+#include "dispatch/recording.hpp"
 #include "dispatch/results.hpp"
 #include "dispatch/suspects.hpp"
 #include "outbox/database.hpp"
@@ -27,7 +28,11 @@ namespace herald {
 class Pool {
 public:
     Pool(DatabaseShared *database, core::Scheduler *scheduler, Results *results)
-        : database_(database), scheduler_(scheduler), results_(results), suspects_(database->database, scheduler) {}
+        : database_(database),
+          scheduler_(scheduler),
+          results_(results),
+          suspects_(database->database, scheduler),
+          recording_(database) {}
 
     // Workers being started come up without it, and are found by their slots.
     ~Pool() {
@@ -48,7 +53,7 @@ public:
     }
     // Takes over the tasks that may have crashed the server: after the first scan, before Deal.
     void TakeOverSuspects(TimestampTz now) { suspects_.TakeOver(extension_, now); }
-    // False where the subscription rests after a crash.
+    // False where the subscription rests: after a crash, or while somebody has locked what its tasks write.
     bool MayDeal(core::SubscriptionId subscription, TimestampTz now);
 
     // Reads reports and the slots of dead workers; ends workers whose handler ignores its timeout.
@@ -101,6 +106,15 @@ private:
     void Recall(WorkerSlotShared *slot, TimestampTz now);
     void Release(WorkerSlotShared *slot, SlotWord word);
 
+    // A subscription that rests because somebody has locked its row.
+    struct Rest {
+        TimestampTz until;
+        int times;  // in a row
+    };
+
+    void NoteLocked(core::SubscriptionId subscription, TimestampTz now);
+    bool AnyUnderWay() const;
+
     // What Deal knows of the others while it deals.
     struct Competition {
         int waiting = 0;  // roles, here and in other databases, that have starved for too long
@@ -131,7 +145,9 @@ private:
     std::unordered_map<int, Start> starts_;  // by slot
     std::map<core::RoleId, RoleState> roles_;
     std::map<TaskKey, Trouble> troubles_;
+    std::map<core::SubscriptionId, Rest> rests_;
     Suspects suspects_;
+    Recording recording_;
     TimestampTz next_time_ = DT_NOEND;
     TimestampTz began_ = 0;  // when this dispatcher started
     bool reload_requested_ = false;

@@ -36,7 +36,11 @@ pg::SavedPlan upsert_parked = {
     "ON CONFLICT (subscription_id, message_id) DO UPDATE "
     "SET attempts = excluded.attempts, next_attempt_at = excluded.next_attempt_at"};
 pg::SavedPlan delete_parked = {
-    "DELETE FROM herald.parked_store WHERE subscription_id = $1 AND message_id = $2"};
+    "DELETE FROM herald.parked_store WHERE (subscription_id, message_id) IN ("
+    "SELECT subscription_id, message_id FROM herald.parked_store "
+    "WHERE subscription_id = $1 AND message_id = $2 FOR UPDATE SKIP LOCKED)"};
+pg::SavedPlan find_parked = {
+    "SELECT FROM herald.parked_store WHERE subscription_id = $1 AND message_id = $2"};
 pg::SavedPlan insert_dead = {
     "INSERT INTO herald.dead_letter_store (" MESSAGE_COLUMNS ", error_code, message, died_at) "
     "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)"};
@@ -66,9 +70,14 @@ const char *Clip(const char *value, int limit) {
     return pnstrdup(value, static_cast<Size>(pg_mbcliplen(value, length, limit)));
 }
 
+// Who has the row locked is about to remove the task with its subscription, or not: it can't be waited for.
 bool RunDeleteParked(int32 subscription_id, int64 message_id) {
-    return pg::SpiRunSaved(delete_parked,
-                           std::array{pg::Int4(subscription_id), pg::Int8(message_id)}) > 0;
+    const std::array key{pg::Int4(subscription_id), pg::Int8(message_id)};
+    if (pg::SpiRunSaved(delete_parked, key) > 0) return true;
+    if (pg::SpiRunSaved(find_parked, key) == 0) return false;
+    ereport(ERROR, (errcode(ERRCODE_LOCK_NOT_AVAILABLE),
+                    errmsg("a waiting task is locked by another transaction"),
+                    errdetail("Subscription %d, message " INT64_FORMAT ".", subscription_id, message_id)));
 }
 
 struct varlena *CopyField(uint64 row, int column, MemoryContext context) {
@@ -200,7 +209,8 @@ int64 PurgeFailures(int64 retention, int64 limit) {
     pg::SpiBegin();
     uint64 deleted = pg::SpiRun(
         "DELETE FROM herald.failure_store WHERE id IN ("
-        "SELECT id FROM herald.failure_store WHERE failed_at < $1 ORDER BY failed_at LIMIT $2)",
+        "SELECT id FROM herald.failure_store WHERE failed_at < $1 ORDER BY failed_at LIMIT $2 "
+        "FOR UPDATE SKIP LOCKED)",
         std::array{pg::Time(GetCurrentTimestamp() - retention), pg::Int8(limit)});
     pg::SpiEnd();
     pg::BecomeCaller(caller);

@@ -19,6 +19,9 @@ struct RegistryShared {
     // Atomic; written by the launcher at start and exit: its proc number + 1, and its pid.
     pg_atomic_uint32 launcher;
     pg_atomic_uint32 launcher_pid;
+    // Atomic, each a TimestampTz written by the launcher: when its turn began (0: it sleeps), when the last one ended.
+    pg_atomic_uint64 launcher_busy_since;
+    pg_atomic_uint64 launcher_turned_at;
     // Atomic. Sum of `starved` of all databases.
     pg_atomic_uint32 starved;
     // Each entry's `database` is guarded by the registry lock, see DatabaseShared.
@@ -45,6 +48,7 @@ void LeaveConsumer(int, Datum) {
     if (own_consumer == static_cast<int>(Consumer::kDispatcher)) SetStarved(own_database, 0);
     if (own_consumer == static_cast<int>(Consumer::kAnnouncer))
         pg_atomic_write_u32(&own_database->announces, 0);
+    pg_atomic_write_u64(&own_database->busy_since[own_consumer], 0);
     pg_atomic_write_u32(&own_database->consumer_pids[own_consumer], 0);
     pg_atomic_write_u32(&own_database->consumers[own_consumer], 0);
     WakeLauncher();
@@ -82,6 +86,8 @@ DatabaseShared *FindOrCreateDatabase(Oid database) {
             pg_atomic_write_u64(&entry->log_bytes, 0);
             pg_atomic_write_u64(&entry->parked_bytes, 0);
             pg_atomic_write_u64(&entry->log_held_since, 0);
+            pg_atomic_write_u64(&entry->failing_since, 0);
+            pg_atomic_write_u64(&entry->unrecorded_since, 0);
             pg_atomic_write_u32(&entry->dead_in_flight, 0);
             pg_atomic_fetch_add_u64(&entry->dead_epoch, 1);
             for (pg_atomic_uint64 &bytes : entry->pointer_bytes) pg_atomic_write_u64(&bytes, 0);
@@ -90,6 +96,8 @@ DatabaseShared *FindOrCreateDatabase(Oid database) {
                 pg_atomic_write_u32(&entry->consumer_pids[i], 0);
                 pg_atomic_write_u32(&entry->left[i], 0);
                 pg_atomic_write_u64(&entry->started_at[i], 0);
+                pg_atomic_write_u64(&entry->busy_since[i], 0);
+                pg_atomic_write_u64(&entry->turned_at[i], 0);
             }
             entry->database = database;
         }
@@ -156,6 +164,7 @@ void WakeLauncher() { SetLatchOf(&registry->launcher); }
 void SetLauncher(int proc_number, int pid) {
     pg_atomic_write_u32(&registry->launcher, pid == 0 ? 0 : static_cast<uint32>(proc_number) + 1);
     pg_atomic_write_u32(&registry->launcher_pid, static_cast<uint32>(pid));
+    BeginLauncherTurn();
 }
 
 int LauncherPid() { return static_cast<int>(pg_atomic_read_u32(&registry->launcher_pid)); }
@@ -171,7 +180,31 @@ bool BecomeConsumer(DatabaseShared *database, Consumer consumer) {
     pg_atomic_write_u32(&database->consumer_pids[place], static_cast<uint32>(MyProcPid));
     pg_atomic_write_u64(&database->started_at[place], static_cast<uint64>(GetCurrentTimestamp()));
     on_shmem_exit(LeaveConsumer, static_cast<Datum>(0));
+    BeginTurn(database);
     return true;
+}
+
+void BeginTurn(DatabaseShared *database) {
+    pg_atomic_write_u64(&database->busy_since[own_consumer], static_cast<uint64>(GetCurrentTimestamp()));
+}
+
+void EndTurn(DatabaseShared *database) {
+    pg_atomic_write_u64(&database->turned_at[own_consumer], static_cast<uint64>(GetCurrentTimestamp()));
+    pg_atomic_write_u64(&database->busy_since[own_consumer], 0);
+}
+
+void BeginLauncherTurn() {
+    pg_atomic_write_u64(&registry->launcher_busy_since, static_cast<uint64>(GetCurrentTimestamp()));
+}
+
+void EndLauncherTurn() {
+    pg_atomic_write_u64(&registry->launcher_turned_at, static_cast<uint64>(GetCurrentTimestamp()));
+    pg_atomic_write_u64(&registry->launcher_busy_since, 0);
+}
+
+Turns LauncherTurns() {
+    return {static_cast<TimestampTz>(pg_atomic_read_u64(&registry->launcher_busy_since)),
+            static_cast<TimestampTz>(pg_atomic_read_u64(&registry->launcher_turned_at))};
 }
 
 Size DatabaseMemory() { return MAXALIGN(sizeof(RegistryShared)); }
@@ -184,6 +217,8 @@ void InitDatabaseMemory() {
     std::memset(static_cast<void *>(registry), 0, sizeof(RegistryShared));
     pg_atomic_init_u32(&registry->launcher, 0);
     pg_atomic_init_u32(&registry->launcher_pid, 0);
+    pg_atomic_init_u64(&registry->launcher_busy_since, 0);
+    pg_atomic_init_u64(&registry->launcher_turned_at, 0);
     pg_atomic_init_u32(&registry->starved, 0);
     for (DatabaseShared &entry : registry->databases) {
         pg_atomic_init_u32(&entry.flags, 0);
@@ -205,6 +240,11 @@ void InitDatabaseMemory() {
         pg_atomic_init_u64(&entry.log_bytes, 0);
         pg_atomic_init_u64(&entry.parked_bytes, 0);
         pg_atomic_init_u64(&entry.log_held_since, 0);
+        pg_atomic_init_u64(&entry.failing_since, 0);
+        pg_atomic_init_u32(&entry.failing_step, 0);
+        pg_atomic_init_u32(&entry.failing_code, 0);
+        pg_atomic_init_u64(&entry.unrecorded_since, 0);
+        pg_atomic_init_u32(&entry.unrecorded_code, 0);
         for (pg_atomic_uint64 &bytes : entry.pointer_bytes) pg_atomic_init_u64(&bytes, 0);
         pg_atomic_init_u64(&entry.turns_begun, 0);
         pg_atomic_init_u64(&entry.turns_ended, 0);
@@ -213,6 +253,8 @@ void InitDatabaseMemory() {
             pg_atomic_init_u32(&entry.consumer_pids[i], 0);
             pg_atomic_init_u32(&entry.left[i], 0);
             pg_atomic_init_u64(&entry.started_at[i], 0);
+            pg_atomic_init_u64(&entry.busy_since[i], 0);
+            pg_atomic_init_u64(&entry.turned_at[i], 0);
         }
     }
 }

@@ -104,6 +104,19 @@ struct DatabaseShared {
     // Atomic. 1 where the consumer has left because it was not wanted, which is no failure; written by itself,
     // cleared by the launcher.
     pg_atomic_uint32 left[kConsumers];
+    // Atomic, each a TimestampTz written by the consumer itself. When the turn began that it is in (0: it sleeps), and
+    // when its last one ended.
+    pg_atomic_uint64 busy_since[kConsumers];
+    pg_atomic_uint64 turned_at[kConsumers];
+    // Atomic, written by the announcer. Since when a part of its turns fails, a TimestampTz (0: none does), which
+    // (an AnnouncerStep), and its SQLSTATE.
+    pg_atomic_uint64 failing_since;
+    pg_atomic_uint32 failing_step;
+    pg_atomic_uint32 failing_code;
+    // Atomic, written by the dispatcher. Since when outcomes of tasks can't be recorded, a TimestampTz (0: they can), and
+    // the SQLSTATE.
+    pg_atomic_uint64 unrecorded_since;
+    pg_atomic_uint32 unrecorded_code;
     // Atomic, a TimestampTz. When the consumers started; written by themselves.
     pg_atomic_uint64 started_at[kConsumers];
     // Atomic. Turns of the dispatcher begun and ended, written by it: when a turn that began after some
@@ -122,6 +135,9 @@ inline bool HasSubscribers(DatabaseShared *database, int32 channel_id) {
 void NoteAbsence(DatabaseShared *database, uint32 seen);
 
 enum class StartProblem : uint32 { kNone = 0, kNoWorkerProcess = 1, kNoSlot = 2, kFailed = 3 };
+
+// What the announcer does in a turn.
+enum class AnnouncerStep : uint32 { kReload = 0, kStore, kAnnounce, kPurge, kRotate };
 
 static_assert(std::is_standard_layout_v<DatabaseShared>);
 
@@ -157,6 +173,19 @@ int LauncherPid();
 // Called by a consumer at its start; announces its latch and takes it away at exit. False where
 // there is a consumer already.
 bool BecomeConsumer(DatabaseShared *database, Consumer consumer);
+
+// By the consumer of this process: it wakes, or goes to sleep.
+void BeginTurn(DatabaseShared *database);
+void EndTurn(DatabaseShared *database);
+
+// The launcher's turns, as those of consumers.
+struct Turns {
+    TimestampTz busy_since;  // 0: it sleeps
+    TimestampTz turned_at;
+};
+void BeginLauncherTurn();
+void EndLauncherTurn();
+Turns LauncherTurns();
 
 Size DatabaseMemory();
 void InitDatabaseMemory();  // in the shmem_startup_hook, under AddinShmemInitLock

@@ -16,6 +16,8 @@ extern "C" {
 #include "storage/lwlock.h"
 #include "storage/proc.h"
 #include "utils/acl.h"
+#include "utils/guc.h"
+#include "utils/guc_tables.h"
 #include "utils/inval.h"
 #include "utils/lsyscache.h"
 #include "utils/syscache.h"
@@ -110,6 +112,16 @@ inline void IgnoreSignal(int signal_number) {
 #else
 #define HERALD_SIGNAL_ARGUMENTS postgres_signal_arg
 #endif
+
+// All settings that the server knows.
+inline struct config_generic **ListSettings(int *count) {
+#if PG_VERSION_NUM >= 160000
+    return get_guc_variables(count);
+#else
+    *count = GetNumConfigOptions();
+    return get_guc_variables();
+#endif
+}
 
 // A sequential scan from the first block on, whatever other scans are under way.
 inline TableScanDesc BeginTableScan(Relation relation, Snapshot snapshot) {

@@ -2,6 +2,8 @@
 
 #include "pg/identity.hpp"
 
+#include "pg/pinned_settings.hpp"
+
 extern "C" {
 #include "catalog/pg_authid.h"
 #include "utils/guc.h"
@@ -17,7 +19,7 @@ Identity BecomeOwner() {
                                                       SECURITY_LOCAL_USERID_CHANGE |
                                                       SECURITY_RESTRICTED_OPERATION);
     // As superuser, after the switch: a role may lack the right to set nothing, but never this.
-    (void)set_config_option("search_path", "pg_catalog, pg_temp", PGC_USERSET, PGC_S_SESSION,
+    (void)set_config_option("search_path", kSafeSearchPath, PGC_USERSET, PGC_S_SESSION,
                             GUC_ACTION_SAVE, true, 0, false);
     return caller;
 }

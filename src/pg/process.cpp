@@ -2,6 +2,8 @@
 
 #include "pg/process.hpp"
 
+#include "pg/pinned_settings.hpp"
+
 extern "C" {
 #include "access/xact.h"
 #include "mb/pg_wchar.h"
@@ -10,12 +12,43 @@ extern "C" {
 #include "postmaster/interrupt.h"
 #include "storage/ipc.h"
 #include "storage/latch.h"
+#include "storage/proc.h"
 #include "tcop/tcopprot.h"
 #include "utils/guc.h"
 #include "utils/snapmgr.h"
+#include "utils/timeout.h"
 }
 
+#include <csignal>
+
 namespace herald::pg {
+
+namespace {
+
+constexpr int kLongestLockWait = 2000;  // milliseconds
+
+volatile sig_atomic_t cancel_allowed = 0;
+int session_lock_timeout = 0;  // while lock waits are limited
+
+// The server's handler would cancel whatever it meets. The timer of lock_timeout signals its own process.
+void OnCancel(SIGNAL_ARGS) {
+    if (!cancel_allowed && !get_timeout_indicator(LOCK_TIMEOUT, false)) return;
+    InterruptPending = true;
+    QueryCancelPending = true;
+    SetLatch(MyLatch);
+}
+
+}  // namespace
+
+void AllowCancel(bool allowed) { cancel_allowed = allowed; }
+
+// Not by way of the configuration, which would take longer than a small handler.
+void LimitLockWaits() {
+    session_lock_timeout = LockTimeout;
+    LockTimeout = kLongestLockWait;
+}
+
+void UnlimitLockWaits() { LockTimeout = session_lock_timeout; }
 
 void InitProcess(CancelSignal cancel) {
     pqsignal(SIGHUP, SignalHandlerForConfigReload);
@@ -23,7 +56,7 @@ void InitProcess(CancelSignal cancel) {
     if (cancel == CancelSignal::kIgnored)
         IgnoreSignal(SIGINT);
     else
-        pqsignal(SIGINT, StatementCancelHandler);
+        pqsignal(SIGINT, OnCancel);
     BackgroundWorkerUnblockSignals();
 }
 
@@ -33,6 +66,8 @@ bool SleepOnLatch(long milliseconds) {
     ResetLatch(MyLatch);
     // Idle, there is nothing to interrupt and nothing worth a FATAL in the log.
     if (ProcDiePending) proc_exit(1);
+    // A lock that came together with its timeout.
+    if (!cancel_allowed) QueryCancelPending = false;
     CHECK_FOR_INTERRUPTS();
     if (ConfigReloadPending) {
         ConfigReloadPending = false;
@@ -65,14 +100,20 @@ void AbortAndLog(MemoryContext caller, const char *what, const char *hint, int l
 }
 
 void ConnectToDatabase(Oid database, Oid role) {
-    BackgroundWorkerInitializeConnectionByOid(database, role,
-                                              OidIsValid(role) ? kWorkerConnectionFlags : 0);
-    SetConfigOption("client_encoding", GetDatabaseEncodingName(), PGC_USERSET, PGC_S_OVERRIDE);
-    SetConfigOption("default_transaction_isolation", "read committed", PGC_USERSET, PGC_S_OVERRIDE);
-    SetConfigOption("default_transaction_read_only", "off", PGC_USERSET, PGC_S_OVERRIDE);
-    // A role's own setting of "role" would make the session somebody else.
-    SetConfigOption("role", "none", PGC_USERSET, PGC_S_OVERRIDE);
-    SetConfigOption("default_transaction_deferrable", "off", PGC_USERSET, PGC_S_OVERRIDE);
+    if (OidIsValid(role)) {
+        BackgroundWorkerInitializeConnectionByOid(database, role, kWorkerConnectionFlags);
+        SetConfigOption("default_transaction_isolation", "read committed", PGC_USERSET, PGC_S_OVERRIDE);
+        SetConfigOption("default_transaction_read_only", "off", PGC_USERSET, PGC_S_OVERRIDE);
+        // A role's own setting of "role" would make the session somebody else.
+        SetConfigOption("role", "none", PGC_USERSET, PGC_S_OVERRIDE);
+        SetConfigOption("default_transaction_deferrable", "off", PGC_USERSET, PGC_S_OVERRIDE);
+    } else {
+        ServerSettings *settings = PinSettings();
+        BackgroundWorkerInitializeConnectionByOid(database, InvalidOid, 0);
+        DropDefaults(settings);
+    }
+    if (OidIsValid(database))
+        SetConfigOption("client_encoding", GetDatabaseEncodingName(), PGC_USERSET, PGC_S_OVERRIDE);
 }
 
 }  // namespace herald::pg

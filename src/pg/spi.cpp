@@ -2,9 +2,11 @@
 
 #include "pg/spi.hpp"
 
+#include "pg/pinned_settings.hpp"
 #include "pg/table_trust.hpp"
 
 extern "C" {
+#include "catalog/namespace.h"
 #include "catalog/pg_type.h"
 #include "utils/array.h"
 #include "utils/snapmgr.h"
@@ -49,11 +51,17 @@ void SpiEnd() {
     if (SPI_finish() != SPI_OK_FINISH) elog(ERROR, "SPI_finish failed");
 }
 
+void RequireSafePath() {
+    if (std::strcmp(namespace_search_path, kSafeSearchPath) != 0)
+        elog(ERROR, "an internal statement was to be run under search_path \"%s\"", namespace_search_path);
+}
+
 uint64 SpiRunWith(const char *sql, const Param *params, int count, long limit, SPIPlanPtr *plan) {
     Oid types[kMaxParams];
     Datum values[kMaxParams];
     char nulls[kMaxParams];
 
+    RequireSafePath();
     Assert(count <= kMaxParams);
     for (int i = 0; i < count; i++) {
         types[i] = params[i].type;

@@ -38,6 +38,10 @@ inline constexpr int kMaxParams = 24;
 void SpiBegin();
 void SpiEnd();
 
+// Every statement of ours runs under a search_path that nobody else chooses: that of BecomeOwner(), or of a process without
+// a role. Raises an error where it would not.
+void RequireSafePath();
+
 // Runs a statement; returns the number of rows processed. Raises an error where the statement could
 // not be run as a plain query (TESTING: a negative code without an error is not success).
 // `limit` 0: all rows. Always a fresh snapshot; results in SPI_tuptable. `plan`: where to keep the plan for

@@ -71,7 +71,10 @@ Jsonb *FindKeptPayload(int64 message_id, char **channel) {
 void PurgePayloads(DatabaseShared *database) {
     uint64 used[kPointerShares] = {};
     pg::SpiBegin();
-    (void)pg::SpiRun("DELETE FROM herald.pointer_store WHERE published_at < $1",
+    // What is locked, by one who drops the channel, goes with it or the next time.
+    (void)pg::SpiRun("DELETE FROM herald.pointer_store WHERE message_id IN ("
+                     "SELECT message_id FROM herald.pointer_store WHERE published_at < $1 "
+                     "FOR UPDATE SKIP LOCKED)",
                      std::array{pg::Time(GetCurrentTimestamp() -
                                          settings::pointer_retention * USECS_PER_SEC)});
     uint64 count = pg::SpiRun(

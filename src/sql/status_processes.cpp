@@ -8,6 +8,15 @@
 #include "sql/status_rows.hpp"
 #include "worker/slots.hpp"
 
+extern "C" {
+#include "pgstat.h"
+#include "storage/proc.h"
+#include "storage/procarray.h"
+#include "utils/array.h"
+#include "utils/fmgrprotos.h"
+#include "utils/wait_event.h"
+}
+
 namespace herald {
 
 namespace {
@@ -37,15 +46,94 @@ const char *HintForProblem(StartProblem problem) {
     }
 }
 
+// How long a turn may take, and how late the next one may be.
+constexpr TimestampTz kLongTurn = 10 * USECS_PER_SEC;
+
+// What a process waits for, as far as it can be told.
+char *WaitOf(uint32 pid) {
+    PGPROC *process = BackendPidGetProc(static_cast<int>(pid));
+    const uint32 event = process == nullptr ? 0 : process->wait_event_info;
+    if (event == 0) return pstrdup("waits for nothing");
+    char *wait = psprintf("waits for %s %s", pgstat_get_wait_event_type(event), pgstat_get_wait_event(event));
+    ArrayType *blockers = DatumGetArrayTypeP(DirectFunctionCall1(pg_blocking_pids, Int32GetDatum(static_cast<int>(pid))));
+    if (ArrayGetNItems(ARR_NDIM(blockers), ARR_DIMS(blockers)) > 0)
+        wait = psprintf("%s, held by pid %d", wait, *reinterpret_cast<int32 *>(ARR_DATA_PTR(blockers)));
+    return wait;
+}
+
+// What is wrong with the turns of a running process; NULL: nothing.
+char *TurnProblem(uint32 pid, const Turns &turns) {
+    const TimestampTz now = GetCurrentTimestamp();
+    if (turns.busy_since != 0 && now - turns.busy_since > kLongTurn)
+        return psprintf("in one turn for %lld s, %s",
+                        static_cast<long long>((now - turns.busy_since) / USECS_PER_SEC), WaitOf(pid));
+    if (turns.busy_since == 0 && turns.turned_at != 0 &&
+        now - turns.turned_at > 2 * settings::sweep_interval * USECS_PER_SEC + kLongTurn)
+        return psprintf("no turn for %lld s, %s",
+                        static_cast<long long>((now - turns.turned_at) / USECS_PER_SEC), WaitOf(pid));
+    return nullptr;
+}
+
+const char *NameOfStep(AnnouncerStep step) {
+    switch (step) {
+        case AnnouncerStep::kReload:
+            return "read channels and subscriptions";
+        case AnnouncerStep::kStore:
+            return "store notifications";
+        case AnnouncerStep::kAnnounce:
+            return "announce messages";
+        case AnnouncerStep::kPurge:
+            return "purge what is too old";
+        case AnnouncerStep::kRotate:
+            return "rotate the log";
+    }
+    return "go on";
+}
+
+// What fails in the turns of the announcer; NULL: nothing.
+char *StepProblem(DatabaseShared *database) {
+    const TimestampTz since = static_cast<TimestampTz>(pg_atomic_read_u64(&database->failing_since));
+    if (since == 0) return nullptr;
+    const int code = static_cast<int>(pg_atomic_read_u32(&database->failing_code));
+    return psprintf("cannot %s since %s%s",
+                    NameOfStep(static_cast<AnnouncerStep>(pg_atomic_read_u32(&database->failing_step))),
+                    timestamptz_to_str(since), code == 0 ? "" : psprintf(" (SQLSTATE %s)", unpack_sql_state(code)));
+}
+
+void ReportProcess(FunctionCallInfo fcinfo, const char *name, uint32 pid, const char *problem,
+                   const char *where) {
+    const char *hint = pid == 0 ? where
+                                : "End the transaction that it waits for, or remove what the server log names; it "
+                                  "goes on by itself.";
+    char *value = pid == 0 ? pstrdup("not running") : psprintf("pid %u", pid);
+    if (pid != 0 && problem != nullptr) value = psprintf("%s, %s", value, problem);
+    Report(fcinfo, name, pid != 0 && problem == nullptr, value, hint);
+}
+
 void ReportConsumer(FunctionCallInfo fcinfo, const char *name, DatabaseShared *database,
                     Consumer consumer) {
-    const uint32 pid =
-        database == nullptr
-            ? 0
-            : pg_atomic_read_u32(&database->consumer_pids[static_cast<int>(consumer)]);
-    Report(fcinfo, name, pid != 0, pid == 0 ? "not running" : psprintf("pid %u", pid),
-           "It runs where the checks above are ok; else raise max_worker_processes, and look at the "
-           "server log.");
+    const int place = static_cast<int>(consumer);
+    const uint32 pid = database == nullptr ? 0 : pg_atomic_read_u32(&database->consumer_pids[place]);
+    const char *problem = nullptr;
+    if (pid != 0) {
+        problem = TurnProblem(pid, {static_cast<TimestampTz>(pg_atomic_read_u64(&database->busy_since[place])),
+                                    static_cast<TimestampTz>(pg_atomic_read_u64(&database->turned_at[place]))});
+        if (problem == nullptr && consumer == Consumer::kAnnouncer) problem = StepProblem(database);
+    }
+    ReportProcess(fcinfo, name, pid, problem,
+                  "It runs where the checks above are ok; else raise max_worker_processes, and look at the "
+                  "server log.");
+}
+
+void ReportRecording(FunctionCallInfo fcinfo, DatabaseShared *database) {
+    const TimestampTz since =
+        database == nullptr ? 0 : static_cast<TimestampTz>(pg_atomic_read_u64(&database->unrecorded_since));
+    Report(fcinfo, "recording", since == 0,
+           since == 0 ? "yes"
+                      : psprintf("not since %s (SQLSTATE %s)", timestamptz_to_str(since),
+                                 unpack_sql_state(static_cast<int>(pg_atomic_read_u32(&database->unrecorded_code)))),
+           "What becomes of tasks cannot be written, so that only one is tried from time to time. The server log "
+           "tells why: a full disk, too little memory.");
 }
 
 void ReportLog(FunctionCallInfo fcinfo, DatabaseShared *database) {
@@ -72,9 +160,9 @@ void ReportLog(FunctionCallInfo fcinfo, DatabaseShared *database) {
 void ReportProcesses(FunctionCallInfo fcinfo) {
     DatabaseShared *database = FindDatabase(MyDatabaseId);
     const int launcher = LauncherPid();
-    Report(fcinfo, "launcher", launcher != 0,
-           launcher == 0 ? "not running" : psprintf("pid %d", launcher),
-           "It runs on a primary server; else look at the server log.");
+    ReportProcess(fcinfo, "launcher", static_cast<uint32>(launcher),
+                  launcher == 0 ? nullptr : TurnProblem(static_cast<uint32>(launcher), LauncherTurns()),
+                  "It runs on a primary server; else look at the server log.");
     ReportConsumer(fcinfo, "dispatcher", database, Consumer::kDispatcher);
     ReportConsumer(fcinfo, "announcer", database, Consumer::kAnnouncer);
 
@@ -89,6 +177,7 @@ void ReportProcesses(FunctionCallInfo fcinfo) {
     Report(fcinfo, "worker_start", problem == StartProblem::kNone,
            psprintf("%s (max_worker_processes is %d)", NameOfProblem(problem), max_worker_processes),
            HintForProblem(problem));
+    ReportRecording(fcinfo, database);
     const OutboxGauges outbox = ReadOutboxGauges();
     Report(fcinfo, "outbox", outbox.usage < 0.8,
            psprintf("%d %% in use, no room " UINT64_FORMAT " times",

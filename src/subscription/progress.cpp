@@ -105,6 +105,7 @@ bool HasOpenTasks(const Subscription &subscription) {
 
     pg::Identity caller = pg::BecomeOwner();
     pg::SpiBegin();
+    pg::RequireSafePath();
     PushActiveSnapshot(GetLatestSnapshot());
     int code = SPI_execute_with_args(
         "SELECT EXISTS (SELECT FROM herald.subscription_store WHERE id = $1), "

@@ -31,11 +31,14 @@ pg::SavedPlan select_by_id = {SUBSCRIPTION_COLUMNS "WHERE s.id = $1"};
 pg::SavedPlan select_by_name = {SUBSCRIPTION_COLUMNS "WHERE s.subscription = $1"};
 pg::SavedPlan select_all = {SUBSCRIPTION_COLUMNS "ORDER BY s.id"};
 pg::SavedPlan lock_row = {
-    "SELECT FROM herald.subscription_store WHERE id = $1 FOR KEY SHARE"};
+    "SELECT FROM herald.subscription_store WHERE id = $1 FOR KEY SHARE SKIP LOCKED"};
 
 pg::SavedPlan update_held = {
-    "UPDATE herald.subscription_store SET state = 'held', reason = $2 "
-    "WHERE id = $1 AND state = 'active'"};
+    "UPDATE herald.subscription_store SET state = 'held', reason = $2 WHERE id IN ("
+    "SELECT id FROM herald.subscription_store WHERE id = $1 AND state = 'active' "
+    "FOR NO KEY UPDATE SKIP LOCKED)"};
+// After one of these found no row: was it passed over, as somebody has it locked?
+pg::SavedPlan select_state = {"SELECT state FROM herald.subscription_store WHERE id = $1"};
 
 char *CopyText(uint64 row, int column, MemoryContext context) {
     char *value = pg::SpiText(row, column);
@@ -134,24 +137,34 @@ Subscription *LoadSubscriptions(MemoryContext context, int *count) {
     return subscriptions;
 }
 
-bool HoldSubscription(int32 id, const char *reason) {
+Attempted HoldSubscription(int32 id, const char *reason) {
+    Attempted result = Attempted::kNotThere;
     pg::Identity caller = pg::BecomeOwner();
     pg::SpiBegin();
-    bool held = pg::SpiRunSaved(update_held, std::array{pg::Int4(id), pg::Text(reason)}) > 0;
+    if (pg::SpiRunSaved(update_held, std::array{pg::Int4(id), pg::Text(reason)}) > 0)
+        result = Attempted::kDone;
+    else if (pg::SpiRunSaved(select_state, std::array{pg::Int4(id)}) > 0 &&
+             StateFromName(pg::SpiText(0, 1)) == SubscriptionState::kActive)
+        result = Attempted::kLocked;
     pg::SpiEnd();
-    pg::InvalidateCatalogCaches();
+    if (result == Attempted::kDone) pg::InvalidateCatalogCaches();
     pg::BecomeCaller(caller);
+    // Also where another one has held it: whoever asks has not heard of it yet.
     RaiseFlagAtCommit(kFlagReload);
-    return held;
+    return result;
 }
 
-bool KeepSubscription(int32 id) {
+Attempted KeepSubscription(int32 id) {
+    Attempted result = Attempted::kNotThere;
     pg::Identity caller = pg::BecomeOwner();
     pg::SpiBegin();
-    bool kept = pg::SpiRunSaved(lock_row, std::array{pg::Int4(id)}) > 0;
+    if (pg::SpiRunSaved(lock_row, std::array{pg::Int4(id)}) > 0)
+        result = Attempted::kDone;
+    else if (pg::SpiRunSaved(select_state, std::array{pg::Int4(id)}) > 0)
+        result = Attempted::kLocked;
     pg::SpiEnd();
     pg::BecomeCaller(caller);
-    return kept;
+    return result;
 }
 
 const char *NameOfState(SubscriptionState state) {

@@ -46,13 +46,19 @@ Subscription *LoadSubscriptionByName(const char *name, MemoryContext context);
 // All subscriptions of this database, by id. The array lies in `context`.
 Subscription *LoadSubscriptions(MemoryContext context, int *count);
 
-// Puts a subscription on hold with a reason, in the current transaction; a paused one stays paused.
-// The dispatcher hears of it at commit. False: it was not active (any more).
-bool HoldSubscription(int32 id, const char *reason);
+// Neither waits for a user who has the subscription's row locked, for as long as he likes: that is to be tried again.
+enum class Attempted {
+    kDone,
+    kNotThere,  // it is gone; or, where it was to be held, not active (any more)
+    kLocked,
+};
 
-// Keeps the subscription from being removed until the transaction ends; waits for one that is removing it.
-// False: it is gone.
-bool KeepSubscription(int32 id);
+// Puts a subscription on hold with a reason, in the current transaction; a paused one stays paused.
+// The dispatcher hears of it at commit.
+Attempted HoldSubscription(int32 id, const char *reason);
+
+// Keeps the subscription from being removed until the transaction ends.
+Attempted KeepSubscription(int32 id);
 
 const char *NameOfState(SubscriptionState state);
 

@@ -144,7 +144,12 @@ void SettleFailure(WorkerSlotShared *slot, SlotTask *result, const Subscription 
                    Settlement *settlement) {
     RequireExtension(slot, settlement);
     // Removed while the task ran: the failure is recorded, but there is nobody to park the task for.
-    const bool kept = KeepSubscription(subscription.id);
+    const Attempted keeping = KeepSubscription(subscription.id);
+    if (keeping == Attempted::kLocked) {
+        result->outcome = Outcome::kLocked;
+        return;
+    }
+    const bool kept = keeping == Attempted::kDone;
     FailureRecord record = StartRecord(slot, subscription, message);
     bool again = kept && attempt < subscription.max_attempts;
     TimestampTz next = again ? record.failed_at + DelayOf(*slot, subscription, attempt) : DT_NOBEGIN;
@@ -187,8 +192,9 @@ void SettleFault(WorkerSlotShared *slot, SlotTask *result, const Subscription &s
     record.hint = "The subscription is held. Mend what is wrong, then call herald.resume().";
     record.next_attempt_at = DT_NOEND;  // when the subscription is resumed
     // Somebody else may have found the fault first: one row says it.
-    if (HoldSubscription(subscription.id, fault.message)) RecordFailure(record);
-    result->outcome = Outcome::kHeld;
+    const Attempted holding = HoldSubscription(subscription.id, fault.message);
+    if (holding == Attempted::kDone) RecordFailure(record);
+    result->outcome = holding == Attempted::kLocked ? Outcome::kLocked : Outcome::kHeld;
 }
 
 ErrorData *LostError(Order order, const core::Task &task, const Subscription &subscription) {
@@ -301,6 +307,7 @@ After RunAttempt(WorkerSlotShared *slot, int place, ErrorData *failure, Settleme
         after = After::kTrouble;
     } else {
         SettleFailure(slot, result, *subscription, message, failure, attempt, settlement);
+        if (result->outcome == Outcome::kLocked) after = After::kStop;
     }
     CleanSessionInTransaction();
     return after;

@@ -88,7 +88,6 @@ ErrorData *TryTransaction(WorkerSlotShared *slot, ErrorData *failure) {
     }
     PG_CATCH();
     {
-        HOLD_CANCEL_INTERRUPTS();  // as outside: raising the ERROR let go of it
         MemoryContextSwitchTo(batch_context);
         error = CopyErrorData();
         FlushErrorState();
@@ -100,6 +99,25 @@ ErrorData *TryTransaction(WorkerSlotShared *slot, ErrorData *failure) {
     PG_END_TRY();
     MemoryContextSwitchTo(batch_context);
     return error;
+}
+
+// A fault of what is around the tasks, that says nothing of them: the next one would meet it, too.
+bool IsOfSurroundings(int sqlstate) {
+    const int category = ERRCODE_TO_CATEGORY(sqlstate);
+    return category == ERRCODE_INSUFFICIENT_RESOURCES || category == ERRCODE_SYSTEM_ERROR ||
+           category == ERRCODE_OPERATOR_INTERVENTION;
+}
+
+// Once a minute at most: what lasts is tried again and again.
+void LogUnrecorded(const WorkerSlotShared *slot, const ErrorData *error) {
+    static TimestampTz last = 0;
+    const TimestampTz now = GetCurrentTimestamp();
+    if (last != 0 && now - last < USECS_PER_MINUTE) return;
+    last = now;
+    ereport(LOG, (errcode(error->sqlerrcode),
+                  errmsg("could not record the outcome of a task: %s", error->message),
+                  errdetail("Subscription %d, message " INT64_FORMAT "; the task will be tried again.",
+                            slot->tasks[0].task.subscription, slot->tasks[0].task.message.id)));
 }
 
 // Nothing of it has happened. Where not even a task was begun, none is to be tried again at once.
@@ -115,7 +133,20 @@ void NoteNothing(WorkerSlotShared *slot, Outcome outcome) {
 // deferred trigger) or our own writing.
 void RunAgain(WorkerSlotShared *slot, ErrorData *error) {
     BeginCommit(slot);
-    if (ProgressOf(slot).begun != 1) {
+    const bool alone = ProgressOf(slot).begun == 1;
+    if (error->sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE) {
+        LogUnrecorded(slot, error);
+        NoteNothing(slot, Outcome::kLocked);
+        return;
+    }
+    if (IsOfSurroundings(error->sqlerrcode)) {
+        LogUnrecorded(slot, error);
+        // One that fails of it by itself (too large for the memory, say) waits longer than others.
+        NoteNothing(slot, alone ? Outcome::kNone : Outcome::kNotRun);
+        slot->unrecorded = error->sqlerrcode;
+        return;
+    }
+    if (!alone) {
         // Whose fault it is shows when they run alone.
         NoteNothing(slot, Outcome::kAlone);
         slot->trouble = true;
@@ -126,11 +157,8 @@ void RunAgain(WorkerSlotShared *slot, ErrorData *error) {
     ErrorData *second = TryTransaction(slot, error);
     if (second == nullptr) return;
     NoteNothing(slot, Outcome::kNone);
-    ereport(LOG, (errcode(second->sqlerrcode),
-                  errmsg("could not record the outcome of a task: %s", second->message),
-                  errdetail("Subscription %d, message " INT64_FORMAT
-                            "; the task will be tried again.",
-                            slot->tasks[0].task.subscription, slot->tasks[0].task.message.id)));
+    if (IsOfSurroundings(second->sqlerrcode)) slot->unrecorded = second->sqlerrcode;
+    LogUnrecorded(slot, second);
 }
 
 }  // namespace
@@ -143,6 +171,7 @@ void RunBatch(WorkerSlotShared *slot) {
             AllocSetContextCreate(batch_context, "pg_herald attempt", ALLOCSET_DEFAULT_SIZES);
     }
     slot->started_at = GetCurrentTimestamp();
+    pg::LimitLockWaits();
     NoteBatch(*slot);
     // A task on its own has nobody to keep waiting.
     if (ProgressOf(slot).end > 1) StartBatchTimer();
@@ -150,6 +179,7 @@ void RunBatch(WorkerSlotShared *slot) {
     StopBatchTimer();
     NoteEnd();
     if (error != nullptr) RunAgain(slot, error);
+    pg::UnlimitLockWaits();
     CleanSessionAfterTransaction();
     pgstat_report_activity(STATE_IDLE, nullptr);
     MemoryContextSwitchTo(TopMemoryContext);

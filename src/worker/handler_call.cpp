@@ -3,6 +3,7 @@
 #include "worker/handler_call.hpp"
 
 #include "pg/extension.hpp"
+#include "pg/process.hpp"
 #include "pg/spi.hpp"
 #include "subscription/role_check.hpp"
 #include "worker/batch_timer.hpp"
@@ -151,13 +152,12 @@ void ExecuteHandler(const Subscription &subscription, Oid function, const Stored
     pg::SpiEnd();
 }
 
-// A cancel concerns the handler and nothing else the worker does: it is held off outside. (Raising an
-// ERROR resets the count, so that both ends of a call hold it again.)
-void HoldCancel() {
+// A cancel concerns the handler and nothing else the worker does.
+void EndCancel() {
     LetRun();
     disable_timeout(STATEMENT_TIMEOUT, false);
+    pg::AllowCancel(false);
     // A cancel that came too late must not hit the next task.
-    HOLD_CANCEL_INTERRUPTS();
     QueryCancelPending = false;
 }
 
@@ -182,6 +182,8 @@ ErrorData *CallHandler(const Subscription &subscription, Oid function, const Sto
     ResourceOwner owner = CurrentResourceOwner;
     ErrorData *volatile failure = nullptr;
 
+    // How long the handler waits is its own business.
+    pg::UnlimitLockWaits();
     BeginInternalSubTransaction(nullptr);
     MemoryContextSwitchTo(context);
     PG_TRY();
@@ -189,7 +191,7 @@ ErrorData *CallHandler(const Subscription &subscription, Oid function, const Sto
         // What the handler SETs ends with its level; the subtransaction alone would hand it on.
         int guc_level = NewGUCNestLevel();
         QueryCancelPending = false;
-        RESUME_CANCEL_INTERRUPTS();
+        pg::AllowCancel(true);
         if (shares) CutAtBatchTime();
         if (subscription.timeout > 0)
             enable_timeout_after(STATEMENT_TIMEOUT, static_cast<int>(Min(subscription.timeout, INT_MAX)));
@@ -197,7 +199,7 @@ ErrorData *CallHandler(const Subscription &subscription, Oid function, const Sto
         // Deferred constraints are checked now, not at COMMIT: under the task's timeout, and charged to it by
         // the same path as any other error. SET CONSTRAINTS would be in force for the tasks behind it, too.
         AfterTriggerFireDeferred();
-        HoldCancel();
+        EndCancel();
         // It may have taken the cancel for something else.
         if (shares && WasCut())
             ereport(ERROR, (errcode(ERRCODE_QUERY_CANCELED), errmsg("the time of the batch was over")));
@@ -206,13 +208,14 @@ ErrorData *CallHandler(const Subscription &subscription, Oid function, const Sto
     }
     PG_CATCH();
     {
-        HoldCancel();
+        EndCancel();
         MemoryContextSwitchTo(context);
         failure = CopyErrorData();
         FlushErrorState();
         RollbackAndReleaseCurrentSubTransaction();
     }
     PG_END_TRY();
+    pg::LimitLockWaits();
     MemoryContextSwitchTo(context);
     CurrentResourceOwner = owner;
     return failure;

@@ -246,6 +246,7 @@ void Launcher::FreeLostSlots() {
 void Launcher::Run() {
     for (;;) {
         next_time_ = DT_NOEND;
+        BeginLauncherTurn();
         ListServed();
         ForgetGone();
         FreeLostSlots();
@@ -258,6 +259,7 @@ void Launcher::Run() {
         long milliseconds = settings::sweep_interval * 1000L;
         if (next_time_ != DT_NOEND)
             milliseconds = Max(1L, Min(milliseconds, static_cast<long>((next_time_ - now) / 1000 + 1)));
+        EndLauncherTurn();
         (void)pg::SleepOnLatch(milliseconds);
     }
 }
@@ -273,7 +275,7 @@ void herald_launcher_main(Datum) {
     pg::Guard([] {
         pg::InitProcess(pg::CancelSignal::kIgnored);
         // Shared catalogs only: connected to a database, it would block its DROP.
-        BackgroundWorkerInitializeConnection(nullptr, nullptr, 0);
+        pg::ConnectToDatabase(InvalidOid, InvalidOid);
         SetLauncher(pg::OwnProcNumber(), MyProcPid);
         on_shmem_exit(LeaveLauncher, static_cast<Datum>(0));
         pgstat_report_activity(STATE_IDLE, nullptr);

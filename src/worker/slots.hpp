@@ -62,6 +62,7 @@ enum class Order : uint8 {
 enum class Outcome : uint8 {
     kNotRun = 0,  // to be dealt again, as if it had never been
     kAlone,       // rolled back, uncharged: to be dealt again, alone
+    kLocked,      // rolled back, uncharged: somebody has locked what is to be written; the subscription rests
     kNone,        // nothing could be recorded: to be dealt again later, uncharged
     kDone,
     kRetry,    // failed; parked until next_attempt_at
@@ -129,6 +130,7 @@ struct WorkerSlotShared {
     // Written by the worker before its commit, for the size of the next batches.
     int64 duration;          // microseconds that the handlers took together
     bool trouble;            // tasks were kept back for the sake of others
+    int unrecorded;          // the SQLSTATE for which nothing can be recorded, whatever the task (a full disk); 0: none
     pg_atomic_uint32 xid;    // of the transaction that settles the tasks
 };
 

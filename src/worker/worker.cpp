@@ -68,10 +68,9 @@ void RunWorker(int index, uint64 generation) {
         proc_exit(0);  // started too late: the dispatcher has given up on this start
     OpenNote(index);
     on_shmem_exit(LeaveSlot, static_cast<Datum>(0));
-    pg::InitProcess(pg::CancelSignal::kCancelsStatement);
+    pg::InitProcess(pg::CancelSignal::kWhenAllowed);
     pg::ConnectToDatabase(own_slot->database, own_slot->role);
     InitBatchTimer();
-    HOLD_CANCEL_INTERRUPTS();  // let go only while a handler runs
 
     own_slot->ready_at = GetCurrentTimestamp();
     pg_atomic_write_u32(&own_slot->proc, static_cast<uint32>(pg::OwnProcNumber()) + 1);
