@@ -15,6 +15,7 @@
 #include "pointer/pointer_store.hpp"
 #include "settings.hpp"
 #include "subscription/subscription.hpp"
+#include "tables/own_tables.hpp"
 #include "worker/processes.hpp"
 #include "worker/role_check.hpp"
 #include "worker/selection.hpp"
@@ -142,6 +143,7 @@ long MillisecondsUntil(TimestampTz time) {
         if (reload) {
             pg::BeginTransaction();
             bool served = ExtensionServed();
+            if (served) RequireTaskTables();
             pg::CommitTransaction();
             if (!served) Leave(database);
             ReloadListened();

@@ -13,6 +13,7 @@
 #include "change/table_tree.hpp"
 #include "pg/extension.hpp"
 #include "pg/identity.hpp"
+#include "tables/own_tables.hpp"
 
 extern "C" {
 #include "access/table.h"
@@ -236,7 +237,7 @@ void OnRename() {
 // The time of its first entry, or DT_NOEND.
 TimestampTz FirstEntry(Oid segment) {
     TimestampTz first = DT_NOEND;
-    Relation table = table_open(segment, AccessShareLock);
+    Relation table = pg::OpenTable(segment, AccessShareLock, kAuditForm);
     Snapshot snapshot = RegisterSnapshot(GetLatestSnapshot());
     TableScanDesc scan = pg::BeginTableScan(table, snapshot);
     TupleTableSlot *row = table_slot_create(table, nullptr);

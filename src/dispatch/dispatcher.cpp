@@ -14,6 +14,7 @@
 #include "settings.hpp"
 #include "stats/dead_counts.hpp"
 #include "subscription/subscription.hpp"
+#include "tables/own_tables.hpp"
 #include "worker/processes.hpp"
 #include "worker/selection.hpp"
 
@@ -129,6 +130,8 @@ void Dispatcher::ReadWhatIsNew() {
     // First the snapshot, then the flags: what a session asked for before a publication that the snapshot
     // shows is done before it (a scan that finds older messages of the same key, say).
     pg::BeginTransaction();
+    // One of the tables was changed, or is not known yet.
+    if (!pg::TablesKnown()) RaiseFlag(database_, kFlagReload);
     uint32 asked = TakeFlags(kOwnFlags);
     if (asked != 0) {
         uint32 changes = pg_atomic_read_u32(&database_->extension_changes);
@@ -137,6 +140,7 @@ void Dispatcher::ReadWhatIsNew() {
             NoteAbsence(database_, changes);
             Leave();
         }
+        RequireTaskTables();
     }
     if (asked & kFlagReload) {
         bool scan = Reload();
