@@ -33,6 +33,7 @@ namespace {
 constexpr TimestampTz kPurgeInterval = USECS_PER_HOUR;
 constexpr TimestampTz kPointerInterval = USECS_PER_MINUTE;
 constexpr int64 kPurgeBatch = 10000;
+constexpr long kMisfitInterval = 1000;  // milliseconds
 
 void ReloadListened() {
     MemoryContext caller = CurrentMemoryContext;
@@ -115,6 +116,13 @@ void PurgePointers(DatabaseShared *database) {
     pg::CommitTransaction();
 }
 
+bool LooksFit() {
+    pg::BeginTransaction();
+    const bool fit = TaskTablesFit();
+    pg::CommitTransaction();
+    return fit;
+}
+
 long MillisecondsUntil(TimestampTz time) {
     return Max(1L, static_cast<long>((time - GetCurrentTimestamp()) / 1000 + 1));
 }
@@ -126,6 +134,7 @@ long MillisecondsUntil(TimestampTz time) {
     TimestampTz last_pointer_purge = 0;
     TimestampTz next_rotation = 0;
     bool reload = true;
+    bool fit = true;
 
     // An announcement lost in a crash is lost with the NOTIFY queue anyway; what is stored commits
     // synchronously (see heard.cpp).
@@ -143,30 +152,36 @@ long MillisecondsUntil(TimestampTz time) {
         if (reload) {
             pg::BeginTransaction();
             bool served = ExtensionServed();
-            if (served) RequireTaskTables();
+            fit = served && TaskTablesFit();
             pg::CommitTransaction();
             if (!served) Leave(database);
-            ReloadListened();
-            HoldUnrunnable();
-            reload = false;
-            if (next_rotation == 0) ResumeRotation(database);
+            if (fit) {
+                ReloadListened();
+                HoldUnrunnable();
+                if (next_rotation == 0) ResumeRotation(database);
+            }
+            reload = !fit;
             pg_atomic_write_u32(&database->announces, 1);
         }
-        bool stored = StoreHeard();
+        // Tables that were changed are left alone, and looked at again soon.
+        bool stored = !fit || StoreHeard();
         bool announced = Announce(database);
         // Several times while the same segment of the audit trail is the oldest: somebody may be reading it.
-        if (GetCurrentTimestamp() - last_purge >= Min(kPurgeInterval, AuditSegmentSpan() / 4)) {
+        if (fit && GetCurrentTimestamp() - last_purge >= Min(kPurgeInterval, AuditSegmentSpan() / 4)) {
             PurgeOld();
             ApplyAuditRetention();
             last_purge = GetCurrentTimestamp();
         }
         // Often enough that little is kept for much longer than it should be.
-        if (GetCurrentTimestamp() - last_pointer_purge >=
+        if (fit && GetCurrentTimestamp() - last_pointer_purge >=
             Min(settings::pointer_retention * USECS_PER_SEC / 4, kPointerInterval)) {
             PurgePointers(database);
             last_pointer_purge = GetCurrentTimestamp();
         }
-        if (GetCurrentTimestamp() >= next_rotation) next_rotation = RotateLog(database);
+        if (fit && GetCurrentTimestamp() >= next_rotation) {
+            fit = LooksFit();
+            if (fit) next_rotation = RotateLog(database);
+        }
         MemoryContextSwitchTo(TopMemoryContext);
         if (MustReceive()) {
             CHECK_FOR_INTERRUPTS();
@@ -174,10 +189,10 @@ long MillisecondsUntil(TimestampTz time) {
         }
         // What could not be done now is tried again soon: a full NOTIFY queue, a full disk.
         long milliseconds = stored && announced ? settings::sweep_interval * 1000L : 200L;
-        milliseconds = Min(milliseconds, MillisecondsUntil(next_rotation));
+        milliseconds = Min(milliseconds, fit ? MillisecondsUntil(next_rotation) : kMisfitInterval);
         if (!pg::SleepOnLatch(milliseconds)) {
             ForceReceive();
-            reload = stored && announced;
+            reload = (stored && announced) || !fit;
         }
     }
 }

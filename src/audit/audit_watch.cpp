@@ -43,7 +43,7 @@ pg::Param Detail(const char *table, const char *trigger, const char *problem) {
                      " 'trigger', $2, 'problem', $3))",
                      std::array{pg::Text(table), pg::Text(trigger), pg::Text(problem)});
     MemoryContext spi = MemoryContextSwitchTo(context);
-    Datum detail = PointerGetDatum(PG_DETOAST_DATUM_COPY(pg::SpiField(0, 1).value));
+    Datum detail = PointerGetDatum(PG_DETOAST_DATUM_COPY(pg::SpiField(0, 1, JSONBOID).value));
     MemoryContextSwitchTo(spi);
     pg::SpiEnd();
     pg::BecomeCaller(caller);

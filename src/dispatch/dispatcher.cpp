@@ -42,6 +42,9 @@ constexpr std::size_t kBacklog = 1000;
 // Addresses that are wrong after so short a time are not the work of rotation.
 constexpr TimestampTz kShortLife = USECS_PER_SEC / 5;
 
+// Milliseconds between two looks at tables that have been changed.
+constexpr long kMisfitInterval = 1000;
+
 class Dispatcher {
 public:
     explicit Dispatcher(DatabaseShared *database)
@@ -73,6 +76,7 @@ private:
     TimestampTz next_sweep_ = 0;  // the first turn begins with one: it reads everything
     int sweeps_ = 0;
     bool knows_all_ = false;  // the first scan is done
+    bool fit_ = true;         // the tables can be read and written
     std::size_t seen_at_first_ = 0;    // by then, in bytes
     std::size_t wasted_at_first_ = 0;  // what a new beginning could not give back
 };
@@ -140,7 +144,12 @@ void Dispatcher::ReadWhatIsNew() {
             NoteAbsence(database_, changes);
             Leave();
         }
-        RequireTaskTables();
+        fit_ = TaskTablesFit();
+        if (!fit_) {
+            RaiseFlag(database_, asked | kFlagReload);
+            pg::CommitTransaction();
+            return;
+        }
     }
     if (asked & kFlagReload) {
         bool scan = Reload();
@@ -254,6 +263,11 @@ void Dispatcher::Run() {
         pool_.Collect(now);
         if (pool_.AddressesAreStale() || TakeFlags(kFlagMoved) != 0) return;
         ReadWhatIsNew();
+        if (!fit_) {
+            // An administrator mends it without telling anybody.
+            (void)pg::SleepOnLatch(kMisfitInterval);
+            continue;
+        }
         ApplyPauseRequests(now);
         // A pause ends its request only after it has asked for a reload: not seen, it must be read first.
         const TimestampTz stopped =

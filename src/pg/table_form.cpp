@@ -25,6 +25,16 @@ constexpr uint32 kPlaces = 256;
 Oid seen[kPlaces];
 uint64 changes = 0;  // counts invalidations: what was seen before one is not to be kept
 
+bool IsDirect(const TableForm &form) {
+    return form.rows_from == RowsFrom::kDirectInserts || form.rows_from == RowsFrom::kCertainInserts;
+}
+
+// Those of the script that are unique are the primary keys of tables that are written by statements.
+bool MayRefuse(const TableForm &form, const FormData_pg_index &index) {
+    return index.indisunique && (form.rows_from == RowsFrom::kCertainInserts ||
+                                 (form.rows_from == RowsFrom::kCertainStatements && !index.indisprimary));
+}
+
 const char *TypeName(Oid type) { return format_type_be(type); }
 
 const char *FindColumnMisfit(Relation table, const TableForm &form) {
@@ -48,9 +58,11 @@ const char *FindColumnMisfit(Relation table, const TableForm &form) {
     for (int i = form.count; i < descriptor->natts; i++) {
         const Form_pg_attribute there = TupleDescAttr(descriptor, i);
         if (there->attisdropped) continue;
-        if (there->attnotnull || there->atthasdef || there->attgenerated != '\0' ||
-            get_typtype(there->atttypid) == TYPTYPE_DOMAIN)
-            return psprintf("Column \"%s\" was added and can't be left NULL.", NameStr(there->attname));
+        const bool has_value = there->atthasdef || there->attidentity != '\0';
+        const bool is_misfit = IsDirect(form) ? there->attnotnull || has_value ||
+                                                    get_typtype(there->atttypid) == TYPTYPE_DOMAIN
+                                              : there->attnotnull && !has_value;
+        if (is_misfit) return psprintf("Column \"%s\" was added and can't be left NULL.", NameStr(there->attname));
     }
     return nullptr;
 }
@@ -77,10 +89,10 @@ const char *FindIndexMisfit(Relation table, const TableForm &form) {
     foreach (cell, indexes) {
         Relation index = index_open(lfirst_oid(cell), AccessShareLock);
         const Form_pg_index shape = index->rd_index;
-        if (misfit == nullptr && (shape->indisexclusion || (shape->indisunique && !shape->indimmediate)))
+        if (misfit == nullptr && (shape->indisexclusion || (IsDirect(form) && shape->indisunique && !shape->indimmediate)))
             misfit = psprintf("Its index \"%s\" is of an exclusion or a deferrable constraint.",
                               RelationGetRelationName(index));
-        if (misfit == nullptr && form.rows_from == RowsFrom::kCertainInserts && shape->indisunique)
+        if (misfit == nullptr && MayRefuse(form, *shape))
             misfit = psprintf("Its index \"%s\" is unique.", RelationGetRelationName(index));
         index_close(index, AccessShareLock);
     }
@@ -88,10 +100,10 @@ const char *FindIndexMisfit(Relation table, const TableForm &form) {
     return misfit;
 }
 
-// What the executor would do for a row, and a direct insert doesn't.
+// What the executor would do for a row and a direct insert doesn't, or what may refuse or change a row.
 const char *FindDuty(Relation table, const TableForm &form) {
     const TupleConstr *constraints = RelationGetDescr(table)->constr;
-    if (table->rd_tableam != GetHeapamTableAmRoutine()) return "Its access method is not heap.";
+    if (IsDirect(form) && table->rd_tableam != GetHeapamTableAmRoutine()) return "Its access method is not heap.";
     if (constraints != nullptr && constraints->num_check > 0)
         return psprintf("It has a check constraint \"%s\".", constraints->check[0].ccname);
     if (table->rd_rules != nullptr) return "It has a rule.";

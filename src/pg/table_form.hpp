@@ -4,7 +4,8 @@
 // the code can't deal with.
 //
 // Columns that were added behind the known ones, may be NULL and have no default are left NULL. Indexes are
-// maintained, whoever made them. Whatever else the executor would have to do for a row is refused.
+// maintained, whoever made them. Whatever else the executor would have to do for a row is refused; and what could
+// refuse a row, or make another one of it, where the outcome of a task is recorded.
 
 #pragma once
 
@@ -26,9 +27,10 @@ struct ColumnForm {
 };
 
 enum class RowsFrom : uint8 {
-    kStatements,      // all rows are inserted by SQL, which does what constraints, defaults and rules ask for
-    kDirectInserts,   // rows are put into the heap
-    kCertainInserts,  // the same, where a row that an index refuses would be handled again and again
+    kStatements,         // all rows are inserted by SQL, which does what constraints, defaults and rules ask for
+    kCertainStatements,  // the same, where a task whose row is refused would be handled again and again
+    kDirectInserts,      // rows are put into the heap
+    kCertainInserts,     // both
 };
 
 struct TableForm {

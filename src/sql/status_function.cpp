@@ -45,7 +45,9 @@ void ReportListed(FunctionCallInfo fcinfo, const char *name, const Listed &liste
 HERALD_FUNCTION(status) {
     InitMaterializedSRF(fcinfo, 0);
     herald::ReportServer(fcinfo);
+    const bool readable = herald::ReportTables(fcinfo);
     herald::ReportProcesses(fcinfo);
+    if (!readable) return static_cast<Datum>(0);
     herald::ReportSubscriptions(fcinfo);
     herald::ReportListeners(fcinfo);
     herald::ReportAudit(fcinfo);

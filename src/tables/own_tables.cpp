@@ -152,7 +152,7 @@ constexpr pg::TableForm FormOf(const ColumnForm (&columns)[N], RowsFrom rows_fro
 }
 
 constexpr pg::TableForm kSubscriptionForm = FormOf(kSubscriptionColumnForms, RowsFrom::kStatements);
-constexpr pg::TableForm kFailureForm = FormOf(kFailureColumnForms, RowsFrom::kStatements);
+constexpr pg::TableForm kFailureForm = FormOf(kFailureColumnForms, RowsFrom::kCertainStatements);
 constexpr pg::TableForm kPointerForm = FormOf(kPointerColumnForms, RowsFrom::kStatements);
 constexpr pg::TableForm kAuditKeyForm = FormOf(kAuditKeyColumnForms, RowsFrom::kStatements);
 
@@ -160,10 +160,10 @@ constexpr pg::TableForm kAuditKeyForm = FormOf(kAuditKeyColumnForms, RowsFrom::k
 
 constexpr pg::TableForm kLogForm = FormOf(kLogColumnForms, RowsFrom::kDirectInserts);
 constexpr pg::TableForm kSettledForm = FormOf(kSettledColumnForms, RowsFrom::kCertainInserts);
-constexpr pg::TableForm kParkedForm = FormOf(kParkedColumnForms, RowsFrom::kStatements);
+constexpr pg::TableForm kParkedForm = FormOf(kParkedColumnForms, RowsFrom::kCertainStatements);
 constexpr pg::TableForm kChannelForm = FormOf(kChannelColumnForms, RowsFrom::kStatements);
 constexpr pg::TableForm kChannelGrantForm = FormOf(kChannelGrantColumnForms, RowsFrom::kStatements);
-constexpr pg::TableForm kDeadLetterForm = FormOf(kDeadLetterColumnForms, RowsFrom::kStatements);
+constexpr pg::TableForm kDeadLetterForm = FormOf(kDeadLetterColumnForms, RowsFrom::kCertainStatements);
 constexpr pg::TableForm kChangeFeedForm = FormOf(kChangeFeedColumnForms, RowsFrom::kStatements);
 constexpr pg::TableForm kAuditTargetForm = FormOf(kAuditTargetColumnForms, RowsFrom::kStatements);
 constexpr pg::TableForm kAuditForm = FormOf(kAuditColumnForms, RowsFrom::kDirectInserts);
@@ -201,6 +201,8 @@ constexpr int kMaxTables = 64;
 // Those of the extension that `oids_of` names, as they were found last; InvalidOid: not there.
 Oid oids[kMaxTables];
 Oid oids_of = InvalidOid;
+
+TimestampTz logged_at = 0;  // by TaskTablesFit
 
 const char *NameOf(const OwnTable &own, int number) { return psprintf(own.name, number); }
 
@@ -249,6 +251,25 @@ void RequireTaskTables() {
         const char *misfit = own.of_tasks ? MisfitOf(oid, *own.form) : nullptr;
         if (misfit != nullptr) pg::ReportMisfit(NameOf(own, number), misfit);
     });
+}
+
+bool TaskTablesFit() {
+    const char *first = nullptr;
+    const char *name = nullptr;
+    ForEachTable([&](const OwnTable &own, int number, Oid oid) {
+        if (!own.of_tasks || first != nullptr) return;
+        first = MisfitOf(oid, *own.form);
+        if (first != nullptr) name = NameOf(own, number);
+    });
+    const TimestampTz now = GetCurrentTimestamp();
+    if (first != nullptr && now - logged_at >= USECS_PER_MINUTE) {
+        logged_at = now;
+        ereport(LOG, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+                      errmsg("no task is run, as table \"herald.%s\" does not have the form that this version of "
+                             "pg_herald needs", name),
+                      errdetail("%s", first), errhint("%s", pg::kMisfitHint)));
+    }
+    return first == nullptr;
 }
 
 }  // namespace herald

@@ -21,7 +21,8 @@ extern const pg::TableForm kAuditContextForm;
 // The tables that are not as the script made them, each with the reason; NULL: all are. In the current context.
 const char *FindMisfits();
 
-// ERROR 55000 where one is not that tasks are read from or recorded in. Cheap while none has changed. Waits for nobody.
-void RequireTaskTables();
+// Those that tasks are read from and recorded in. Cheap while none has changed. Waits for nobody.
+void RequireTaskTables();  // ERROR 55000 where one is not as it was made
+bool TaskTablesFit();      // false then, and a LOG line at most once a minute
 
 }  // namespace herald
