@@ -17,6 +17,7 @@
 #include "settings.hpp"
 #include "subscription/role_check.hpp"
 #include "subscription/subscription.hpp"
+#include "tables/own_tables.hpp"
 #include "worker/processes.hpp"
 #include "worker/selection.hpp"
 
@@ -33,6 +34,7 @@ namespace {
 constexpr TimestampTz kPurgeInterval = USECS_PER_HOUR;
 constexpr TimestampTz kPointerInterval = USECS_PER_MINUTE;
 constexpr int64 kPurgeBatch = 10000;
+constexpr long kMisfitInterval = 1000;  // milliseconds
 
 void ReloadListened() {
     MemoryContext caller = CurrentMemoryContext;
@@ -227,6 +229,13 @@ bool AnnounceAll(DatabaseShared *database) {
     return announced;
 }
 
+bool LooksFit() {
+    pg::BeginTransaction();
+    const bool fit = TaskTablesFit();
+    pg::CommitTransaction();
+    return fit;
+}
+
 long MillisecondsUntil(TimestampTz time) {
     return Max(1L, static_cast<long>((time - GetCurrentTimestamp()) / 1000 + 1));
 }
@@ -238,6 +247,7 @@ long MillisecondsUntil(TimestampTz time) {
     TimestampTz last_pointer_purge = 0;
     TimestampTz next_rotation = 0;
     bool reload = true;
+    bool fit = true;
 
     // An announcement lost in a crash is lost with the NOTIFY queue anyway; what is stored commits
     // synchronously (see heard.cpp).
@@ -256,33 +266,37 @@ long MillisecondsUntil(TimestampTz time) {
         if (reload) {
             pg::BeginTransaction();
             bool served = ExtensionServed();
+            fit = served && TaskTablesFit();
             pg::CommitTransaction();
             if (!served) Leave(database);
-            reload = !Try(database, &reload_part, [&] {
-                ReloadListened();
-                RefreshRoles();
-                HoldUnrunnable();
-                if (next_rotation == 0) ResumeRotation(database);
-                pg_atomic_write_u32(&database->announces, 1);
-            });
+            if (fit)
+                reload = !Try(database, &reload_part, [&] {
+                    ReloadListened();
+                    RefreshRoles();
+                    HoldUnrunnable();
+                    if (next_rotation == 0) ResumeRotation(database);
+                });
+            if (!fit || !reload) pg_atomic_write_u32(&database->announces, 1);
         }
         // First what others wait for.
         const bool announced = AnnounceAll(database);
-        const bool stored = Store(database);
+        // Tables that were changed are left alone, and looked at again soon.
+        const bool stored = !fit || Store(database);
         // Several times while the same segment of the audit trail is the oldest: somebody may be reading it.
-        if (GetCurrentTimestamp() - last_purge >= Min(kPurgeInterval, AuditSegmentSpan() / 4) &&
+        if (fit && GetCurrentTimestamp() - last_purge >= Min(kPurgeInterval, AuditSegmentSpan() / 4) &&
             Try(database, &purge_part, [&] {
                 PurgeOld();
                 ApplyAuditRetention();
             }))
             last_purge = GetCurrentTimestamp();
         // Often enough that little is kept for much longer than it should be.
-        if (GetCurrentTimestamp() - last_pointer_purge >=
+        if (fit && GetCurrentTimestamp() - last_pointer_purge >=
                 Min(settings::pointer_retention * USECS_PER_SEC / 4, kPointerInterval) &&
             Try(database, &purge_part, [&] { PurgePointers(database); }))
             last_pointer_purge = GetCurrentTimestamp();
-        if (GetCurrentTimestamp() >= next_rotation && Announces(database)) {
-            if (!Try(database, &rotate_part, [&] { next_rotation = RotateLog(database); })) {
+        if (fit && GetCurrentTimestamp() >= next_rotation && Announces(database)) {
+            fit = LooksFit();
+            if (fit && !Try(database, &rotate_part, [&] { next_rotation = RotateLog(database); })) {
                 StopRotation(database);
                 next_rotation = rotate_part.next;
             }
@@ -294,13 +308,13 @@ long MillisecondsUntil(TimestampTz time) {
         }
         // What could not be done now is tried again soon: a full NOTIFY queue, a full disk.
         long milliseconds = announced ? settings::sweep_interval * 1000L : 200L;
-        milliseconds = Min(milliseconds, MillisecondsUntil(next_rotation));
+        milliseconds = Min(milliseconds, fit ? MillisecondsUntil(next_rotation) : kMisfitInterval);
         for (const Part *part : {&reload_part, &store_part, &purge_part})
             if (part->failures > 0) milliseconds = Min(milliseconds, MillisecondsUntil(part->next));
         EndTurn(database);
         if (!pg::SleepOnLatch(milliseconds)) {
             ForceReceive();
-            reload = reload || (stored && announced);
+            reload = reload || (stored && announced) || !fit;
         }
     }
 }

@@ -11,11 +11,14 @@
 extern "C" {
 #include "miscadmin.h"
 #include "storage/lockdefs.h"
+#include "utils/guc.h"
 }
 
 namespace herald {
 
 uint64 MoveLeftovers(int segment, bool half_full) {
+    const int settings_level = NewGUCNestLevel();
+    pg::ReadWithoutIndexes();
     pg::SpiBegin();
     // With a snapshot of its own: what is committed by now is seen, and under the exclusive lock nothing more can come.
     // A row for what was parked, and one for each subscription that gave up some. The failure log is about
@@ -63,6 +66,7 @@ uint64 MoveLeftovers(int segment, bool half_full) {
         CountDeadAtCommit(pg::SpiInt4(i, 3), static_cast<int64>(count));
     }
     pg::SpiEnd();
+    AtEOXact_GUC(false, settings_level);
     return moved;
 }
 

@@ -11,6 +11,7 @@
 #include "pg/spi.hpp"
 #include "settings.hpp"
 #include "stats/subscription_counters.hpp"
+#include "tables/own_tables.hpp"
 #include "worker/slots.hpp"
 
 extern "C" {
@@ -57,7 +58,7 @@ Done done[pg::kSegments];
 // When its oldest message was published: nearly, its first row is the oldest one. DT_NOEND: none is seen.
 TimestampTz FirstPublished(Oid table) {
     TimestampTz first = DT_NOEND;
-    Relation relation = table_open(table, AccessShareLock);
+    Relation relation = pg::OpenTable(table, AccessShareLock, kLogForm);
     TableScanDesc scan = pg::BeginTableScan(relation, GetActiveSnapshot());
     TupleTableSlot *row = table_slot_create(relation, nullptr);
     bool is_null;

@@ -8,6 +8,7 @@
 #include "audit/audit_tables.hpp"
 #include "change/table_shape.hpp"
 #include "settings.hpp"
+#include "tables/own_tables.hpp"
 
 extern "C" {
 #include "access/heapam.h"
@@ -175,9 +176,9 @@ void Write(const Written &row) {
     const AuditSegment &tables = SegmentTables(row.segment);
     const Oid index = tables.context_index;
     const OtherIndexes others = tables.context_others;
-    Relation table = table_open(tables.context, RowExclusiveLock);
-    HeapTuple tuple = heap_form_tuple(RelationGetDescr(table), values, nulls);
-    heap_insert(table, tuple, GetCurrentCommandId(true), 0, nullptr);
+    Relation table = pg::OpenTable(tables.context, RowExclusiveLock, kAuditContextForm);
+    HeapTuple tuple = pg::FormRow(table, values, nulls, kContextColumns);
+    heap_insert(table, tuple, GetCurrentCommandId(true), HEAP_INSERT_NO_LOGICAL, nullptr);
     InsertIndexEntry(table, index, values[kContextId - 1], &tuple->t_self);
     InsertOtherEntries(table, others, tuple);
     table_close(table, NoLock);

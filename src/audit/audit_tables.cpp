@@ -6,6 +6,7 @@
 
 #include "audit/segments.hpp"
 #include "pg/extension.hpp"
+#include "pg/index_entries.hpp"
 
 extern "C" {
 #include "access/genam.h"
@@ -153,28 +154,7 @@ void InsertIndexEntry(Relation table, Oid index, Datum value, ItemPointer row) {
 }
 
 void InsertOtherEntries(Relation table, const OtherIndexes &indexes, TupleTableSlot **slots, int count) {
-    if (indexes.count == 0) return;
-    EState *state = CreateExecutorState();
-    ExprContext *expressions = GetPerTupleExprContext(state);
-    for (int i = 0; i < indexes.count; i++) {
-        Relation index = index_open(indexes.index[i], RowExclusiveLock);
-        IndexInfo *info = BuildIndexInfo(index);
-        ExprState *condition =
-            info->ii_Predicate == NIL ? nullptr : ExecPrepareQual(info->ii_Predicate, state);
-        for (int row = 0; info->ii_ReadyForInserts && row < count; row++) {
-            Datum values[INDEX_MAX_KEYS];
-            bool nulls[INDEX_MAX_KEYS];
-            ResetExprContext(expressions);
-            expressions->ecxt_scantuple = slots[row];
-            if (condition != nullptr && !ExecQual(condition, expressions)) continue;
-            FormIndexDatum(info, slots[row], state, values, nulls);
-            (void)index_insert(index, values, nulls, &slots[row]->tts_tid, table,
-                               info->ii_Unique ? UNIQUE_CHECK_YES : UNIQUE_CHECK_NO, false, info);
-        }
-        pg::FinishIndexInserts(index, info);
-        index_close(index, NoLock);
-    }
-    FreeExecutorState(state);
+    pg::EnterInIndexes(table, indexes.index, indexes.count, slots, count);
 }
 
 void InsertOtherEntries(Relation table, const OtherIndexes &indexes, HeapTuple row) {

@@ -13,6 +13,7 @@
 #include "change/table_tree.hpp"
 #include "pg/extension.hpp"
 #include "pg/identity.hpp"
+#include "tables/own_tables.hpp"
 
 extern "C" {
 #include "access/table.h"
@@ -42,7 +43,7 @@ pg::Param Detail(const char *table, const char *trigger, const char *problem) {
                      " 'trigger', $2, 'problem', $3))",
                      std::array{pg::Text(table), pg::Text(trigger), pg::Text(problem)});
     MemoryContext spi = MemoryContextSwitchTo(context);
-    Datum detail = PointerGetDatum(PG_DETOAST_DATUM_COPY(pg::SpiField(0, 1).value));
+    Datum detail = PointerGetDatum(PG_DETOAST_DATUM_COPY(pg::SpiField(0, 1, JSONBOID).value));
     MemoryContextSwitchTo(spi);
     pg::SpiEnd();
     pg::BecomeCaller(caller);
@@ -234,7 +235,7 @@ void OnRename() {
 // The time of its first entry, or DT_NOEND.
 TimestampTz FirstEntry(Oid segment) {
     TimestampTz first = DT_NOEND;
-    Relation table = table_open(segment, AccessShareLock);
+    Relation table = pg::OpenTable(segment, AccessShareLock, kAuditForm);
     Snapshot snapshot = RegisterSnapshot(GetLatestSnapshot());
     TableScanDesc scan = pg::BeginTableScan(table, snapshot);
     TupleTableSlot *row = table_slot_create(table, nullptr);

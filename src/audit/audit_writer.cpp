@@ -9,6 +9,7 @@
 #include "audit/audit_context.hpp"
 #include "audit/record_hash.hpp"
 #include "audit/segments.hpp"
+#include "tables/own_tables.hpp"
 
 extern "C" {
 #include "access/heapam.h"
@@ -37,7 +38,7 @@ void OpenSegment(AuditWriter *writer) {
     writer->old_record_index = segment.old_record_index;
     writer->time_index = segment.time_index;
     writer->others = segment.others;
-    writer->table = table_open(table, RowExclusiveLock);
+    writer->table = pg::OpenTable(table, RowExclusiveLock, kAuditForm);
     writer->context_id = AuditContextId(number);
     if (!writer->many) return;
     writer->slots =
@@ -77,7 +78,7 @@ HeapTuple FormRow(const AuditWriter *writer, const AuditRow &row, int64 hash, in
     set_pointer(kAuditOld, row.old_row);
     set_pointer(kAuditNew, row.new_row);
     set_pointer(kAuditChanged, row.changed);
-    return heap_form_tuple(RelationGetDescr(writer->table), values, nulls);
+    return pg::FormRow(writer->table, values, nulls, kAuditColumns);
 }
 
 // Entries of one index for rows [0, count) of the batch.
@@ -136,7 +137,7 @@ void WriteOne(AuditWriter *writer, const AuditRow &row) {
     const int64 hash = HashOf(writer, row.record_id);
     const int64 old_hash = HashOf(writer, row.old_record_id);
     HeapTuple tuple = FormRow(writer, row, hash, old_hash);
-    heap_insert(writer->table, tuple, GetCurrentCommandId(true), 0, nullptr);
+    heap_insert(writer->table, tuple, GetCurrentCommandId(true), HEAP_INSERT_NO_LOGICAL, nullptr);
     if (hash != 0)
         InsertIndexEntry(writer->table, writer->record_index, Int64GetDatum(hash), &tuple->t_self);
     if (old_hash != 0)

@@ -112,7 +112,7 @@ Datum ReadOptions(int32 id, MemoryContext context) {
         " FROM herald.audit_target WHERE id = $1",
         std::array{pg::Int4(id)});
     MemoryContext spi = MemoryContextSwitchTo(context);
-    Datum options = PointerGetDatum(PG_DETOAST_DATUM_COPY(pg::SpiField(0, 1).value));
+    Datum options = PointerGetDatum(PG_DETOAST_DATUM_COPY(pg::SpiField(0, 1, JSONBOID).value));
     MemoryContextSwitchTo(spi);
     return options;
 }

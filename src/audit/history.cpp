@@ -76,7 +76,7 @@ void AddNames(Chain *chain, const Jsonb *record_id, TimestampTz until, int32 seq
         " FROM given AS g JOIN version AS v USING (columns) WHERE v.names <> g.names",
         std::array{pg::Int4(chain->target_id), pg::Jsonb(PointerGetDatum(record_id), false)});
     for (uint64 i = 0; i < rows; i++)
-        AddIdentity(chain, DatumGetJsonbP(pg::SpiField(i, 1).value), until, sequence);
+        AddIdentity(chain, DatumGetJsonbP(pg::SpiField(i, 1, JSONBOID).value), until, sequence);
 }
 
 // "SELECT <columns> FROM audit_0 ... WHERE <condition> UNION ALL ..." over all segments.
@@ -107,8 +107,8 @@ void FollowBack(Chain *chain) {
         SPITupleTable *found = SPI_tuptable;
         for (uint64 row = 0; row < rows; row++) {
             SPI_tuptable = found;
-            const Jsonb *old = DatumGetJsonbP(pg::SpiField(row, 1).value);
-            const TimestampTz until = DatumGetTimestampTz(pg::SpiField(row, 2).value);
+            const Jsonb *old = DatumGetJsonbP(pg::SpiField(row, 1, JSONBOID).value);
+            const TimestampTz until = DatumGetTimestampTz(pg::SpiField(row, 2, TIMESTAMPTZOID).value);
             const int32 sequence = pg::SpiInt4(row, 3);
             AddNames(chain, old, until, sequence);
         }

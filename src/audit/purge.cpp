@@ -75,7 +75,7 @@ void NotePurge(TimestampTz before, int64 count) {
                      std::array{pg::Time(before),
                                 pg::Int8(count)});
     MemoryContext spi = MemoryContextSwitchTo(context);
-    Datum detail = PointerGetDatum(PG_DETOAST_DATUM_COPY(pg::SpiField(0, 1).value));
+    Datum detail = PointerGetDatum(PG_DETOAST_DATUM_COPY(pg::SpiField(0, 1, JSONBOID).value));
     MemoryContextSwitchTo(spi);
     pg::SpiEnd();
     pg::BecomeCaller(caller);

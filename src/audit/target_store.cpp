@@ -6,6 +6,7 @@
 #include "change/table_tree.hpp"
 #include "pg/arguments.hpp"
 #include "pg/extension.hpp"
+#include "tables/own_tables.hpp"
 
 extern "C" {
 #include "access/genam.h"
@@ -124,7 +125,7 @@ StoredTarget *ReadStoredTargets(int *count) {
 
     int room = 16;
     StoredTarget *targets = static_cast<StoredTarget *>(palloc(sizeof(StoredTarget) * 16));
-    Relation table = table_open(store, AccessShareLock);
+    Relation table = pg::OpenTable(store, AccessShareLock, kAuditTargetForm);
     SysScanDesc scan = systable_beginscan(table, InvalidOid, false, nullptr, 0, nullptr);
     for (HeapTuple tuple; HeapTupleIsValid(tuple = systable_getnext(scan));) {
         if (*count == room) {

@@ -98,7 +98,7 @@ bool LockChannel(const char *name, LockedChannel *locked) {
         channel.validation = ValidationOfName(pg::SpiText(0, 8));
         channel.check_formats = pg::SpiBool(0, 9);
         channel.schema_version = pg::SpiInt4(0, 10);
-        pg::Field schema = pg::SpiField(0, 11);
+        pg::Field schema = pg::SpiField(0, 11, JSONBOID);
         locked->schema = nullptr;
         if (!schema.is_null) {
             MemoryContext spi = MemoryContextSwitchTo(context);
@@ -125,6 +125,7 @@ struct Dependents {
 Dependents CountDependents(int32 channel_id) {
     Dependents found;
     pg::Identity caller = pg::BecomeOwner();
+    pg::ReadWithoutIndexes();
     pg::SpiBegin();
     pg::SpiRun(
         "WITH subscriptions AS MATERIALIZED ("

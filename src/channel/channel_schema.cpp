@@ -24,6 +24,7 @@ Misfits FindMisfits(int32 channel_id, Jsonb *schema, bool check_formats) {
     MemoryContext context = CurrentMemoryContext;
     Misfits found{};
     pg::Identity caller = pg::BecomeOwner();
+    pg::ReadWithoutIndexes();
     pg::SpiBegin();
     const std::array params{pg::Int4(channel_id), pg::Jsonb(JsonbPGetDatum(schema), false),
                             pg::Bool(check_formats)};
@@ -63,7 +64,7 @@ Misfits FindMisfits(int32 channel_id, Jsonb *schema, bool check_formats) {
             std::array{pg::Int4(channel_id), pg::Int8(found.first_id)});
         MemoryContext spi = MemoryContextSwitchTo(context);
         // It may have been handled meanwhile.
-        if (rows > 0) found.first = DatumGetJsonbPCopy(pg::SpiField(0, 1).value);
+        if (rows > 0) found.first = DatumGetJsonbPCopy(pg::SpiField(0, 1, JSONBOID).value);
         MemoryContextSwitchTo(spi);
     }
     pg::SpiEnd();

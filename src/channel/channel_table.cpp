@@ -5,6 +5,7 @@
 
 #include "pg/extension.hpp"
 #include "pg/roles.hpp"
+#include "tables/own_tables.hpp"
 
 extern "C" {
 #include "access/genam.h"
@@ -82,7 +83,7 @@ void Unpack(HeapTuple tuple, TupleDesc descriptor, Channel *channel) {
 }
 
 bool ReadChannel(const char *index, ScanKey key, Channel *channel) {
-    Relation table = table_open(pg::Tables().channel_store, AccessShareLock);
+    Relation table = pg::OpenTable(pg::Tables().channel_store, AccessShareLock, kChannelForm);
     SysScanDesc scan = systable_beginscan(table, RelationOf(index), true, nullptr, 1, key);
     HeapTuple tuple = systable_getnext(scan);
     if (HeapTupleIsValid(tuple)) Unpack(tuple, RelationGetDescr(table), channel);
@@ -109,7 +110,7 @@ bool ReadChannelById(int32 id, Channel *channel) {
 Jsonb *ReadChannelSchema(int32 id) {
     ScanKeyData key;
     ScanKeyInit(&key, kId, BTEqualStrategyNumber, F_INT4EQ, Int32GetDatum(id));
-    Relation table = table_open(pg::Tables().channel_store, AccessShareLock);
+    Relation table = pg::OpenTable(pg::Tables().channel_store, AccessShareLock, kChannelForm);
     SysScanDesc scan =
         systable_beginscan(table, RelationOf("channel_store_pkey"), true, nullptr, 1, &key);
     HeapTuple tuple = systable_getnext(scan);
@@ -132,7 +133,7 @@ uint8 PrivilegesOf(int32 channel_id, Oid owner, Oid role) {
     if (superuser_arg(role) || pg::HasRightsOf(role, owner)) return kAll;
 
     ScanKeyInit(&key, kChannelId, BTEqualStrategyNumber, F_INT4EQ, Int32GetDatum(channel_id));
-    Relation table = table_open(RelationOf("channel_grant_store"), AccessShareLock);
+    Relation table = pg::OpenTable(RelationOf("channel_grant_store"), AccessShareLock, kChannelGrantForm);
     SysScanDesc scan = systable_beginscan(table, RelationOf("channel_grant_store_pkey"), true,
                                           nullptr, 1, &key);
     for (HeapTuple tuple; HeapTupleIsValid(tuple = systable_getnext(scan));) {

@@ -14,6 +14,7 @@
 #include "settings.hpp"
 #include "stats/dead_counts.hpp"
 #include "subscription/subscription.hpp"
+#include "tables/own_tables.hpp"
 #include "worker/processes.hpp"
 #include "worker/selection.hpp"
 
@@ -40,6 +41,9 @@ constexpr std::size_t kWasted = 2 * 1024 * 1024;
 constexpr std::size_t kBacklog = 1000;
 // Addresses that are wrong after so short a time are not the work of rotation.
 constexpr TimestampTz kShortLife = USECS_PER_SEC / 5;
+
+// Milliseconds between two looks at tables that have been changed.
+constexpr long kMisfitInterval = 1000;
 
 class Dispatcher {
 public:
@@ -72,6 +76,7 @@ private:
     TimestampTz next_sweep_ = 0;  // the first turn begins with one: it reads everything
     int sweeps_ = 0;
     bool knows_all_ = false;  // the first scan is done
+    bool fit_ = true;         // the tables can be read and written
     std::size_t seen_at_first_ = 0;    // by then, in bytes
     std::size_t wasted_at_first_ = 0;  // what a new beginning could not give back
 };
@@ -129,6 +134,8 @@ void Dispatcher::ReadWhatIsNew() {
     // First the snapshot, then the flags: what a session asked for before a publication that the snapshot
     // shows is done before it (a scan that finds older messages of the same key, say).
     pg::BeginTransaction();
+    // One of the tables was changed, or is not known yet.
+    if (!pg::TablesKnown()) RaiseFlag(database_, kFlagReload);
     uint32 asked = TakeFlags(kOwnFlags);
     if (asked != 0) {
         uint32 changes = pg_atomic_read_u32(&database_->extension_changes);
@@ -136,6 +143,12 @@ void Dispatcher::ReadWhatIsNew() {
             pg::CommitTransaction();
             NoteAbsence(database_, changes);
             Leave();
+        }
+        fit_ = TaskTablesFit();
+        if (!fit_) {
+            RaiseFlag(database_, asked | kFlagReload);
+            pg::CommitTransaction();
+            return;
         }
     }
     if (asked & kFlagReload) {
@@ -251,6 +264,11 @@ void Dispatcher::Run() {
         pool_.Collect(now);
         if (pool_.AddressesAreStale() || TakeFlags(kFlagMoved) != 0) return;
         ReadWhatIsNew();
+        if (!fit_) {
+            // An administrator mends it without telling anybody.
+            (void)pg::SleepOnLatch(kMisfitInterval);
+            continue;
+        }
         ApplyPauseRequests(now);
         // A pause ends its request only after it has asked for a reload: not seen, it must be read first.
         const TimestampTz stopped =

@@ -7,6 +7,7 @@
 
 #include "log/key_hash.hpp"
 #include "pg/extension.hpp"
+#include "tables/own_tables.hpp"
 
 extern "C" {
 #include "access/table.h"
@@ -45,8 +46,8 @@ std::vector<Found> *others = nullptr;
 
 using RowVisitor = void (*)(core::Scheduler *, TupleTableSlot *, uint8 segment);
 
-void ScanTable(Oid table, core::Scheduler *scheduler, uint8 segment, RowVisitor visit) {
-    Relation relation = table_open(table, AccessShareLock);
+void ScanTable(Oid table, const pg::TableForm &form, core::Scheduler *scheduler, uint8 segment, RowVisitor visit) {
+    Relation relation = pg::OpenTable(table, AccessShareLock, form);
     TableScanDesc scan = pg::BeginTableScan(relation, GetActiveSnapshot());
     TupleTableSlot *row = table_slot_create(relation, nullptr);
     MemoryContext per_row =
@@ -183,7 +184,7 @@ void TakeFromOutbox(DatabaseShared *database, Oid extension, core::Scheduler *sc
 void ScanParked(core::Scheduler *scheduler) {
     waiting = new std::vector<Waiting>;
     waiting_keyed = new std::vector<Waiting>;
-    ScanTable(pg::Tables().parked_store, scheduler, core::kParkedSegment, VisitParked);
+    ScanTable(pg::Tables().parked_store, kParkedForm, scheduler, core::kParkedSegment, VisitParked);
     AddParkedInOrder(scheduler, waiting);
     AddParkedInOrder(scheduler, waiting_keyed);
     delete waiting;
@@ -202,12 +203,12 @@ void LockLog(const pg::ExtensionTables &tables) {
 void ScanAll(core::Scheduler *scheduler) {
     const pg::ExtensionTables tables = pg::Tables();
     LockLog(tables);
-    for (Oid settled : tables.settled) ScanTable(settled, scheduler, 0, VisitSettled);
+    for (Oid settled : tables.settled) ScanTable(settled, kSettledForm, scheduler, 0, VisitSettled);
     ScanParked(scheduler);
     keyed = new std::vector<Found>;
     others = new std::vector<Found>;
     for (int segment = 0; segment < pg::kSegments; segment++)
-        ScanTable(tables.log[segment], scheduler, static_cast<uint8>(segment), VisitLog);
+        ScanTable(tables.log[segment], kLogForm, scheduler, static_cast<uint8>(segment), VisitLog);
     AddInOrder(scheduler, others);
     AddInOrder(scheduler, keyed);
     delete keyed;

@@ -80,8 +80,8 @@ bool RunDeleteParked(int32 subscription_id, int64 message_id) {
                     errdetail("Subscription %d, message " INT64_FORMAT ".", subscription_id, message_id)));
 }
 
-struct varlena *CopyField(uint64 row, int column, MemoryContext context) {
-    pg::Field field = pg::SpiField(row, column);
+struct varlena *CopyField(uint64 row, int column, Oid type, MemoryContext context) {
+    pg::Field field = pg::SpiField(row, column, type);
     if (field.is_null) return nullptr;
     MemoryContext previous = MemoryContextSwitchTo(context);
     struct varlena *copy = PG_DETOAST_DATUM_COPY(field.value);
@@ -162,15 +162,15 @@ bool ReadParked(int32 subscription_id, int64 message_id, StoredMessage *message,
     if (found) {
         message->id = message_id;
         message->channel_id = pg::SpiInt4(0, 1);
-        message->published_at = DatumGetTimestampTz(pg::SpiField(0, 2).value);
-        message->published_by = reinterpret_cast<text *>(CopyField(0, 3, context));
-        message->key = reinterpret_cast<text *>(CopyField(0, 4, context));
-        message->headers = reinterpret_cast<Jsonb *>(CopyField(0, 5, context));
-        message->payload = reinterpret_cast<Jsonb *>(CopyField(0, 6, context));
+        message->published_at = DatumGetTimestampTz(pg::SpiField(0, 2, TIMESTAMPTZOID).value);
+        message->published_by = reinterpret_cast<text *>(CopyField(0, 3, TEXTOID, context));
+        message->key = reinterpret_cast<text *>(CopyField(0, 4, TEXTOID, context));
+        message->headers = reinterpret_cast<Jsonb *>(CopyField(0, 5, JSONBOID, context));
+        message->payload = reinterpret_cast<Jsonb *>(CopyField(0, 6, JSONBOID, context));
         message->schema_version = pg::SpiInt4(0, 9);
         if (attempts != nullptr) *attempts = pg::SpiInt4(0, 7);
         if (next_attempt_at != nullptr)
-            *next_attempt_at = DatumGetTimestampTz(pg::SpiField(0, 8).value);
+            *next_attempt_at = DatumGetTimestampTz(pg::SpiField(0, 8, TIMESTAMPTZOID).value);
     }
     pg::SpiEnd();
     pg::BecomeCaller(caller);

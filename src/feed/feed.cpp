@@ -6,6 +6,7 @@
 #include "change/table_tree.hpp"
 #include "pg/arguments.hpp"
 #include "pg/extension.hpp"
+#include "tables/own_tables.hpp"
 
 extern "C" {
 #include "access/genam.h"
@@ -88,7 +89,7 @@ Feed *Load(int32 id) {
     Feed *feed = nullptr;
     ScanKeyData key;
     ScanKeyInit(&key, kId, BTEqualStrategyNumber, F_INT4EQ, Int32GetDatum(id));
-    Relation table = table_open(StoreOid("change_feed_store"), AccessShareLock);
+    Relation table = pg::OpenTable(StoreOid("change_feed_store"), AccessShareLock, kChangeFeedForm);
     SysScanDesc scan = systable_beginscan(table, StoreOid("change_feed_store_pkey"), true, nullptr, 1, &key);
     HeapTuple tuple = systable_getnext(scan);
     if (HeapTupleIsValid(tuple)) {
@@ -152,7 +153,7 @@ const Feed *ReadFeeds(int *count) {
     const Oid store = OidIsValid(schema) ? get_relname_relid("change_feed_store", schema) : InvalidOid;
     const Oid index = OidIsValid(schema) ? get_relname_relid("change_feed_store_pkey", schema) : InvalidOid;
     if (!OidIsValid(store) || !OidIsValid(index)) return feeds;
-    Relation table = table_open(store, AccessShareLock);
+    Relation table = pg::OpenTable(store, AccessShareLock, kChangeFeedForm);
     Relation by_id = index_open(index, AccessShareLock);
     SysScanDesc scan = systable_beginscan_ordered(table, by_id, nullptr, 0, nullptr);
     for (HeapTuple tuple; HeapTupleIsValid(tuple = systable_getnext_ordered(scan, ForwardScanDirection));) {

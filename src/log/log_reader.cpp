@@ -5,6 +5,7 @@
 #include "log/log_table.hpp"
 #include "log/recent.hpp"
 #include "pg/extension.hpp"
+#include "tables/own_tables.hpp"
 
 extern "C" {
 #include "access/heapam.h"
@@ -24,8 +25,9 @@ constexpr int64 kNear[] = {64, 1024};
 
 // Copies a row; the tuple may lie in a buffer that is let go afterwards.
 void Unpack(HeapTuple tuple, TupleDesc descriptor, StoredMessage *message) {
-    Datum values[kLogColumns];
-    bool nulls[kLogColumns];
+    // There may be more columns than the library knows.
+    Datum values[MaxHeapAttributeNumber];
+    bool nulls[MaxHeapAttributeNumber];
 
     heap_deform_tuple(tuple, descriptor, values, nulls);
     auto copy = [&](LogColumn column) -> varlena * {
@@ -102,7 +104,7 @@ enum class Nearby { kNotFound, kRead, kUnseen };
 Nearby FindNearby(int segment, int64 id, int64 within, StoredMessage *message) {
     ItemPointerData tid;
     int64 found = 0;
-    Relation log = table_open(pg::Tables().log[segment], AccessShareLock);
+    Relation log = pg::OpenTable(pg::Tables().log[segment], AccessShareLock, kLogForm);
     const int64 blocks = RelationGetNumberOfBlocks(log);
     const int64 near = blocks == 0 ? 0 : BlockNear(log, static_cast<BlockNumber>(blocks), id);
     for (int64 distance = 0; distance <= within && found == 0; distance++) {
@@ -119,7 +121,7 @@ Nearby FindNearby(int segment, int64 id, int64 within, StoredMessage *message) {
 
 bool FindAnywhere(int segment, int64 id, StoredMessage *message) {
     bool found = false;
-    Relation log = table_open(pg::Tables().log[segment], AccessShareLock);
+    Relation log = pg::OpenTable(pg::Tables().log[segment], AccessShareLock, kLogForm);
     TableScanDesc scan = pg::BeginTableScan(log, GetActiveSnapshot());
     for (HeapTuple tuple;
          !found && HeapTupleIsValid(tuple = heap_getnext(scan, ForwardScanDirection));) {
@@ -137,7 +139,7 @@ bool FindAnywhere(int segment, int64 id, StoredMessage *message) {
 bool ReadMessage(int segment, ItemPointerData tid, int64 id, StoredMessage *message) {
     if (segment < 0 || segment >= pg::kSegments || !ItemPointerIsValid(&tid)) return false;
 
-    Relation log = table_open(pg::Tables().log[segment], AccessShareLock);
+    Relation log = pg::OpenTable(pg::Tables().log[segment], AccessShareLock, kLogForm);
     bool found = false;
     // A rotated segment is shorter than the address remembers, and the heap reports that as an error.
     if (ItemPointerGetBlockNumber(&tid) < RelationGetNumberOfBlocks(log)) {

@@ -1,6 +1,5 @@
-// See log_writer.hpp. The segments have no index, trigger, default or constraint that needs the
-// executor (the script makes them so, and they are nobody else's to change), so a row is formed and
-// handed to the heap.
+// See log_writer.hpp. The segments have no trigger, default or constraint that needs the executor (the script makes
+// them so, and OpenTable() refuses others), so a row is formed and handed to the heap.
 
 #include "log/log_writer.hpp"
 
@@ -8,6 +7,7 @@
 #include "log/recent.hpp"
 #include "outbox/database.hpp"
 #include "pg/extension.hpp"
+#include "tables/own_tables.hpp"
 
 extern "C" {
 #include "access/heapam.h"
@@ -93,11 +93,7 @@ int64 FinishRow(Row *row, const NewMessage &message) {
 Relation OpenCurrent(uint8 *segment) {
     for (;;) {
         *segment = static_cast<uint8>(CurrentSegment());
-        Relation log = table_open(pg::Tables().log[*segment], RowExclusiveLock);
-        if (log->rd_tableam != GetHeapamTableAmRoutine())
-            ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-                            errmsg("\"%s\" is not stored as heap", RelationGetRelationName(log)),
-                            errhint("Create the extension with default_table_access_method = heap.")));
+        Relation log = pg::OpenTable(pg::Tables().log[*segment], RowExclusiveLock, kLogForm);
         if (CurrentSegment() == *segment) return log;
         table_close(log, RowExclusiveLock);
     }
@@ -114,8 +110,8 @@ MessageAddress WriteMessage(int32 channel_id, int32 schema_version, TimestampTz 
     Relation log = OpenCurrent(&address.segment);
 
     address.id = FinishRow(&row, message);
-    HeapTuple tuple = heap_form_tuple(RelationGetDescr(log), row.values, row.nulls);
-    heap_insert(log, tuple, GetCurrentCommandId(true), 0, nullptr);
+    HeapTuple tuple = pg::FormRow(log, row.values, row.nulls, kLogColumns);
+    pg::InsertRow(log, tuple);
     address.tid = tuple->t_self;
     NoteRecent(address.id, address.segment, address.tid);
     heap_freetuple(tuple);
@@ -128,7 +124,6 @@ void WriteMessages(int32 channel_id, int32 schema_version, TimestampTz published
     Row row = StartRow(channel_id, schema_version, published_at, published_by);
     uint8 segment;
     Relation log = OpenCurrent(&segment);
-    CommandId command = GetCurrentCommandId(true);
     BulkInsertState bulk = GetBulkInsertState();
     TupleTableSlot *slots[kRowsAtOnce];
     int slot_count = Min(count, kRowsAtOnce);
@@ -145,10 +140,9 @@ void WriteMessages(int32 channel_id, int32 schema_version, TimestampTz published
         MemoryContext outer = MemoryContextSwitchTo(rows);
         for (int i = 0; i < group; i++) {
             addresses[first + i].id = FinishRow(&row, messages[first + i]);
-            ExecStoreHeapTuple(heap_form_tuple(RelationGetDescr(log), row.values, row.nulls),
-                               slots[i], false);
+            ExecStoreHeapTuple(pg::FormRow(log, row.values, row.nulls, kLogColumns), slots[i], false);
         }
-        heap_multi_insert(log, slots, group, command, 0, bulk);
+        pg::InsertRows(log, slots, group, bulk);
         for (int i = 0; i < group; i++) {
             addresses[first + i].segment = segment;
             addresses[first + i].tid = slots[i]->tts_tid;

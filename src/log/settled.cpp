@@ -1,9 +1,10 @@
-// See settled.hpp. Written without SPI: it is on the path of every task. The tables have no index, no
-// default and no constraint but NOT NULL, so that a plain heap insert is all there is to do.
+// See settled.hpp. Written without SPI: it is on the path of every task. The tables have no default and no
+// constraint but NOT NULL, which OpenTable() sees to, so that a heap insert is all there is to do.
 
 #include "log/settled.hpp"
 
 #include "pg/extension.hpp"
+#include "tables/own_tables.hpp"
 
 extern "C" {
 #include "access/heapam.h"
@@ -21,11 +22,11 @@ void WriteSettled(int segment, int32 subscription_id, const int64 *message_ids, 
     ArrayType *array =
         construct_array(items, count, INT8OID, sizeof(int64), FLOAT8PASSBYVAL, TYPALIGN_DOUBLE);
 
-    Relation relation = table_open(pg::Tables().settled[segment], RowExclusiveLock);
+    Relation relation = pg::OpenTable(pg::Tables().settled[segment], RowExclusiveLock, kSettledForm);
     Datum values[2] = {Int32GetDatum(subscription_id), PointerGetDatum(array)};
     bool nulls[2] = {false, false};
-    HeapTuple tuple = heap_form_tuple(RelationGetDescr(relation), values, nulls);
-    simple_heap_insert(relation, tuple);
+    HeapTuple tuple = pg::FormRow(relation, values, nulls, lengthof(values));
+    pg::InsertRow(relation, tuple);
     heap_freetuple(tuple);
     // The lock stays until the end of the transaction, as for any write.
     table_close(relation, NoLock);

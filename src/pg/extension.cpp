@@ -3,6 +3,8 @@
 
 #include "pg/extension.hpp"
 
+#include "pg/table_form.hpp"
+
 extern "C" {
 #include "access/genam.h"
 #include "access/htup_details.h"
@@ -34,6 +36,7 @@ void (*listeners[kMaxListeners])();
 int listener_count = 0;
 
 void OnRelationChange(Datum, Oid relation) {
+    ForgetTable(relation);
     // While the oids are unknown any relation may be one of ours.
     bool ours = !tables_valid || relation == InvalidOid || relation == tables.channel_store;
     for (int i = 0; i < kSegments; i++)

@@ -3,12 +3,14 @@
 #include "pg/spi.hpp"
 
 #include "pg/pinned_settings.hpp"
+#include "pg/table_form.hpp"
 #include "pg/table_trust.hpp"
 
 extern "C" {
 #include "catalog/namespace.h"
 #include "catalog/pg_type.h"
 #include "utils/array.h"
+#include "utils/guc.h"
 #include "utils/snapmgr.h"
 }
 
@@ -47,6 +49,16 @@ void SpiBegin() {
     if (SPI_connect() != SPI_OK_CONNECT) elog(ERROR, "SPI_connect failed");
 }
 
+void ReadWithoutIndexes() {
+    auto set = [](const char *name, const char *value) {
+        (void)set_config_option(name, value, PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+    };
+    set("enable_seqscan", "on");
+    set("enable_indexscan", "off");
+    set("enable_indexonlyscan", "off");
+    set("enable_bitmapscan", "off");
+}
+
 void SpiEnd() {
     if (SPI_finish() != SPI_OK_FINISH) elog(ERROR, "SPI_finish failed");
 }
@@ -55,6 +67,24 @@ void RequireSafePath() {
     if (std::strcmp(namespace_search_path, kSafeSearchPath) != 0)
         elog(ERROR, "an internal statement was to be run under search_path \"%s\"", namespace_search_path);
 }
+
+namespace {
+
+// Our statements name columns and keys as the script made them.
+void HintAtMisfit(void *) {
+    switch (geterrcode()) {
+        case ERRCODE_UNDEFINED_COLUMN:
+        case ERRCODE_UNDEFINED_FUNCTION:
+        case ERRCODE_DATATYPE_MISMATCH:
+        case ERRCODE_INVALID_COLUMN_REFERENCE:
+            errhint("%s", kMisfitHint);
+            break;
+        default:
+            break;
+    }
+}
+
+}  // namespace
 
 uint64 SpiRunWith(const char *sql, const Param *params, int count, long limit, SPIPlanPtr *plan) {
     Oid types[kMaxParams];
@@ -82,10 +112,13 @@ uint64 SpiRunWith(const char *sql, const Param *params, int count, long limit, S
                  SPI_result_code_string(SPI_result));
         *plan = prepared;
     }
+    ErrorContextCallback hint = {error_context_stack, HintAtMisfit, nullptr};
+    error_context_stack = &hint;
     int code = plan != nullptr
                    ? SPI_execute_plan(*plan, values, nulls, false, limit)
                    : SPI_execute_with_args(sql, count, types, values, nulls, false, limit);
     EndOwnStatement();
+    error_context_stack = hint.previous;
     if (pushed) PopActiveSnapshot();
     if (code == SPI_OK_REWRITTEN) ReportRewritten(sql);
     if (code < 0)
@@ -98,30 +131,45 @@ uint64 SpiRunWith(const char *sql, const Param *params, int count, long limit, S
 
 uint64 SpiRun(const char *sql, long limit) { return SpiRunWith(sql, nullptr, 0, limit, nullptr); }
 
-Field SpiField(uint64 row, int column) {
+namespace {
+
+// A column that an administrator has given another type would be read as what it is not.
+void RequireType(int column, Oid type) {
+    const Oid there = SPI_gettypeid(SPI_tuptable->tupdesc, column);
+    if (there == type) return;
+    ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+                    errmsg("column \"%s\" of a table of pg_herald is of type %s instead of %s",
+                           SPI_fname(SPI_tuptable->tupdesc, column), format_type_be(there), format_type_be(type)),
+                    errhint("%s", kMisfitHint)));
+}
+
+}  // namespace
+
+Field SpiField(uint64 row, int column, Oid type) {
     Field field;
+    RequireType(column, type);
     field.value = SPI_getbinval(SPI_tuptable->vals[row], SPI_tuptable->tupdesc, column,
                                 &field.is_null);
     return field;
 }
 
 int32 SpiInt4(uint64 row, int column, int32 when_null) {
-    Field field = SpiField(row, column);
+    Field field = SpiField(row, column, INT4OID);
     return field.is_null ? when_null : DatumGetInt32(field.value);
 }
 
 int64 SpiInt8(uint64 row, int column, int64 when_null) {
-    Field field = SpiField(row, column);
+    Field field = SpiField(row, column, INT8OID);
     return field.is_null ? when_null : DatumGetInt64(field.value);
 }
 
 bool SpiBool(uint64 row, int column, bool when_null) {
-    Field field = SpiField(row, column);
+    Field field = SpiField(row, column, BOOLOID);
     return field.is_null ? when_null : DatumGetBool(field.value);
 }
 
 double SpiFloat8(uint64 row, int column, double when_null) {
-    Field field = SpiField(row, column);
+    Field field = SpiField(row, column, FLOAT8OID);
     return field.is_null ? when_null : DatumGetFloat8(field.value);
 }
 

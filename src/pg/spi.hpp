@@ -42,6 +42,10 @@ void SpiEnd();
 // a role. Raises an error where it would not.
 void RequireSafePath();
 
+// Until the settings' nest level ends: statements read whole tables. The log and the settled tables have no index of
+// ours; one of an administrator is not to decide what is found in them.
+void ReadWithoutIndexes();
+
 // Runs a statement; returns the number of rows processed. Raises an error where the statement could
 // not be run as a plain query (TESTING: a negative code without an error is not success).
 // `limit` 0: all rows. Always a fresh snapshot; results in SPI_tuptable. `plan`: where to keep the plan for
@@ -57,12 +61,12 @@ uint64 SpiRun(const char *sql, const std::array<Param, N> &params, long limit) {
     return SpiRunWith(sql, params.data(), static_cast<int>(N), limit, nullptr);
 }
 
-// A value of a result row (column counts from 1), with its NULL flag.
+// A value of a result row (column counts from 1), with its NULL flag. Error: 55000 where it is of another type.
 struct Field {
     Datum value;
     bool is_null;
 };
-Field SpiField(uint64 row, int column);
+Field SpiField(uint64 row, int column, Oid type);
 int32 SpiInt4(uint64 row, int column, int32 when_null = 0);
 int64 SpiInt8(uint64 row, int column, int64 when_null = 0);
 bool SpiBool(uint64 row, int column, bool when_null = false);

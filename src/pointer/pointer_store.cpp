@@ -60,7 +60,7 @@ Jsonb *FindKeptPayload(int64 message_id, char **channel) {
     if (pg::SpiRunSaved(select_payload, std::array{pg::Int8(message_id)}) > 0) {
         MemoryContext spi = MemoryContextSwitchTo(context);
         *channel = pstrdup(pg::SpiText(0, 1));
-        payload = DatumGetJsonbPCopy(pg::SpiField(0, 2).value);
+        payload = DatumGetJsonbPCopy(pg::SpiField(0, 2, JSONBOID).value);
         MemoryContextSwitchTo(spi);
     }
     pg::SpiEnd();
@@ -80,7 +80,7 @@ void PurgePayloads(DatabaseShared *database) {
     uint64 count = pg::SpiRun(
         "SELECT role, pg_catalog.sum(bytes)::bigint FROM herald.pointer_store GROUP BY role");
     for (uint64 row = 0; row < count; row++)
-        used[hash_bytes_uint32(DatumGetObjectId(pg::SpiField(row, 1).value)) % kPointerShares] +=
+        used[hash_bytes_uint32(DatumGetObjectId(pg::SpiField(row, 1, OIDOID).value)) % kPointerShares] +=
             static_cast<uint64>(pg::SpiInt8(row, 2));
     pg::SpiEnd();
     for (uint32 i = 0; i < kPointerShares; i++)

@@ -45,8 +45,10 @@ void ReportListed(FunctionCallInfo fcinfo, const char *name, const Listed &liste
 HERALD_FUNCTION(status) {
     InitMaterializedSRF(fcinfo, 0);
     herald::ReportServer(fcinfo);
-    if (!herald::ReportForeignRights(fcinfo)) return static_cast<Datum>(0);
+    const bool fit = herald::ReportTables(fcinfo);
+    const bool trusted = herald::ReportForeignRights(fcinfo);
     herald::ReportProcesses(fcinfo);
+    if (!fit || !trusted) return static_cast<Datum>(0);
     herald::ReportSubscriptions(fcinfo);
     herald::ReportListeners(fcinfo);
     herald::ReportAudit(fcinfo);

@@ -28,6 +28,8 @@ void ReportListed(FunctionCallInfo fcinfo, const char *name, const Listed &liste
                   const char *hint);
 
 void ReportServer(FunctionCallInfo fcinfo);
+// False where the tables are not to be read.
+bool ReportTables(FunctionCallInfo fcinfo);
 void ReportProcesses(FunctionCallInfo fcinfo);
 void ReportSubscriptions(FunctionCallInfo fcinfo);
 void ReportListeners(FunctionCallInfo fcinfo);

@@ -5,6 +5,7 @@
 #include "outbox/locks.hpp"
 #include "pg/extension.hpp"
 #include "stats/subscription_counters.hpp"
+#include "tables/own_tables.hpp"
 
 extern "C" {
 #include "access/genam.h"
@@ -90,7 +91,8 @@ int64 CountIn(Snapshot snapshot, int32 subscription) {
     ScanKeyData key;
     const Oid schema = pg::Tables().schema;
     ScanKeyInit(&key, kSubscriptionId, BTEqualStrategyNumber, F_INT4EQ, Int32GetDatum(subscription));
-    Relation table = table_open(get_relname_relid("dead_letter_store", schema), AccessShareLock);
+    Relation table =
+        pg::OpenTable(get_relname_relid("dead_letter_store", schema), AccessShareLock, kDeadLetterForm);
     SysScanDesc scan = systable_beginscan(
         table, get_relname_relid("dead_letter_store_subscription", schema), true, snapshot, 1, &key);
     for (; HeapTupleIsValid(systable_getnext(scan)); count++) CHECK_FOR_INTERRUPTS();

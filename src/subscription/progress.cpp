@@ -92,11 +92,12 @@ void RaiseRequest(int32 subscription_id) {
 }
 
 // Unsettled entries of one log segment. EXCEPT, because the settled tables have neither index nor
-// statistics: a join might become a nested loop.
+// statistics: a join might become a nested loop. "+ 0", so that an index that an administrator has made of the columns
+// does not decide what is found.
 #define UNSETTLED(segment)                                                             \
-    "(SELECT l.id FROM herald.log_" segment " AS l WHERE l.channel_id = $2 EXCEPT "   \
+    "(SELECT l.id FROM herald.log_" segment " AS l WHERE l.channel_id + 0 = $2 EXCEPT " \
     "SELECT pg_catalog.unnest(t.message_ids) FROM herald.settled_" segment " AS t " \
-    "WHERE t.subscription_id = $1) AS u"
+    "WHERE t.subscription_id + 0 = $1) AS u"
 
 // Whether anything is left, as everybody sees it now: also in a transaction with an older snapshot.
 bool HasOpenTasks(const Subscription &subscription) {

@@ -46,7 +46,8 @@ char *CopyText(uint64 row, int column, MemoryContext context) {
 }
 
 int64 IntervalAt(uint64 row, int column) {
-    return pg::IntervalMicroseconds(DatumGetIntervalP(pg::SpiField(row, column).value));
+    const pg::Field interval = pg::SpiField(row, column, INTERVALOID);
+    return interval.is_null ? 0 : pg::IntervalMicroseconds(DatumGetIntervalP(interval.value));
 }
 
 SubscriptionState StateFromName(const char *name) {

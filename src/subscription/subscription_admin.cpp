@@ -68,6 +68,7 @@ void ReportTaken(const char *name, bool if_not_exists) {
 // Settles for a new subscription what the channel's log shows now. Messages whose transaction is still
 // open are not seen here and so get delivered.
 void SettleExisting(int32 id, int32 channel_id) {
+    pg::ReadWithoutIndexes();
     for (int segment = 0; segment < pg::kSegments; segment++) {
         char *sql = psprintf(
             "INSERT INTO herald.settled_%d (subscription_id, message_ids) "

@@ -7,6 +7,7 @@
 
 #include "log/settled.hpp"
 #include "pg/process.hpp"
+#include "tables/own_tables.hpp"
 #include "worker/attempt.hpp"
 #include "worker/batch_timer.hpp"
 #include "worker/crash_file.hpp"
@@ -79,6 +80,8 @@ ErrorData *TryTransaction(WorkerSlotShared *slot, ErrorData *failure) {
         Settlement settlement = {};
         pg::BeginTransaction();
         MemoryContextSwitchTo(batch_context);
+        // Before a handler runs whose outcome could not be recorded.
+        RequireTaskTables();
         if (failure == nullptr)
             RunTasks(slot, &settlement);
         else
