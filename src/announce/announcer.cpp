@@ -16,6 +16,7 @@
 #include "settings.hpp"
 #include "subscription/subscription.hpp"
 #include "tables/own_tables.hpp"
+#include "tables/replication.hpp"
 #include "worker/processes.hpp"
 #include "worker/role_check.hpp"
 #include "worker/selection.hpp"
@@ -116,6 +117,12 @@ void PurgePointers(DatabaseShared *database) {
     pg::CommitTransaction();
 }
 
+void MarkTables() {
+    pg::BeginTransaction();
+    KeepFromDecoding();
+    pg::CommitTransaction();
+}
+
 bool LooksFit() {
     pg::BeginTransaction();
     const bool fit = TaskTablesFit();
@@ -159,6 +166,7 @@ long MillisecondsUntil(TimestampTz time) {
                 ReloadListened();
                 HoldUnrunnable();
                 if (next_rotation == 0) ResumeRotation(database);
+                if (next_rotation == 0) MarkTables();
             }
             reload = !fit;
             pg_atomic_write_u32(&database->announces, 1);
@@ -168,6 +176,7 @@ long MillisecondsUntil(TimestampTz time) {
         bool announced = Announce(database);
         // Several times while the same segment of the audit trail is the oldest: somebody may be reading it.
         if (fit && GetCurrentTimestamp() - last_purge >= Min(kPurgeInterval, AuditSegmentSpan() / 4)) {
+            MarkTables();
             PurgeOld();
             ApplyAuditRetention();
             last_purge = GetCurrentTimestamp();

@@ -6,6 +6,7 @@
 #include "pg/spi.hpp"
 #include "stats/channel_counters.hpp"
 #include "stats/dead_counts.hpp"
+#include "tables/replication.hpp"
 
 extern "C" {
 #include "miscadmin.h"
@@ -69,9 +70,8 @@ uint64 MoveLeftovers(int segment, bool half_full) {
 }
 
 void TruncateSegment(int segment) {
-    pg::SpiBegin();
-    (void)pg::SpiRun(psprintf("TRUNCATE herald.log_%d, herald.settled_%d", segment, segment));
-    pg::SpiEnd();
+    const Oid tables[] = {pg::Tables().log[segment], pg::Tables().settled[segment]};
+    EmptyTables(tables, lengthof(tables));
 }
 
 }  // namespace herald

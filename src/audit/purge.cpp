@@ -11,6 +11,7 @@
 #include "pg/marker.hpp"
 #include "pg/process.hpp"
 #include "pg/spi.hpp"
+#include "tables/replication.hpp"
 
 extern "C" {
 #include "catalog/pg_type.h"
@@ -25,8 +26,10 @@ pg::Marker purging;
 
 void TruncateAuditSegment(int segment) {
     const SubTransactionId outer = pg::SetMarker(&purging);
-    (void)pg::SpiRun(
-        psprintf("TRUNCATE herald.audit_%d, herald.audit_context_%d", segment, segment));
+    const Oid schema = pg::Tables().schema;
+    const Oid tables[] = {get_relname_relid(psprintf("audit_%d", segment), schema),
+                          get_relname_relid(psprintf("audit_context_%d", segment), schema)};
+    EmptyTables(tables, lengthof(tables));
     pg::ResetMarker(&purging, outer);
 }
 
