@@ -1277,6 +1277,45 @@ GRANT EXECUTE ON FUNCTION
 TO PUBLIC;
 GRANT SELECT ON herald.change_feeds TO PUBLIC;
 
+-- Logical replication -------------------------------------------------------------------------------
+-- What is in the tables belongs to this database, also where all tables are published.
+
+CREATE FUNCTION herald.guard_replicated()
+RETURNS trigger LANGUAGE c VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'herald_guard_replicated';
+COMMENT ON FUNCTION herald.guard_replicated() IS
+    'Skips rows that another server sends by logical replication, and refuses its TRUNCATE (55000).';
+REVOKE ALL ON FUNCTION herald.guard_replicated() FROM PUBLIC;
+
+DO $$
+DECLARE
+    own pg_catalog.name;
+BEGIN
+    FOR own IN
+        SELECT c.relname FROM pg_catalog.pg_class AS c
+         WHERE c.relnamespace OPERATOR(pg_catalog.=) 'herald'::pg_catalog.regnamespace
+           AND c.relkind OPERATOR(pg_catalog.=) 'r'
+         ORDER BY c.oid USING OPERATOR(pg_catalog.<)
+    LOOP
+        EXECUTE pg_catalog.format(
+            'CREATE TRIGGER guard_rows BEFORE INSERT OR UPDATE OR DELETE ON herald.%I
+                FOR EACH ROW EXECUTE FUNCTION herald.guard_replicated()', own);
+        EXECUTE pg_catalog.format(
+            'CREATE TRIGGER guard_truncate BEFORE TRUNCATE ON herald.%I
+                FOR EACH STATEMENT EXECUTE FUNCTION herald.guard_replicated()', own);
+        EXECUTE pg_catalog.format('ALTER TABLE herald.%I ENABLE REPLICA TRIGGER guard_rows', own);
+        EXECUTE pg_catalog.format('ALTER TABLE herald.%I ENABLE REPLICA TRIGGER guard_truncate', own);
+    END LOOP;
+    -- The mark of a table that is being rewritten: logical decoding leaves it out. With their TOAST tables.
+    UPDATE pg_catalog.pg_class AS c
+       SET relrewrite = c.oid
+     WHERE c.oid OPERATOR(pg_catalog.=) ANY (ARRAY(
+               SELECT pg_catalog.unnest(ARRAY[t.oid, t.reltoastrelid])
+                 FROM pg_catalog.pg_class AS t
+                WHERE t.relkind OPERATOR(pg_catalog.=) 'r'
+                  AND t.relnamespace OPERATOR(pg_catalog.=) 'herald'::pg_catalog.regnamespace));
+END $$;
+
 -- Rights that nobody named --------------------------------------------------------------------------
 -- ALTER DEFAULT PRIVILEGES of who runs this gives new objects away. A later script ends with the same call: it covers
 -- what that script has made.

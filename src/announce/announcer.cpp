@@ -18,6 +18,7 @@
 #include "subscription/role_check.hpp"
 #include "subscription/subscription.hpp"
 #include "tables/own_tables.hpp"
+#include "tables/replication.hpp"
 #include "worker/processes.hpp"
 #include "worker/selection.hpp"
 
@@ -229,6 +230,12 @@ bool AnnounceAll(DatabaseShared *database) {
     return announced;
 }
 
+void MarkTables() {
+    pg::BeginTransaction();
+    KeepFromDecoding();
+    pg::CommitTransaction();
+}
+
 bool LooksFit() {
     pg::BeginTransaction();
     const bool fit = TaskTablesFit();
@@ -275,6 +282,7 @@ long MillisecondsUntil(TimestampTz time) {
                     RefreshRoles();
                     HoldUnrunnable();
                     if (next_rotation == 0) ResumeRotation(database);
+                    if (next_rotation == 0) MarkTables();
                 });
             if (!fit || !reload) pg_atomic_write_u32(&database->announces, 1);
         }
@@ -285,6 +293,7 @@ long MillisecondsUntil(TimestampTz time) {
         // Several times while the same segment of the audit trail is the oldest: somebody may be reading it.
         if (fit && GetCurrentTimestamp() - last_purge >= Min(kPurgeInterval, AuditSegmentSpan() / 4) &&
             Try(database, &purge_part, [&] {
+                MarkTables();
                 PurgeOld();
                 ApplyAuditRetention();
             }))

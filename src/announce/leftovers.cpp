@@ -7,6 +7,7 @@
 #include "pg/table_trust.hpp"
 #include "stats/channel_counters.hpp"
 #include "stats/dead_counts.hpp"
+#include "tables/replication.hpp"
 
 extern "C" {
 #include "miscadmin.h"
@@ -71,11 +72,10 @@ uint64 MoveLeftovers(int segment, bool half_full) {
 }
 
 void TruncateSegment(int segment) {
-    pg::SpiBegin();
     pg::RequireTrustedTable(psprintf("log_%d", segment), AccessExclusiveLock);
     pg::RequireTrustedTable(psprintf("settled_%d", segment), AccessExclusiveLock);
-    (void)pg::SpiRun(psprintf("TRUNCATE herald.log_%d, herald.settled_%d", segment, segment));
-    pg::SpiEnd();
+    const Oid tables[] = {pg::Tables().log[segment], pg::Tables().settled[segment]};
+    EmptyTables(tables, lengthof(tables));
 }
 
 }  // namespace herald

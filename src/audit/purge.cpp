@@ -12,6 +12,7 @@
 #include "pg/process.hpp"
 #include "pg/spi.hpp"
 #include "pg/table_trust.hpp"
+#include "tables/replication.hpp"
 
 extern "C" {
 #include "catalog/pg_type.h"
@@ -28,8 +29,10 @@ void TruncateAuditSegment(int segment) {
     pg::RequireTrustedTable(psprintf("audit_%d", segment), AccessExclusiveLock);
     pg::RequireTrustedTable(psprintf("audit_context_%d", segment), AccessExclusiveLock);
     const SubTransactionId outer = pg::SetMarker(&purging);
-    (void)pg::SpiRun(
-        psprintf("TRUNCATE herald.audit_%d, herald.audit_context_%d", segment, segment));
+    const Oid schema = pg::Tables().schema;
+    const Oid tables[] = {get_relname_relid(psprintf("audit_%d", segment), schema),
+                          get_relname_relid(psprintf("audit_context_%d", segment), schema)};
+    EmptyTables(tables, lengthof(tables));
     pg::ResetMarker(&purging, outer);
 }
 

@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <iterator>
-#include <vector>
 
 namespace herald::core {
 
@@ -19,14 +18,14 @@ struct Open {
     const Task* task;
 };
 
-std::vector<Open> ListOpen(const CrashNotes& notes) {
-    std::vector<Open> open;
+// Calls visit(open) for each. Nothing is collected: this runs in the postmaster, which an exception would end.
+template <typename Visit>
+void ForEachOpen(const CrashNotes& notes, Visit visit) {
     for (const RunningNote& note : notes.running) {
         const int begun = static_cast<int>(std::min<std::uint32_t>(note.begun, kMaxBatch));
         for (int i = note.committing ? 0 : begun - 1; i >= 0 && i < begun; ++i)
-            open.push_back({&note, &note.tasks[i]});
+            visit(Open{&note, &note.tasks[i]});
     }
-    return open;
 }
 
 Suspect* FindSuspect(CrashNotes* notes, const Open& open) {
@@ -85,32 +84,39 @@ bool OffendedLately(const CrashNotes& notes, const Open& open, Microseconds now)
 
 }  // namespace
 
-int JudgeCrash(CrashNotes* notes, Microseconds now) {
-    const std::vector<Open> open = ListOpen(*notes);
-    std::vector<Open> blamed;
-    for (const Open& each : open)
-        if (FindSuspect(notes, each))
-            blamed.push_back(each);
-    bool known = !blamed.empty();
-    if (!known) {
-        // Those that ended by themselves, if there are any.
-        std::copy_if(open.begin(), open.end(), std::back_inserter(blamed),
-                     [](const Open& each) { return !each.note->doubtful; });
-        if (blamed.empty())
-            blamed = open;
-        known = blamed.size() == 1 &&
-                (!blamed[0].note->doubtful || OffendedLately(*notes, blamed[0], now));
-    }
-    for (const Open& each : blamed) {
-        AddSuspect(notes, each, known, now);
-        NoteOffence(notes, each, now);
-    }
+int JudgeCrash(CrashNotes* notes, Microseconds now) noexcept {
+    int count = 0;
+    int suspected = 0;
+    int certain = 0;
+    ForEachOpen(*notes, [&](const Open& open) {
+        ++count;
+        suspected += FindSuspect(notes, open) ? 1 : 0;
+        certain += open.note->doubtful ? 0 : 1;
+    });
+    // Those that were suspected before, else those that ended by themselves, if there are any.
+    const auto is_blamed = [&](const Open& open) {
+        if (suspected > 0)
+            return FindSuspect(notes, open) != nullptr;
+        return certain == 0 || !open.note->doubtful;
+    };
+    bool known = suspected > 0;
+    if (!known && (certain == 1 || (certain == 0 && count == 1)))
+        ForEachOpen(*notes, [&](const Open& open) {
+            known = known || (is_blamed(open) &&
+                              (!open.note->doubtful || OffendedLately(*notes, open, now)));
+        });
+    ForEachOpen(*notes, [&](const Open& open) {
+        if (!is_blamed(open))
+            return;
+        AddSuspect(notes, open, known, now);
+        NoteOffence(notes, open, now);
+    });
     for (RunningNote& note : notes->running) {
         note.begun = 0;
         note.committing = false;
         note.doubtful = false;
     }
-    return static_cast<int>(open.size());
+    return count;
 }
 
 Microseconds RestAfter(std::int32_t crashes) {

@@ -113,11 +113,26 @@ void FreeListener(int place) {
     pg_atomic_fetch_sub_u32(&table->used, 1);
 }
 
+namespace {
+
+// Takes the lock, under which no more come. Room for them is made before, as memory may be short.
+Listener *LockForReading(uint32 *used) {
+    for (;;) {
+        const uint32 room = pg_atomic_read_u32(&table->used) + 64;
+        Listener *listeners = static_cast<Listener *>(palloc(sizeof(Listener) * room));
+        LWLockAcquire(Lock(kListenerLock), LW_SHARED);
+        *used = pg_atomic_read_u32(&table->used);
+        if (*used <= room) return listeners;
+        LWLockRelease(Lock(kListenerLock));
+        pfree(listeners);
+    }
+}
+
+}  // namespace
+
 Listener *ReadListeners(Oid database, int *count) {
-    LWLockAcquire(Lock(kListenerLock), LW_SHARED);
-    // Can't grow while the lock is held.
-    const uint32 used = pg_atomic_read_u32(&table->used);
-    Listener *listeners = static_cast<Listener *>(palloc(sizeof(Listener) * Max(used, 1u)));
+    uint32 used;
+    Listener *listeners = LockForReading(&used);
     int read = 0;
     for (int place = 0; place < kListenerPlaces && static_cast<uint32>(read) < used; place++) {
         if (StateOf(place) != PlaceState::kShown) continue;

@@ -4,6 +4,7 @@
 
 extern "C" {
 #include "commands/async.h"
+#include "commands/tablecmds.h"
 #include "access/genam.h"
 #include "access/htup_details.h"
 #include "access/tableam.h"
@@ -12,6 +13,7 @@ extern "C" {
 #include "catalog/pg_namespace.h"
 #include "catalog/pg_proc.h"
 #include "postmaster/bgworker.h"
+#include "replication/origin.h"
 #include "storage/lock.h"
 #include "storage/lwlock.h"
 #include "storage/proc.h"
@@ -87,6 +89,24 @@ inline void FinishIndexInserts(Relation index, struct IndexInfo *info) {
 #else
     (void)index;
     (void)info;
+#endif
+}
+
+// TRUNCATE of open tables, of which logical decoding learns nothing.
+inline void TruncateWithoutDecoding(List *relations, List *oids) {
+#if PG_VERSION_NUM >= 160000
+    ExecuteTruncateGuts(relations, oids, NIL, DROP_RESTRICT, false, false);
+#else
+    ExecuteTruncateGuts(relations, oids, NIL, DROP_RESTRICT, false);
+#endif
+}
+
+// True where the session repeats what was done elsewhere.
+inline bool HasReplicationOrigin() {
+#if PG_VERSION_NUM >= 190000
+    return replorigin_xact_state.origin != InvalidReplOriginId;
+#else
+    return replorigin_session_origin != InvalidRepOriginId;
 #endif
 }
 

@@ -129,6 +129,13 @@ uint64 SpiRunWith(const char *sql, const Param *params, int count, long limit, S
     return SPI_processed;
 }
 
+// Errors put the stack of contexts back, as they would not a counter.
+bool InOwnStatement() {
+    for (const ErrorContextCallback *each = error_context_stack; each != nullptr; each = each->previous)
+        if (each->callback == HintAtMisfit) return true;
+    return false;
+}
+
 uint64 SpiRun(const char *sql, long limit) { return SpiRunWith(sql, nullptr, 0, limit, nullptr); }
 
 namespace {

@@ -53,6 +53,10 @@ void ReadWithoutIndexes();
 template <std::size_t N>
 uint64 SpiRun(const char *sql, const std::array<Param, N> &params, long limit = 0);
 uint64 SpiRun(const char *sql, long limit = 0);
+
+// True inside such a statement, for triggers on the tables of the extension.
+bool InOwnStatement();
+
 uint64 SpiRunWith(const char *sql, const Param *params, int count, long limit, SPIPlanPtr *plan);
 
 template <std::size_t N>

@@ -39,11 +39,16 @@ Oid FunctionOf(const char *name, Oid schema) {
 }
 
 bool IsGuard(Oid function, Oid schema) {
-    static Oid guards[2];
-    if (function == guards[0] || function == guards[1]) return true;
-    guards[0] = FunctionOf("guard_options", schema);
-    guards[1] = FunctionOf("guard_audit_log", schema);
-    return OidIsValid(function) && (function == guards[0] || function == guards[1]);
+    constexpr const char *kNames[] = {"guard_options", "guard_audit_log", "guard_replicated"};
+    static Oid guards[lengthof(kNames)];
+    for (Oid guard : guards)
+        if (function == guard) return true;
+    bool is_guard = false;
+    for (uint32 i = 0; i < lengthof(kNames); i++) {
+        guards[i] = FunctionOf(kNames[i], schema);
+        is_guard = is_guard || function == guards[i];
+    }
+    return OidIsValid(function) && is_guard;
 }
 
 void RequireOwnRows(Relation table) {

@@ -34,6 +34,7 @@ SELECT set_eq(
     'grant_channel(channel text, grantee text, privileges text[] DEFAULT ''{publish}''::text[]) -> void',
     'guard_audit_log() -> trigger',
     'guard_options() -> trigger',
+    'guard_replicated() -> trigger',
     'has_channel_privilege(role text, channel text, privilege text) -> boolean',
     'list_audited_tables(OUT schema_name text, OUT table_name text, OUT record text, OUT exclude text[], OUT mask text[], OUT operations text[], OUT partitions integer, OUT ok boolean, OUT problem text) -> SETOF record',
     'list_channel_stats(OUT channel text, OUT published bigint, OUT published_bytes bigint, OUT announced bigint, OUT rejected bigint, OUT warned bigint, OUT delivered bigint, OUT failed bigint, OUT retried bigint, OUT dead bigint, OUT listeners bigint, OUT p50_ms double precision, OUT p95_ms double precision, OUT p99_ms double precision, OUT last_published_at timestamp with time zone, OUT last_delivered_at timestamp with time zone, OUT stats_reset timestamp with time zone) -> SETOF record',
@@ -177,8 +178,8 @@ SELECT is_empty(
 SELECT is_empty(
     $$SELECT t.tgname FROM pg_trigger AS t
         JOIN pg_class AS c ON c.oid = t.tgrelid
-       WHERE c.relnamespace = 'herald'::regnamespace AND NOT t.tgisinternal AND t.tgname <> 'guard'$$,
-    'no trigger on a table of the extension, but the guards of the audit trail and of options');
+       WHERE c.relnamespace = 'herald'::regnamespace AND NOT t.tgisinternal AND t.tgname NOT IN ('guard', 'guard_rows', 'guard_truncate')$$,
+    'no trigger on a table of the extension, but those that guard them');
 
 SELECT set_eq(
     $$SELECT c.relname FROM pg_class AS c
