@@ -8,7 +8,7 @@ use lib "$FindBin::RealBin/../lib";
 use HeraldTest;
 use Test::More;
 
-my $node = start_herald('control', conf => "herald.batch_time = 1h\n");
+my $node = start_herald('control', conf => "herald.batch_time = 1h\nherald.sweep_interval = 1s\n");
 $node->safe_psql('postgres', <<'SQL');
 CREATE ROLE writer LOGIN; GRANT pg_write_all_data, pg_read_all_data TO writer;
 CREATE ROLE granted LOGIN; GRANT CREATE ON SCHEMA public TO granted, writer;
