@@ -9,6 +9,7 @@
 #include "pg/extension.hpp"
 #include "pg/process.hpp"
 #include "pg/spi.hpp"
+#include "pg/table_trust.hpp"
 #include "settings.hpp"
 #include "stats/subscription_counters.hpp"
 #include "tables/own_tables.hpp"
@@ -208,6 +209,12 @@ bool MayTruncate(DatabaseShared *database, int segment) {
     return true;
 }
 
+bool TrustsTablesOf(int segment) {
+    const char *const names[] = {psprintf("log_%d", segment), psprintf("settled_%d", segment), "parked_store",
+                                 "dead_letter_store", "subscription_store", "channel_store"};
+    return pg::TrustsTables(names, lengthof(names));
+}
+
 // In two steps: what is left is moved, and once no older snapshot is there, the segment is emptied.
 Emptied Empty(DatabaseShared *database, int segment) {
     Emptied result = Emptied::kNotYet;
@@ -220,6 +227,9 @@ Emptied Empty(DatabaseShared *database, int segment) {
     } else if (!ConditionalLockRelationOid(pg::Tables().log[segment], AccessExclusiveLock) ||
                !ConditionalLockRelationOid(pg::Tables().settled[segment], AccessExclusiveLock)) {
         result = OnlyWorkersHold(segment) ? Emptied::kHeldByWorkers : Emptied::kHeldByOthers;
+    } else if (!TrustsTablesOf(segment)) {
+        // Until an administrator has taken away what is on them: herald.status() tells.
+        result = Emptied::kHeldByOthers;
     } else if (may_truncate &&
                std::strcmp(done[segment].subscriptions, ListSubscriptions()) == 0) {
         // A new subscription might begin with what is there.

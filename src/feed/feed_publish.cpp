@@ -74,8 +74,18 @@ Oid OwnerOf(Oid relation) {
     return owner;
 }
 
+// The name stands in a table.
+bool NamesChannel(const Feed &feed) {
+    const std::size_t length = std::strlen(feed.channel);
+    return length > 0 && length < NAMEDATALEN;
+}
+
 // The channel with the rights of the feed's owner, who is the current user here; or why it can't be used.
 const Channel *ChannelOf(const Feed &feed, const char **problem) {
+    if (!NamesChannel(feed)) {
+        *problem = "its channel has no name that a channel can have";
+        return nullptr;
+    }
     const Channel *channel = &LookUpChannel(feed.channel);
     if (feed.channel_id != 0 && channel->id != feed.channel_id) {
         *problem = "the channel was dropped";
@@ -298,7 +308,8 @@ void PublishItem(Batch *batch, const Item &item, JsonBuffer *buffer) {
 void ReportRejected(const Outlet &outlet) {
     const Feed &feed = *outlet.feed;
     if (outlet.rejected == 0) return;
-    CountNow(CountersOf(LookUpChannel(feed.channel)), ChannelCounter::kRejected, outlet.rejected);
+    if (NamesChannel(feed))
+        CountNow(CountersOf(LookUpChannel(feed.channel)), ChannelCounter::kRejected, outlet.rejected);
     ereport(WARNING,
             (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
              errmsg_plural("%lu change of table \"%s\" is not published to channel \"%s\"",

@@ -12,6 +12,7 @@ extern "C" {
 #include "executor/executor.h"
 #include "nodes/parsenodes.h"
 #include "parser/parsetree.h"
+#include "storage/lmgr.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 #include "utils/reltrigger.h"
@@ -25,11 +26,17 @@ namespace {
 ExecutorStart_hook_type previous_hook = nullptr;
 bool own_statement = false;
 
-[[noreturn]] void Refuse(Relation table, const char *what, const char *hint) {
+// What is on a table that the extension did not make, and what to do about it.
+struct Foreign {
+    const char *what;  // NULL: nothing
+    const char *hint;
+};
+
+[[noreturn]] void Refuse(Relation table, const Foreign &foreign) {
     ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
                     errmsg("table \"herald.%s\" can't be trusted", RelationGetRelationName(table)),
-                    errdetail("It has %s, which the extension pg_herald did not make.", what),
-                    errhint("%s", hint)));
+                    errdetail("It has %s, which the extension pg_herald did not make.", foreign.what),
+                    errhint("%s", foreign.hint)));
     pg_unreachable();
 }
 
@@ -51,20 +58,26 @@ bool IsGuard(Oid function, Oid schema) {
     return OidIsValid(function) && is_guard;
 }
 
-void RequireOwnRows(Relation table) {
+Foreign ForeignRows(Relation table) {
     if (table->rd_rules != nullptr)
-        Refuse(table, "a rule", "Drop it with DROP RULE; herald.status() lists all that is foreign.");
+        return {"a rule", "Drop it with DROP RULE; herald.status() lists all that is foreign."};
     if (table->rd_rel->relhassubclass && find_inheritance_children(RelationGetRelid(table), NoLock) != NIL)
-        Refuse(table, "child tables", "Part them from it with ALTER TABLE ... NO INHERIT.");
+        return {"child tables", "Part them from it with ALTER TABLE ... NO INHERIT."};
+    return {};
 }
 
-void RequireOwnTriggers(Relation table) {
+Foreign ForeignTrigger(Relation table) {
     const Oid schema = table->rd_rel->relnamespace;
     const TriggerDesc *triggers = table->trigdesc;
     for (int i = 0; triggers != nullptr && i < triggers->numtriggers; i++)
         if (!IsGuard(triggers->triggers[i].tgfoid, schema))
-            Refuse(table, psprintf("the trigger \"%s\"", triggers->triggers[i].tgname),
-                   "Drop the trigger, or the foreign key that it belongs to; herald.status() lists all that is foreign.");
+            return {psprintf("the trigger \"%s\"", triggers->triggers[i].tgname),
+                    "Drop the trigger, or the foreign key that it belongs to; herald.status() lists all that is foreign."};
+    return {};
+}
+
+void Require(Relation table, const Foreign &foreign) {
+    if (foreign.what != nullptr) Refuse(table, foreign);
 }
 
 void CheckTables(const PlannedStmt *statement) {
@@ -77,8 +90,8 @@ void CheckTables(const PlannedStmt *statement) {
         Relation relation = RelationIdGetRelation(entry->relid);
         if (!RelationIsValid(relation)) continue;
         if (relation->rd_rel->relnamespace == schema && relation->rd_rel->relkind == RELKIND_RELATION) {
-            RequireOwnRows(relation);
-            if (list_member_int(statement->resultRelations, number)) RequireOwnTriggers(relation);
+            Require(relation, ForeignRows(relation));
+            if (list_member_int(statement->resultRelations, number)) Require(relation, ForeignTrigger(relation));
         }
         RelationClose(relation);
     }
@@ -103,14 +116,37 @@ void BeginOwnStatement() { own_statement = true; }
 
 void EndOwnStatement() { own_statement = false; }
 
+bool TrustsTables(const char *const *names, int count) {
+    static bool told = false;
+    for (int i = 0; i < count; i++) {
+        const Oid oid = get_relname_relid(names[i], Tables().schema);
+        // A lock of who makes a trigger now is not waited for.
+        if (!OidIsValid(oid) || !ConditionalLockRelationOid(oid, RowExclusiveLock)) return false;
+        Relation table = table_open(oid, NoLock);
+        Foreign foreign = ForeignRows(table);
+        if (foreign.what == nullptr) foreign = ForeignTrigger(table);
+        if (foreign.what != nullptr && !told)
+            ereport(WARNING, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+                              errmsg("table \"herald.%s\" can't be trusted", names[i]),
+                              errdetail("It has %s, which the extension pg_herald did not make.", foreign.what),
+                              errhint("%s", foreign.hint)));
+        table_close(table, NoLock);
+        if (foreign.what == nullptr) continue;
+        told = true;
+        return false;
+    }
+    told = false;
+    return true;
+}
+
 void RequireTrustedTable(const char *name, int lock_mode) {
     const Oid oid = get_relname_relid(name, Tables().schema);
     if (!OidIsValid(oid))
         ereport(ERROR, (errcode(ERRCODE_UNDEFINED_TABLE), errmsg("relation \"herald.%s\" is missing", name),
                         errhint("Create the extension pg_herald again.")));
     Relation table = table_open(oid, lock_mode);
-    RequireOwnRows(table);
-    RequireOwnTriggers(table);
+    Require(table, ForeignRows(table));
+    Require(table, ForeignTrigger(table));
     table_close(table, NoLock);
 }
 

@@ -18,6 +18,10 @@ void EndOwnStatement();
 // commands, of which nothing else knows.
 void RequireTrustedTable(const char *name, int lock_mode);
 
+// False where something foreign is on one of the tables, which stay locked against more until the transaction ends; it is
+// said once in the log. For processes that are not to end for it.
+bool TrustsTables(const char *const *names, int count);
+
 // Raises 55000: a rule took the place of the statement.
 [[noreturn]] void ReportRewritten(const char *sql);
 
