@@ -79,7 +79,7 @@ void RevokeChannel(const char *name, const char *grantee, uint8 privileges) {
             "DELETE FROM herald.channel_grant_store "
             "WHERE channel_id = $1 AND privilege = $3 AND (grantee_role = $4 OR grantee = $2 AND ("
             "NOT pg_catalog.starts_with(grantee_role, $5) OR $4 IS NULL AND NOT EXISTS ("
-            "SELECT FROM pg_catalog.pg_authid AS a WHERE grantee_role = $5 || a.oid::pg_catalog.text)))",
+            "SELECT FROM pg_catalog.pg_roles AS a WHERE grantee_role = $5 || a.oid::pg_catalog.text)))",
             std::array{pg::Int4(id), pg::Text(grantee), pg::Text(NameOfPrivilege(privilege)),
                        pg::Text(identity), pg::Text(here)});
     }

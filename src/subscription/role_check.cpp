@@ -47,7 +47,8 @@ const char *RoleProblem(Oid role, const char *role_name, int *sqlstate, const ch
 }
 
 const char *OwnerProblem(const Subscription &subscription, int *sqlstate) {
-    if (!OidIsValid(subscription.owner_role)) {
+    // A worker's copy of the subscription may be older than the end of its owner.
+    if (!SearchSysCacheExists1(AUTHOID, ObjectIdGetDatum(subscription.owner_role))) {
         *sqlstate = ERRCODE_UNDEFINED_OBJECT;
         return psprintf("the subscription's owner \"%s\" was dropped", subscription.owner);
     }

@@ -172,7 +172,7 @@ Oid CheckDefinition(const Subscription &subscription, DefinitionFault *fault) {
     if (problem == nullptr) problem = HandlerProblem(subscription, &function, &sqlstate);
     if (problem == nullptr) return function;
     fault->sqlstate = sqlstate;
-    pg::CopyString(fault->message, problem, sizeof(fault->message));
+    fault->message = problem;
     return InvalidOid;
 }
 

@@ -10,7 +10,7 @@ namespace herald {
 // A fault of definition: the handler cannot run, whatever the message. `sqlstate` 0: there is none.
 struct DefinitionFault {
     int sqlstate;
-    char message[256];
+    const char *message;  // in the memory context of the check
 };
 
 // Checks what may have changed since subscribe: role, handler, rights. Returns the function.

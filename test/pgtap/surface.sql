@@ -10,7 +10,7 @@ SELECT set_eq(
     ARRAY[
     'activate() -> void',
     'alter_channel(channel text, durable boolean DEFAULT NULL::boolean, schema jsonb DEFAULT NULL::jsonb, validation text DEFAULT NULL::text, announce text DEFAULT NULL::text, accept_notify boolean DEFAULT NULL::boolean, max_payload_bytes integer DEFAULT NULL::integer, description text DEFAULT NULL::text, owner text DEFAULT NULL::text, when_full text DEFAULT NULL::text, check_formats boolean DEFAULT NULL::boolean, force boolean DEFAULT false) -> void',
-    'alter_subscription(subscription text, channel text DEFAULT NULL::text, handler text DEFAULT NULL::text, max_concurrency integer DEFAULT NULL::integer, max_attempts integer DEFAULT NULL::integer, retry_delay interval DEFAULT NULL::interval, retry_backoff double precision DEFAULT NULL::double precision, max_retry_delay interval DEFAULT NULL::interval, timeout interval DEFAULT NULL::interval, run_as text DEFAULT NULL::text, batch boolean DEFAULT NULL::boolean) -> void',
+    'alter_subscription(subscription text, channel text DEFAULT NULL::text, handler text DEFAULT NULL::text, max_concurrency integer DEFAULT NULL::integer, max_attempts integer DEFAULT NULL::integer, retry_delay interval DEFAULT NULL::interval, retry_backoff double precision DEFAULT NULL::double precision, max_retry_delay interval DEFAULT NULL::interval, timeout interval DEFAULT NULL::interval, run_as text DEFAULT NULL::text, batch boolean DEFAULT NULL::boolean, owner text DEFAULT NULL::text) -> void',
     'audit_delete() -> trigger',
     'audit_history(target regclass, record_id jsonb) -> SETOF herald.audit_log',
     'audit_insert() -> trigger',
@@ -54,6 +54,7 @@ SELECT set_eq(
     'resume(subscription text) -> void',
     'revoke_channel(channel text, grantee text, privileges text[] DEFAULT ''{publish}''::text[]) -> void',
     'status(OUT name text, OUT ok boolean, OUT value text, OUT hint text) -> SETOF record',
+    'stored_role(name text, role text) -> oid',
     'subscribe(subscription text, channel text, handler text DEFAULT NULL::text, max_concurrency integer DEFAULT 4, max_attempts integer DEFAULT 16, retry_delay interval DEFAULT ''00:00:01''::interval, retry_backoff double precision DEFAULT 2, max_retry_delay interval DEFAULT ''01:00:00''::interval, timeout interval DEFAULT ''00:05:00''::interval, start_at text DEFAULT ''new''::text, run_as text DEFAULT NULL::text, batch boolean DEFAULT true, if_not_exists boolean DEFAULT false) -> void',
     'try_lock(name text, scope text DEFAULT ''session''::text, channel text DEFAULT ''locks''::text) -> boolean',
     'unlock(name text) -> boolean',
@@ -74,7 +75,7 @@ SELECT set_eq(
           'feed_problem',
           'drop_channel', 'fetch', 'grant_channel', 'has_channel_privilege', 'list_channel_stats',
           'list_listeners', 'list_subscription_stats', 'list_workers', 'notify', 'pause', 'publish',
-          'publish_batch', 'replay', 'replay_all', 'reset_stats', 'resume', 'revoke_channel', 'status', 'subscribe',
+          'publish_batch', 'replay', 'replay_all', 'reset_stats', 'resume', 'revoke_channel', 'status', 'stored_role', 'subscribe',
           'try_lock', 'unlock', 'unsubscribe', 'validate', 'validation_errors', 'version', 'wait_idle'],
     'what PUBLIC may execute');
 
