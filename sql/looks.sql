@@ -23,6 +23,8 @@ CREATE FUNCTION looks.handler(task herald.task) RETURNS void LANGUAGE sql AS 'SE
 SELECT herald.create_channel('looks');
 SELECT herald.subscribe('looks', 'looks', 'looks.handler');
 SELECT herald.pause('looks');
+SELECT herald.create_channel('looks2');
+SELECT herald.subscribe('looks2', 'looks2', 'looks.handler');
 SELECT count(herald.publish('looks', '{"n": 1}')) FROM generate_series(1, 3);
 RESET SESSION AUTHORIZATION;
 
@@ -51,7 +53,9 @@ BEGIN;
 SELECT looks.keeps('SELECT herald.fetch(message_id) FROM herald.tasks') AS fetch,
        looks.keeps('SELECT herald.fetch(1234567890)') AS fetch_nothing,
        looks.keeps($$SELECT herald.wait_idle('looks', '0')$$) AS wait_idle,
-       looks.keeps($$SELECT herald.unsubscribe('looks')$$) AS unsubscribe,
+       looks.keeps($$SELECT herald.alter_channel('looks2', max_payload_bytes => 100)$$) AS alter_channel,
+       looks.keeps($$SELECT herald.unsubscribe('looks2')$$) AS unsubscribe,
+       looks.keeps($$SELECT herald.drop_channel('looks2')$$) AS drop_channel,
        looks.keeps('SELECT * FROM herald.status()') AS status;
 COMMIT;
 

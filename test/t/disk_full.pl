@@ -27,7 +27,7 @@ sub limit_files
 	return;
 }
 
-# Fills a table until nothing but small rows goes into its last block, which is beyond a megabyte.
+# Fills a table with rows that leave no room for others in their blocks, over a megabyte of them.
 sub fill
 {
 	my ($table, $insert) = @_;
@@ -42,7 +42,7 @@ SQL
 publish_many($node, 'jobs', 1);
 wait_for_effects($node, 'work', 1);
 my $worker = pid_of($node, 'worker');
-my $end = fill('herald.settled_0', q(INSERT INTO herald.settled_0 SELECT 0, array_agg(i) FROM generate_series(1, 200000) AS i GROUP BY i / 200));
+my $end = fill('herald.settled_0', q(INSERT INTO herald.settled_0 SELECT 0, array_agg(i) FROM generate_series(0, 246 * 800 - 1) AS i GROUP BY i / 246));
 cmp_ok($end, '>', 1024 * 1024, 'WAL is spared');
 my $log_start = -s $node->logfile;
 my $runs = q(SELECT last_value FROM app.runs);
