@@ -852,55 +852,24 @@ SELECT f.subscription, f.channel, f.message_id, f.task_id, f.attempt, f.error_co
 COMMENT ON VIEW herald.failure_log IS
     'One row per failed attempt; next_attempt_at NULL: given up, infinity: when the held subscription is resumed.';
 
+CREATE FUNCTION herald.list_tasks(
+    OUT subscription text, OUT channel text, OUT message_id bigint, OUT state text, OUT attempt integer,
+    OUT next_attempt_at timestamptz, OUT wait_reason text, OUT place integer, OUT address tid)
+RETURNS SETOF record LANGUAGE c STABLE PARALLEL UNSAFE ROWS 1000
+AS 'MODULE_PATHNAME', 'herald_list_tasks';
+COMMENT ON FUNCTION herald.list_tasks IS
+    'What the view herald.tasks shows: tasks of subscriptions that the caller may see, and where their payloads are.';
+
+CREATE FUNCTION herald.task_payload(place integer, address tid, message_id bigint)
+RETURNS jsonb LANGUAGE c STABLE STRICT PARALLEL RESTRICTED
+AS 'MODULE_PATHNAME', 'herald_task_payload';
+COMMENT ON FUNCTION herald.task_payload IS
+    'The payload of a task listed by herald.list_tasks; NULL without the privilege read.';
+
 CREATE VIEW herald.tasks WITH (security_barrier) AS
-WITH subscription AS MATERIALIZED (
-    SELECT s.id, s.subscription, s.channel_id, c.channel, l.state, l.reason,
-           herald.has_channel_privilege(CURRENT_USER::pg_catalog.text, c.channel, 'read') AS may_read
-      FROM herald.list_subscription_stats() AS l
-      JOIN herald.subscription_store AS s ON s.id OPERATOR(pg_catalog.=) l.subscription_id
-      JOIN herald.channel_store AS c ON c.id OPERATOR(pg_catalog.=) s.channel_id
-), running AS MATERIALIZED (
-    SELECT w.subscription, w.message_id
-      FROM herald.list_workers() AS w
-     WHERE w.kind OPERATOR(pg_catalog.=) 'worker' AND w.state OPERATOR(pg_catalog.=) 'running'
-       AND w.database OPERATOR(pg_catalog.=) pg_catalog.current_database()::pg_catalog.text
-), log AS (
-    SELECT id, channel_id, payload FROM herald.log_0
-    UNION ALL SELECT id, channel_id, payload FROM herald.log_1
-    UNION ALL SELECT id, channel_id, payload FROM herald.log_2
-), settled AS (
-    SELECT subscription_id, pg_catalog.unnest(message_ids) AS id FROM herald.settled_0
-    UNION ALL SELECT subscription_id, pg_catalog.unnest(message_ids) FROM herald.settled_1
-    UNION ALL SELECT subscription_id, pg_catalog.unnest(message_ids) FROM herald.settled_2
-), open AS (
-    SELECT s.id AS subscription_id, l.id AS message_id, 0 AS attempts,
-           NULL::pg_catalog.timestamptz AS next_attempt_at, l.payload
-      FROM subscription AS s
-      JOIN log AS l ON l.channel_id OPERATOR(pg_catalog.=) s.channel_id
-     WHERE NOT EXISTS (SELECT FROM settled AS d WHERE d.subscription_id OPERATOR(pg_catalog.=) s.id AND d.id OPERATOR(pg_catalog.=) l.id)
-    UNION ALL
-    SELECT p.subscription_id, p.message_id, p.attempts, p.next_attempt_at, p.payload
-      FROM herald.parked_store AS p
-)
-SELECT s.subscription, s.channel, o.message_id,
-       CASE WHEN r.message_id IS NOT NULL THEN 'running'
-            WHEN o.attempts OPERATOR(pg_catalog.>) 0 THEN 'retrying' ELSE 'pending' END AS state,
-       CASE WHEN r.message_id IS NOT NULL THEN o.attempts OPERATOR(pg_catalog.+) 1 ELSE o.attempts END AS attempt,
-       CASE WHEN r.message_id IS NULL THEN o.next_attempt_at END AS next_attempt_at,
-       CASE WHEN r.message_id IS NOT NULL THEN NULL
-            WHEN s.state OPERATOR(pg_catalog.=) 'held' THEN 'held: ' OPERATOR(pg_catalog.||) COALESCE(s.reason, '')
-            WHEN s.state OPERATOR(pg_catalog.<>) 'active' THEN s.state
-            WHEN o.next_attempt_at OPERATOR(pg_catalog.>) pg_catalog.clock_timestamp() THEN 'retry delay'
-            ELSE 'worker' END AS wait_reason,
-       CASE WHEN s.may_read THEN o.payload END AS payload
-  FROM open AS o
-  JOIN subscription AS s ON s.id OPERATOR(pg_catalog.=) o.subscription_id
-  LEFT JOIN running AS r ON r.subscription OPERATOR(pg_catalog.=) s.subscription AND r.message_id OPERATOR(pg_catalog.=) o.message_id
-UNION ALL
-SELECT s.subscription, s.channel, d.message_id, 'dead', d.attempts, NULL, NULL,
-       CASE WHEN s.may_read THEN d.payload END
-  FROM herald.dead_letter_store AS d
-  JOIN subscription AS s ON s.id OPERATOR(pg_catalog.=) d.subscription_id;
+SELECT t.subscription, t.channel, t.message_id, t.state, t.attempt, t.next_attempt_at, t.wait_reason,
+       herald.task_payload(t.place, t.address, t.message_id) AS payload
+  FROM herald.list_tasks() AS t;
 COMMENT ON VIEW herald.tasks IS
     'Tasks that are not done: pending, running, retrying, dead. attempt is the one that runs, or the last '
     'one that ran; payload only with the privilege read.';
@@ -908,7 +877,8 @@ COMMENT ON VIEW herald.tasks IS
 REVOKE ALL ON FUNCTION
     herald.subscribe, herald.alter_subscription, herald.unsubscribe, herald.pause, herald.resume,
     herald.wait_idle, herald.replay, herald.replay_all, herald.discard_dead_letters, herald.version,
-    herald.status, herald.activate, herald.list_workers, herald.list_subscription_stats
+    herald.status, herald.activate, herald.list_workers, herald.list_subscription_stats,
+    herald.list_tasks, herald.task_payload
 FROM PUBLIC;
 REVOKE ALL ON
     herald.workers, herald.subscriptions, herald.subscription_stats, herald.dead_letters,
@@ -919,7 +889,8 @@ FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION
     herald.subscribe, herald.alter_subscription, herald.unsubscribe, herald.pause, herald.resume,
     herald.wait_idle, herald.replay, herald.replay_all, herald.discard_dead_letters, herald.version,
-    herald.status, herald.activate, herald.list_workers, herald.list_subscription_stats
+    herald.status, herald.activate, herald.list_workers, herald.list_subscription_stats,
+    herald.list_tasks, herald.task_payload
 TO PUBLIC;
 GRANT SELECT ON
     herald.workers, herald.subscriptions, herald.subscription_stats, herald.dead_letters,

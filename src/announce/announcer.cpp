@@ -335,7 +335,8 @@ long MillisecondsUntil(TimestampTz time) {
 void herald_announcer_main(Datum argument) {
     using namespace herald;
     pg::Guard([&] {
-        pg::InitProcess(pg::CancelSignal::kIgnored);
+        // Never allowed: it is for lock_timeout.
+        pg::InitProcess(pg::CancelSignal::kWhenAllowed);
         pg::ConnectToDatabase(DatumGetObjectId(argument), InvalidOid);
         RunAnnouncer(EnterDatabase(Consumer::kAnnouncer));
     });

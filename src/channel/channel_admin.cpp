@@ -12,6 +12,7 @@
 #include "pg/identity.hpp"
 #include "pg/roles.hpp"
 #include "pg/spi.hpp"
+#include "pg/subtransaction.hpp"
 #include "stats/channel_counters.hpp"
 
 namespace herald {
@@ -155,7 +156,8 @@ Dependents CountDependents(int32 channel_id) {
 }
 
 void RequireNoDependents(const Channel &channel, const char *action, const char *hint) {
-    Dependents found = CountDependents(channel.id);
+    Dependents found{};
+    pg::ReadAndLetGo([&] { found = CountDependents(channel.id); });
     if (found.subscriptions == 0 && found.parked == 0 && found.dead == 0) return;
     ereport(ERROR,
             (errcode(ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST),

@@ -113,10 +113,11 @@ Nearby FindNearby(int segment, int64 id, int64 within, StoredMessage *message) {
             if (block >= 0 && block < blocks && found == 0)
                 found = LookIntoBlock(log, static_cast<BlockNumber>(block), id, &tid);
     }
-    // The lock is kept: it must not be emptied in between.
-    table_close(log, NoLock);
-    if (found == 0) return Nearby::kNotFound;
-    return ReadMessage(segment, tid, id, message) ? Nearby::kRead : Nearby::kUnseen;
+    Nearby result = Nearby::kNotFound;
+    if (found != 0) result = ReadMessage(segment, tid, id, message) ? Nearby::kRead : Nearby::kUnseen;
+    // Only now: it must not be emptied in between.
+    table_close(log, AccessShareLock);
+    return result;
 }
 
 bool FindAnywhere(int segment, int64 id, StoredMessage *message) {

@@ -10,6 +10,7 @@
 #include "pg/extension.hpp"
 #include "pg/identity.hpp"
 #include "pg/spi.hpp"
+#include "pg/subtransaction.hpp"
 #include "stats/subscription_counters.hpp"
 #include "subscription/progress.hpp"
 #include "worker/slots.hpp"
@@ -100,7 +101,7 @@ void RaiseRequest(int32 subscription_id) {
     "WHERE t.subscription_id + 0 = $1) AS u"
 
 // Whether anything is left, as everybody sees it now: also in a transaction with an older snapshot.
-bool HasOpenTasks(const Subscription &subscription) {
+bool LookForOpenTasks(const Subscription &subscription) {
     Oid types[] = {INT4OID, INT4OID};
     Datum values[] = {Int32GetDatum(subscription.id), Int32GetDatum(subscription.channel_id)};
 
@@ -128,6 +129,30 @@ bool HasOpenTasks(const Subscription &subscription) {
     return open;
 }
 
+bool HasOpenTasks(const Subscription &subscription) {
+    bool open = false;
+    pg::ReadAndLetGo([&] { open = LookForOpenTasks(subscription); });
+    return open;
+}
+
+OpenTasks CountTasks(const Subscription &subscription) {
+    OpenTasks open;
+    pg::Identity caller = pg::BecomeOwner();
+    pg::SpiBegin();
+    pg::SpiRun("SELECT (SELECT pg_catalog.count(*) FROM " UNSETTLED("0") ")"
+               " + (SELECT pg_catalog.count(*) FROM " UNSETTLED("1") ")"
+               " + (SELECT pg_catalog.count(*) FROM " UNSETTLED("2") "), "
+               "(SELECT pg_catalog.count(*) FROM herald.parked_store WHERE subscription_id = $1), "
+               "(SELECT pg_catalog.count(*) FROM herald.dead_letter_store WHERE subscription_id = $1)",
+               std::array{pg::Int4(subscription.id), pg::Int4(subscription.channel_id)});
+    open.pending = pg::SpiInt8(0, 1);
+    open.parked = pg::SpiInt8(0, 2);
+    open.dead = pg::SpiInt8(0, 3);
+    pg::SpiEnd();
+    pg::BecomeCaller(caller);
+    return open;
+}
+
 enum class Look { kIdle, kBusy, kUnknown };
 
 // What the dispatcher says of a subscription after a turn that began now or later: then it has taken note of
@@ -152,19 +177,7 @@ Look AskDispatcher(DatabaseShared *database, int32 subscription_id, TimestampTz 
 
 OpenTasks CountOpenTasks(const Subscription &subscription) {
     OpenTasks open;
-    pg::Identity caller = pg::BecomeOwner();
-    pg::SpiBegin();
-    pg::SpiRun("SELECT (SELECT pg_catalog.count(*) FROM " UNSETTLED("0") ")"
-               " + (SELECT pg_catalog.count(*) FROM " UNSETTLED("1") ")"
-               " + (SELECT pg_catalog.count(*) FROM " UNSETTLED("2") "), "
-               "(SELECT pg_catalog.count(*) FROM herald.parked_store WHERE subscription_id = $1), "
-               "(SELECT pg_catalog.count(*) FROM herald.dead_letter_store WHERE subscription_id = $1)",
-               std::array{pg::Int4(subscription.id), pg::Int4(subscription.channel_id)});
-    open.pending = pg::SpiInt8(0, 1);
-    open.parked = pg::SpiInt8(0, 2);
-    open.dead = pg::SpiInt8(0, 3);
-    pg::SpiEnd();
-    pg::BecomeCaller(caller);
+    pg::ReadAndLetGo([&] { open = CountTasks(subscription); });
     return open;
 }
 

@@ -1,0 +1,202 @@
+// herald.list_tasks and task_payload, on which the view herald.tasks builds. A view over the log itself would lock it for
+// as long as the transaction of whoever looks: nothing could be emptied meanwhile. The payloads are
+// looked up one by one, and so only by those who ask for them.
+
+#include "pg/pg.hpp"
+
+#include "channel/channel.hpp"
+#include "log/log_table.hpp"
+#include "pg/extension.hpp"
+#include "pg/guard.hpp"
+#include "pg/identity.hpp"
+#include "pg/spi.hpp"
+#include "pg/subtransaction.hpp"
+#include "sql/look.hpp"
+#include "worker/slots.hpp"
+
+extern "C" {
+#include "access/heapam.h"
+#include "access/table.h"
+#include "catalog/pg_type.h"
+#include "funcapi.h"
+#include "storage/bufmgr.h"
+#include "utils/jsonb.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+#include "utils/snapmgr.h"
+#include "utils/tuplestore.h"
+}
+
+#include <algorithm>
+
+namespace herald {
+
+namespace {
+
+constexpr long kRowsAtOnce = 1000;
+// Where a task lies, beside the segments of the log.
+constexpr int32 kParked = -1;
+constexpr int32 kBuried = -2;
+
+#define UNSETTLED_TASKS(segment)                                                                    \
+    "SELECT s.id, l.id, 0, NULL::pg_catalog.timestamptz, " segment ", l.ctid "                     \
+    "FROM herald.subscription_store AS s JOIN herald.log_" segment " AS l ON l.channel_id = s.channel_id " \
+    "WHERE s.id = ANY ($1) AND NOT EXISTS (SELECT FROM settled AS d WHERE d.subscription_id = s.id AND d.id = l.id)"
+
+constexpr char kSelectTasks[] =
+    "WITH settled AS MATERIALIZED ("
+    "SELECT subscription_id, pg_catalog.unnest(message_ids) AS id FROM herald.settled_0 "
+    "UNION ALL SELECT subscription_id, pg_catalog.unnest(message_ids) FROM herald.settled_1 "
+    "UNION ALL SELECT subscription_id, pg_catalog.unnest(message_ids) FROM herald.settled_2) "
+    UNSETTLED_TASKS("0") " UNION ALL " UNSETTLED_TASKS("1") " UNION ALL " UNSETTLED_TASKS("2")
+    " UNION ALL SELECT subscription_id, message_id, attempts, next_attempt_at, -1, ctid "
+    "FROM herald.parked_store WHERE subscription_id = ANY ($1) "
+    "UNION ALL SELECT subscription_id, message_id, attempts, NULL, -2, ctid "
+    "FROM herald.dead_letter_store WHERE subscription_id = ANY ($1)";
+
+bool IsRunning(int32 subscription, int64 message_id) {
+    for (int i = 0; i < WorkerSlotLimit(); i++) {
+        const WorkerSlotShared *slot = WorkerSlot(i);
+        const SlotState state = StateOf(slot);
+        if ((state == SlotState::kAssigned || state == SlotState::kRunning) && slot->database == MyDatabaseId &&
+            TaskOf(slot).subscription == subscription && TaskOf(slot).message.id == message_id)
+            return true;
+    }
+    return false;
+}
+
+const char *WaitReason(const Subscription &subscription, TimestampTz due) {
+    if (!subscription.inert && subscription.state == SubscriptionState::kHeld)
+        return psprintf("held: %s", subscription.reason == nullptr ? "" : subscription.reason);
+    if (subscription.inert || subscription.state != SubscriptionState::kActive) return ShownState(subscription);
+    return due > GetCurrentTimestamp() ? "retry delay" : "worker";
+}
+
+// One row of the statement's as one of the function's.
+void PutTask(FunctionCallInfo fcinfo, const Subscription &subscription, uint64 row) {
+    ReturnSetInfo *result = reinterpret_cast<ReturnSetInfo *>(fcinfo->resultinfo);
+    const int64 message_id = pg::SpiInt8(row, 2);
+    const int32 attempts = pg::SpiInt4(row, 3);
+    const pg::Field due = pg::SpiField(row, 4);
+    const int32 place = pg::SpiInt4(row, 5);
+    const bool dead = place == kBuried;
+    const bool running = !dead && IsRunning(subscription.id, message_id);
+    const bool waits = !dead && !running;
+    const char *state = dead ? "dead" : running ? "running" : attempts > 0 ? "retrying" : "pending";
+    const char *reason =
+        waits ? WaitReason(subscription, due.is_null ? DT_NOBEGIN : DatumGetTimestampTz(due.value)) : "";
+    Datum values[9] = {CStringGetTextDatum(subscription.name),
+                       CStringGetTextDatum(subscription.channel),
+                       Int64GetDatum(message_id),
+                       CStringGetTextDatum(state),
+                       Int32GetDatum(running ? attempts + 1 : attempts),
+                       due.value,
+                       CStringGetTextDatum(reason),
+                       Int32GetDatum(place),
+                       pg::SpiField(row, 6).value};
+    bool nulls[9] = {};
+    nulls[5] = due.is_null || !waits;
+    nulls[6] = !waits;
+    tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
+}
+
+void PutTasks(FunctionCallInfo fcinfo, const Subscription *subscriptions, int count, Datum ids) {
+    pg::Identity caller = pg::BecomeOwner();
+    pg::SpiBegin();
+    pg::RequireSafePath();
+    Oid type = INT4ARRAYOID;
+    Portal portal = SPI_cursor_open_with_args(nullptr, kSelectTasks, 1, &type, &ids, nullptr, true, 0);
+    MemoryContext per_batch =
+        AllocSetContextCreate(CurrentMemoryContext, "pg_herald tasks", ALLOCSET_DEFAULT_SIZES);
+    do {
+        SPI_cursor_fetch(portal, true, kRowsAtOnce);
+        MemoryContext spi = MemoryContextSwitchTo(per_batch);
+        for (uint64 row = 0; row < SPI_processed; row++) {
+            const int32 id = pg::SpiInt4(row, 1);
+            const Subscription *found =
+                std::lower_bound(subscriptions, subscriptions + count, id,
+                                 [](const Subscription &one, int32 wanted) { return one.id < wanted; });
+            if (found < subscriptions + count && found->id == id) PutTask(fcinfo, *found, row);
+        }
+        MemoryContextSwitchTo(spi);
+        MemoryContextReset(per_batch);
+        SPI_freetuptable(SPI_tuptable);
+        CHECK_FOR_INTERRUPTS();
+    } while (SPI_processed > 0);
+    SPI_cursor_close(portal);
+    pg::SpiEnd();
+    pg::BecomeCaller(caller);
+}
+
+// The columns of a table in which payloads lie.
+struct PayloadColumns {
+    AttrNumber id;
+    AttrNumber channel_id;
+    AttrNumber payload;
+};
+constexpr PayloadColumns kLogPayloadColumns = {kLogId, kLogChannelId, kLogPayload};
+constexpr PayloadColumns kParkedPayloadColumns = {2, 3, 8};
+constexpr PayloadColumns kBuriedPayloadColumns = {3, 4, 9};
+
+// The payload of a message in a row at that address, and its channel; NULL where it is not there (any more).
+Jsonb *ReadPayload(Oid table, const PayloadColumns &columns, ItemPointerData tid, int64 id, int32 *channel_id) {
+    Jsonb *payload = nullptr;
+    Relation relation = table_open(table, AccessShareLock);
+    if (ItemPointerIsValid(&tid) && ItemPointerGetBlockNumber(&tid) < RelationGetNumberOfBlocks(relation)) {
+        HeapTupleData tuple;
+        Buffer buffer;
+        tuple.t_self = tid;
+        if (heap_fetch(relation, GetActiveSnapshot(), &tuple, &buffer, false)) {
+            bool is_null;
+            TupleDesc descriptor = RelationGetDescr(relation);
+            if (DatumGetInt64(heap_getattr(&tuple, columns.id, descriptor, &is_null)) == id) {
+                *channel_id = DatumGetInt32(heap_getattr(&tuple, columns.channel_id, descriptor, &is_null));
+                payload = DatumGetJsonbPCopy(heap_getattr(&tuple, columns.payload, descriptor, &is_null));
+            }
+            ReleaseBuffer(buffer);
+        }
+    }
+    table_close(relation, AccessShareLock);
+    return payload;
+}
+
+}  // namespace
+
+}  // namespace herald
+
+using namespace herald;
+
+HERALD_FUNCTION(list_tasks) {
+    int count;
+    InitMaterializedSRF(fcinfo, 0);
+    const Subscription *subscriptions = LoadSubscriptions(CurrentMemoryContext, &count);
+    Datum *ids = static_cast<Datum *>(palloc(sizeof(Datum) * static_cast<Size>(Max(count, 1))));
+    int seen = 0;
+    for (int i = 0; i < count; i++)
+        if (MaySeeSubscription(subscriptions[i])) ids[seen++] = Int32GetDatum(subscriptions[i].id);
+    if (seen == 0) return static_cast<Datum>(0);
+    const Datum list =
+        PointerGetDatum(construct_array(ids, seen, INT4OID, sizeof(int32), true, TYPALIGN_INT));
+    pg::ReadAndLetGo([&] { PutTasks(fcinfo, subscriptions, count, list); });
+    return static_cast<Datum>(0);
+}
+
+HERALD_FUNCTION(task_payload) {
+    const int32 place = PG_GETARG_INT32(0);
+    const ItemPointerData tid = *reinterpret_cast<ItemPointer>(PG_GETARG_POINTER(1));
+    const int64 id = PG_GETARG_INT64(2);
+    Jsonb *payload = nullptr;
+    int32 channel_id = 0;
+
+    if (place >= 0 && place < pg::kSegments)
+        payload = ReadPayload(pg::Tables().log[place], kLogPayloadColumns, tid, id, &channel_id);
+    else if (place == kParked)
+        payload = ReadPayload(pg::Tables().parked_store, kParkedPayloadColumns, tid, id, &channel_id);
+    else if (place == kBuried)
+        payload = ReadPayload(get_relname_relid("dead_letter_store", pg::Tables().schema), kBuriedPayloadColumns, tid,
+                              id, &channel_id);
+    if (payload == nullptr) PG_RETURN_NULL();
+    const Channel *channel = LookUpChannelById(channel_id);
+    if (channel == nullptr || (channel->privileges & kPrivilegeRead) == 0) PG_RETURN_NULL();
+    PG_RETURN_JSONB_P(payload);
+}
