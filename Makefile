@@ -10,7 +10,7 @@
 top := $(patsubst %/,%,$(dir $(firstword $(MAKEFILE_LIST))))
 PG_CONFIG ?= pg_config
 
-own_goals := demo check explore check-majors check-headers setup unit bench bench-programs
+own_goals := demo check explore check-majors check-assert check-headers setup unit bench bench-programs
 
 ifneq (,$(filter $(own_goals),$(MAKECMDGOALS)))
 
@@ -32,6 +32,9 @@ explore:
 
 check-majors:
 	@$(top)/scripts/check-majors $(MAJORS)
+
+check-assert:
+	@$(top)/scripts/check-assert
 
 check-headers:
 	@$(top)/scripts/check-headers

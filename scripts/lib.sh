@@ -69,9 +69,34 @@ build_extension() {
         PG_CONFIG="$PG_CONFIG" "${@:2}"
 }
 
-# use_stage sets HERALD_STAGE: the install given from outside, else one made here.
+# Up to version 17 only Debian's server can be told of another place to look for extensions.
+told_by_destdir() { "$bindir/postgres" --describe-config | grep -aq '^extension_destdir'; }
+
+# copy_server STAGE: any other one runs from a copy of its programs and files in the stage, since it finds these from
+# where its program is. Hard links, where that is possible.
+copy_server() {
+    local path program
+    if [ "$major" -ge 18 ] || told_by_destdir; then return 0; fi
+    mkdir -p "$1$bindir"
+    for program in "$bindir"/{postgres,initdb,psql,createdb,dropdb,createuser,dropuser,vacuumdb,reindexdb,pg_*}; do
+        [ ! -f "$program" ] || cp -al "$program" "$1$bindir/" 2>/dev/null || cp -a "$program" "$1$bindir/"
+    done
+    for path in "$("$PG_CONFIG" --pkglibdir)" "$("$PG_CONFIG" --sharedir)"; do
+        mkdir -p "$1$path"
+        cp -al "$path/." "$1$path/" 2>/dev/null || cp -a "$path/." "$1$path/"
+    done
+}
+
+# use_stage sets HERALD_STAGE: the install given from outside, else one made here; and bindir, where the stage has a
+# server.
 use_stage() {
+    make_stage
+    [ ! -x "$HERALD_STAGE$bindir/postgres" ] || bindir=$HERALD_STAGE$bindir
+}
+
+make_stage() {
     [ -z "${HERALD_STAGE:-}" ] || return 0
+    copy_server "$work/stage"
     say "building pg_herald for $("$PG_CONFIG" --version)"
     if ! build_extension "$HERALD_BUILD/server-$major" install DESTDIR="$work/stage" \
         > "$work/build.log" 2>&1; then
@@ -84,6 +109,7 @@ use_stage() {
 # staged_settings STAGE: what postgresql.conf needs to find the extension installed there.
 staged_settings() {
     printf "shared_preload_libraries = 'pg_herald'\n"
+    [ "$bindir" != "$1$("$PG_CONFIG" --bindir)" ] || return 0
     printf "dynamic_library_path = '%s:\$libdir'\n" "$1$("$PG_CONFIG" --pkglibdir)"
     if [ "$major" -ge 18 ]; then
         printf "extension_control_path = '%s:\$system'\n" "$1$("$PG_CONFIG" --sharedir)"

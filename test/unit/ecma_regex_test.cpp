@@ -81,3 +81,11 @@ TEST(EcmaRegex, NeverWritesBeyondItsCapacity) {
     EXPECT_EQ(out[4], '!');
     EXPECT_GT(done.length, 100u);
 }
+
+TEST(EcmaRegex, LongPatternsTakeTimeInProportion) {
+    for (const char *piece : {"a", "(?<a", "(?<a>", "{1", "{1,1", "\\u{", "\\u{1", "[a", "[a]", "(a)", "a{1}", "\\ud800"}) {
+        std::string pattern;
+        while (pattern.size() < 2 * 1024 * 1024) pattern += piece;
+        (void)TranslateEcmaRegex(pattern, true, nullptr, 0);
+    }
+}
