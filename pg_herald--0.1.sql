@@ -7,11 +7,18 @@
 -- There are no foreign keys: a parallel restore loads the tables in any order. The library keeps the
 -- references, under a lock on the channel's row.
 
+CREATE FUNCTION herald.next_id(sequence regclass)
+RETURNS bigint LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'herald_next_id';
+COMMENT ON FUNCTION herald.next_id(regclass) IS
+    'The next id from a sequence, without becoming the session''s lastval(). Internal.';
+REVOKE ALL ON FUNCTION herald.next_id(regclass) FROM PUBLIC;
+
 -- Channels ------------------------------------------------------------------------------------------
 
 CREATE SEQUENCE herald.channel_id_seq AS integer;
 CREATE TABLE herald.channel_store (
-    id                integer PRIMARY KEY DEFAULT pg_catalog.nextval('herald.channel_id_seq'),
+    id                integer PRIMARY KEY DEFAULT herald.next_id('herald.channel_id_seq'),
     channel           text COLLATE "C" NOT NULL UNIQUE,
     owner             text NOT NULL,
     durable           boolean NOT NULL,
@@ -72,7 +79,7 @@ COMMENT ON TABLE herald.settled_2 IS 'Settled messages of log segment 2. Interna
 
 CREATE SEQUENCE herald.subscription_id_seq AS integer;
 CREATE TABLE herald.subscription_store (
-    id                integer PRIMARY KEY DEFAULT pg_catalog.nextval('herald.subscription_id_seq'),
+    id                integer PRIMARY KEY DEFAULT herald.next_id('herald.subscription_id_seq'),
     subscription      text COLLATE "C" NOT NULL UNIQUE,
     channel_id        integer NOT NULL,
     owner             text NOT NULL,
@@ -114,7 +121,7 @@ COMMENT ON TABLE herald.parked_store IS
 
 CREATE SEQUENCE herald.dead_letter_id_seq AS bigint;
 CREATE TABLE herald.dead_letter_store (
-    id              bigint PRIMARY KEY DEFAULT pg_catalog.nextval('herald.dead_letter_id_seq'),
+    id              bigint PRIMARY KEY DEFAULT herald.next_id('herald.dead_letter_id_seq'),
     subscription_id integer NOT NULL,
     message_id      bigint NOT NULL,
     channel_id      integer NOT NULL,
@@ -135,7 +142,7 @@ COMMENT ON TABLE herald.dead_letter_store IS
 
 CREATE SEQUENCE herald.failure_id_seq AS bigint;
 CREATE TABLE herald.failure_store (
-    id              bigint PRIMARY KEY DEFAULT pg_catalog.nextval('herald.failure_id_seq'),
+    id              bigint PRIMARY KEY DEFAULT herald.next_id('herald.failure_id_seq'),
     subscription_id integer NOT NULL,
     subscription    text NOT NULL,
     channel         text NOT NULL,
@@ -176,7 +183,7 @@ COMMENT ON TABLE herald.pointer_store IS
 
 CREATE SEQUENCE herald.audit_target_id_seq AS integer;
 CREATE TABLE herald.audit_target (
-    id                integer PRIMARY KEY DEFAULT pg_catalog.nextval('herald.audit_target_id_seq'),
+    id                integer PRIMARY KEY DEFAULT herald.next_id('herald.audit_target_id_seq'),
     relation          oid NOT NULL,      -- 0: the table was dropped
     schema_name       text NOT NULL,
     table_name        text NOT NULL,
@@ -212,8 +219,8 @@ COMMENT ON TABLE herald.audit_key IS
     'of them. Internal.';
 
 -- Eight segments by time: the current one follows from the clock. A backend takes a block of ids.
-CREATE SEQUENCE herald.audit_id_seq AS bigint INCREMENT 1000;
-CREATE SEQUENCE herald.audit_context_id_seq AS bigint INCREMENT 1000;
+CREATE SEQUENCE herald.audit_id_seq AS bigint;
+CREATE SEQUENCE herald.audit_context_id_seq AS bigint;
 CREATE TABLE herald.audit_0 (
     id              bigint NOT NULL,
     context_id      bigint NOT NULL,
@@ -302,7 +309,7 @@ COMMENT ON TABLE herald.audit_context_7 IS 'Who made the changes of segment 7 of
 
 CREATE SEQUENCE herald.change_feed_id_seq AS integer;
 CREATE TABLE herald.change_feed_store (
-    id         integer PRIMARY KEY DEFAULT pg_catalog.nextval('herald.change_feed_id_seq'),
+    id         integer PRIMARY KEY DEFAULT herald.next_id('herald.change_feed_id_seq'),
     relation   regclass NOT NULL,  -- by name in a dump
     channel    text COLLATE "C" NOT NULL,
     channel_id integer,            -- NULL: it was not declared

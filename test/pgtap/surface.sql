@@ -40,6 +40,7 @@ SELECT set_eq(
     'list_listeners(OUT pid integer, OUT database text, OUT role text, OUT channel text, OUT since timestamp with time zone) -> SETOF record',
     'list_subscription_stats(OUT subscription_id integer, OUT subscription text, OUT channel text, OUT state text, OUT reason text, OUT pending bigint, OUT running bigint, OUT done bigint, OUT failed bigint, OUT retrying bigint, OUT oldest_published_at timestamp with time zone, OUT p50_ms double precision, OUT p95_ms double precision, OUT p99_ms double precision, OUT dead bigint) -> SETOF record',
     'list_workers(OUT pid integer, OUT kind text, OUT database text, OUT role text, OUT state text, OUT subscription text, OUT message_id bigint, OUT started_at timestamp with time zone) -> SETOF record',
+    'next_id(sequence regclass) -> bigint',
     'notify(channel text, payload text) -> void',
     'pause(subscription text, wait interval DEFAULT NULL::interval) -> boolean',
     'publish(channel text, payload json, key text DEFAULT NULL::text, headers jsonb DEFAULT NULL::jsonb) -> bigint',
