@@ -396,7 +396,8 @@ AS 'MODULE_PATHNAME', 'herald_publish';
 COMMENT ON FUNCTION herald.publish(text, jsonb, text, jsonb) IS
     'Publishes a message when the transaction commits; returns its id, or NULL where the channel stores '
     'nothing. key and headers (an object) reach subscriptions. Errors: 22004 NULL channel or payload, '
-    '22023 bad channel name, 42501 no publish privilege, 54000 payload too large (bytes as jsonb).';
+    '22023 bad channel name, 42501 no publish privilege, 54000 payload too large (bytes as jsonb), key over 2048 '
+    'bytes, headers over 65536.';
 
 CREATE FUNCTION herald.publish(
     channel text, payload json, key text DEFAULT NULL, headers jsonb DEFAULT NULL)
@@ -413,13 +414,65 @@ COMMENT ON FUNCTION herald.publish(text, text, text, jsonb) IS
     'As publish(text, jsonb, text, jsonb), for literals and text parameters of drivers: the payload must '
     'be JSON text, else 22P02.';
 
+-- The rest is for what the ones above don't take: a call that they can serve never gets here. That is so because a
+-- parameter of another type than text is second choice for a literal and for a text: hence the domain, which takes
+-- what text takes.
+CREATE DOMAIN herald.channel_name AS text;
+COMMENT ON DOMAIN herald.channel_name IS
+    'A channel''s name, in functions that are second to those that take it as text.';
+GRANT USAGE ON TYPE herald.channel_name TO PUBLIC;
+
+CREATE FUNCTION herald.publish(
+    channel text, payload text, key anycompatiblenonarray, headers jsonb DEFAULT NULL)
+RETURNS bigint LANGUAGE c VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'herald_publish_any';
+COMMENT ON FUNCTION herald.publish(text, text, anycompatiblenonarray, jsonb) IS
+    'As publish(text, text, text, jsonb), with a key that is an integer, a uuid or an enum; 42804 for others.';
+
+CREATE FUNCTION herald.publish(
+    channel text, payload anyelement, key anycompatiblenonarray, headers jsonb DEFAULT NULL)
+RETURNS bigint LANGUAGE c VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'herald_publish_any';
+COMMENT ON FUNCTION herald.publish(text, anyelement, anycompatiblenonarray, jsonb) IS
+    'The same for a payload that is jsonb or json; 42804 for others.';
+
+CREATE FUNCTION herald.publish(
+    channel herald.channel_name, payload text, key anycompatiblenonarray DEFAULT NULL, headers json DEFAULT NULL)
+RETURNS bigint LANGUAGE c VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'herald_publish_any';
+COMMENT ON FUNCTION herald.publish(herald.channel_name, text, anycompatiblenonarray, json) IS
+    'As publish(text, text, text, jsonb), for headers of type json.';
+
+CREATE FUNCTION herald.publish(
+    channel herald.channel_name, payload anyelement, key anycompatiblenonarray DEFAULT NULL, headers json DEFAULT NULL)
+RETURNS bigint LANGUAGE c VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'herald_publish_any';
+COMMENT ON FUNCTION herald.publish(herald.channel_name, anyelement, anycompatiblenonarray, json) IS
+    'The same for a payload that is jsonb or json; 42804 for others.';
+
 CREATE FUNCTION herald.publish_batch(
     channel text, payloads jsonb[], keys text[] DEFAULT NULL, headers jsonb[] DEFAULT NULL)
 RETURNS SETOF bigint LANGUAGE c VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE ROWS 100
 AS 'MODULE_PATHNAME', 'herald_publish_batch';
 COMMENT ON FUNCTION herald.publish_batch(text, jsonb[], text[], jsonb[]) IS
     'Publishes messages of one channel, all or none; returns their ids in order, as publish does. keys and '
-    'headers have one element per payload (22023), which may be NULL; a NULL payload is 22004.';
+    'headers have one element per payload (22023), which may be NULL; a NULL payload is 22004, an array of more '
+    'than one dimension 2202E.';
+
+CREATE FUNCTION herald.publish_batch(
+    channel herald.channel_name, payloads json[], keys text[] DEFAULT NULL, headers json[] DEFAULT NULL)
+RETURNS SETOF bigint LANGUAGE c VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE ROWS 100
+AS 'MODULE_PATHNAME', 'herald_publish_batch';
+COMMENT ON FUNCTION herald.publish_batch(herald.channel_name, json[], text[], json[]) IS
+    'As publish_batch(text, jsonb[], text[], jsonb[]); stored as jsonb.';
+
+CREATE FUNCTION herald.publish_batch(
+    channel herald.channel_name, payloads text[], keys text[] DEFAULT NULL, headers text[] DEFAULT NULL)
+RETURNS SETOF bigint LANGUAGE c VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE ROWS 100
+AS 'MODULE_PATHNAME', 'herald_publish_batch';
+COMMENT ON FUNCTION herald.publish_batch(herald.channel_name, text[], text[], text[]) IS
+    'As publish_batch(text, jsonb[], text[], jsonb[]), for arrays of text as drivers send them: each element must be '
+    'JSON text, else 22P02.';
 
 CREATE FUNCTION herald.notify(channel text, payload text)
 RETURNS void LANGUAGE c VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
@@ -563,7 +616,13 @@ COMMENT ON FUNCTION herald.reset_stats(text) IS
 
 REVOKE ALL ON FUNCTION
     herald.publish(text, jsonb, text, jsonb), herald.publish(text, json, text, jsonb),
-    herald.publish(text, text, text, jsonb), herald.publish_batch(text, jsonb[], text[], jsonb[]),
+    herald.publish(text, text, text, jsonb), herald.publish(text, text, anycompatiblenonarray, jsonb),
+    herald.publish(text, anyelement, anycompatiblenonarray, jsonb),
+    herald.publish(herald.channel_name, text, anycompatiblenonarray, json),
+    herald.publish(herald.channel_name, anyelement, anycompatiblenonarray, json),
+    herald.publish_batch(text, jsonb[], text[], jsonb[]),
+    herald.publish_batch(herald.channel_name, json[], text[], json[]),
+    herald.publish_batch(herald.channel_name, text[], text[], text[]),
     herald.notify(text, text), herald.fetch(bigint),
     herald.create_channel, herald.alter_channel, herald.drop_channel,
     herald.grant_channel, herald.revoke_channel, herald.has_channel_privilege(text, text, text),
@@ -574,7 +633,13 @@ REVOKE ALL ON herald.channels, herald.channel_stats, herald.listeners FROM PUBLI
 -- They check the caller's rights themselves and show only what the caller may see.
 GRANT EXECUTE ON FUNCTION
     herald.publish(text, jsonb, text, jsonb), herald.publish(text, json, text, jsonb),
-    herald.publish(text, text, text, jsonb), herald.publish_batch(text, jsonb[], text[], jsonb[]),
+    herald.publish(text, text, text, jsonb), herald.publish(text, text, anycompatiblenonarray, jsonb),
+    herald.publish(text, anyelement, anycompatiblenonarray, jsonb),
+    herald.publish(herald.channel_name, text, anycompatiblenonarray, json),
+    herald.publish(herald.channel_name, anyelement, anycompatiblenonarray, json),
+    herald.publish_batch(text, jsonb[], text[], jsonb[]),
+    herald.publish_batch(herald.channel_name, json[], text[], json[]),
+    herald.publish_batch(herald.channel_name, text[], text[], text[]),
     herald.notify(text, text), herald.fetch(bigint),
     herald.create_channel, herald.alter_channel, herald.drop_channel,
     herald.grant_channel, herald.revoke_channel, herald.has_channel_privilege(text, text, text),
