@@ -740,7 +740,8 @@ CREATE FUNCTION herald.wait_idle(subscription text, timeout interval)
 RETURNS boolean LANGUAGE c VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'herald_wait_idle';
 COMMENT ON FUNCTION herald.wait_idle IS
-    'Waits until the subscription has nothing left to do. True: nothing is left; false: the time is over.';
+    'Waits until the subscription has nothing left to do. True: nothing is left; false: the time is over. 55000 in the '
+    'transaction that publishes or replays for it: its tasks begin at the commit.';
 
 -- Dead letters --------------------------------------------------------------------------------------
 
