@@ -659,12 +659,13 @@ COMMENT ON FUNCTION herald.validate(jsonb, jsonb, boolean) IS
 
 CREATE FUNCTION herald.validation_errors(
     schema jsonb, payload jsonb, check_formats boolean DEFAULT false,
-    OUT payload_path text, OUT schema_path text, OUT message text)
+    OUT payload_path text, OUT schema_path text, OUT message text, OUT instance_location text, OUT keyword_location text)
 RETURNS SETOF record LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE COST 100 ROWS 5
 AS 'MODULE_PATHNAME', 'herald_validation_errors';
 COMMENT ON FUNCTION herald.validation_errors(jsonb, jsonb, boolean) IS
     'What a payload violates, at most 1000 rows, none where it fits. The paths are JSON pointers into the '
-    'payload and into the schema.';
+    'payload and into the schema. instance_location and keyword_location are what the standard''s output has: the latter '
+    'names the references that were followed.';
 
 REVOKE ALL ON FUNCTION
     herald.validate(jsonb, jsonb, boolean), herald.validation_errors(jsonb, jsonb, boolean)

@@ -65,7 +65,7 @@ SELECT set_eq(
     'unlock(name text) -> boolean',
     'unsubscribe(subscription text, force boolean DEFAULT false) -> void',
     'validate(schema jsonb, payload jsonb, check_formats boolean DEFAULT false) -> boolean',
-    'validation_errors(schema jsonb, payload jsonb, check_formats boolean DEFAULT false, OUT payload_path text, OUT schema_path text, OUT message text) -> SETOF record',
+    'validation_errors(schema jsonb, payload jsonb, check_formats boolean DEFAULT false, OUT payload_path text, OUT schema_path text, OUT message text, OUT instance_location text, OUT keyword_location text) -> SETOF record',
     'version(OUT library text, OUT extension text) -> record',
     'wait_idle(subscription text, timeout interval) -> boolean'
     ],
