@@ -1025,7 +1025,8 @@ CREATE FUNCTION herald.audit_history(target regclass, record_id jsonb)
 RETURNS SETOF herald.audit_log LANGUAGE c STABLE STRICT PARALLEL RESTRICTED ROWS 20
 AS 'MODULE_PATHNAME', 'herald_audit_history';
 COMMENT ON FUNCTION herald.audit_history IS
-    'What happened to one row, oldest first. record_id: the columns of its key, with any name they have had; '
+    'What happened to one row, oldest first. record_id: the columns of its key, with any name they have had (22023 for '
+    'others); values may be written as any input of the columns'' types, a citext as it was; '
     'where the key was changed, the time before it belongs to the history. For the owner of the table and '
     'readers of herald.audit_log (else 42501).';
 
