@@ -29,11 +29,18 @@ REVOKE ALL ON SCHEMA herald FROM PUBLIC;
 -- it has when it is renamed, and a new role of an old name has nothing. Elsewhere, in a restored copy, the
 -- name counts, until the first look there has found the role and noted it.
 
+CREATE FUNCTION herald.next_id(sequence regclass)
+RETURNS bigint LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'herald_next_id';
+COMMENT ON FUNCTION herald.next_id(regclass) IS
+    'The next id from a sequence, without becoming the session''s lastval(). Internal.';
+REVOKE ALL ON FUNCTION herald.next_id(regclass) FROM PUBLIC;
+
 -- Channels ------------------------------------------------------------------------------------------
 
 CREATE SEQUENCE herald.channel_id_seq AS integer;
 CREATE TABLE herald.channel_store (
-    id                integer PRIMARY KEY DEFAULT pg_catalog.nextval('herald.channel_id_seq'),
+    id                integer PRIMARY KEY DEFAULT herald.next_id('herald.channel_id_seq'),
     channel           text COLLATE "C" NOT NULL UNIQUE
         CHECK (pg_catalog.octet_length(channel) OPERATOR(pg_catalog.>=) 1 AND pg_catalog.octet_length(channel) OPERATOR(pg_catalog.<) 64),
     owner             text NOT NULL
@@ -99,7 +106,7 @@ COMMENT ON TABLE herald.settled_2 IS 'Settled messages of log segment 2. Interna
 
 CREATE SEQUENCE herald.subscription_id_seq AS integer;
 CREATE TABLE herald.subscription_store (
-    id                integer PRIMARY KEY DEFAULT pg_catalog.nextval('herald.subscription_id_seq'),
+    id                integer PRIMARY KEY DEFAULT herald.next_id('herald.subscription_id_seq'),
     subscription      text COLLATE "C" NOT NULL UNIQUE
         CHECK (pg_catalog.octet_length(subscription) OPERATOR(pg_catalog.>=) 1 AND pg_catalog.octet_length(subscription) OPERATOR(pg_catalog.<) 64),
     channel_id        integer NOT NULL,
@@ -149,7 +156,7 @@ COMMENT ON TABLE herald.parked_store IS
 
 CREATE SEQUENCE herald.dead_letter_id_seq AS bigint;
 CREATE TABLE herald.dead_letter_store (
-    id              bigint PRIMARY KEY DEFAULT pg_catalog.nextval('herald.dead_letter_id_seq'),
+    id              bigint PRIMARY KEY DEFAULT herald.next_id('herald.dead_letter_id_seq'),
     subscription_id integer NOT NULL,
     message_id      bigint NOT NULL,
     channel_id      integer NOT NULL,
@@ -170,7 +177,7 @@ COMMENT ON TABLE herald.dead_letter_store IS
 
 CREATE SEQUENCE herald.failure_id_seq AS bigint;
 CREATE TABLE herald.failure_store (
-    id              bigint PRIMARY KEY DEFAULT pg_catalog.nextval('herald.failure_id_seq'),
+    id              bigint PRIMARY KEY DEFAULT herald.next_id('herald.failure_id_seq'),
     subscription_id integer NOT NULL,
     subscription    text NOT NULL,
     channel         text NOT NULL,
@@ -212,7 +219,7 @@ COMMENT ON TABLE herald.pointer_store IS
 
 CREATE SEQUENCE herald.audit_target_id_seq AS integer;
 CREATE TABLE herald.audit_target (
-    id                integer PRIMARY KEY DEFAULT pg_catalog.nextval('herald.audit_target_id_seq'),
+    id                integer PRIMARY KEY DEFAULT herald.next_id('herald.audit_target_id_seq'),
     relation          oid NOT NULL,      -- 0: the table was dropped
     schema_name       text NOT NULL,
     table_name        text NOT NULL,
@@ -248,8 +255,8 @@ COMMENT ON TABLE herald.audit_key IS
     'of them. Internal.';
 
 -- Eight segments by time: the current one follows from the clock. A backend takes a block of ids.
-CREATE SEQUENCE herald.audit_id_seq AS bigint INCREMENT 1000;
-CREATE SEQUENCE herald.audit_context_id_seq AS bigint INCREMENT 1000;
+CREATE SEQUENCE herald.audit_id_seq AS bigint;
+CREATE SEQUENCE herald.audit_context_id_seq AS bigint;
 CREATE TABLE herald.audit_0 (
     id              bigint NOT NULL,
     context_id      bigint NOT NULL,
@@ -338,7 +345,7 @@ COMMENT ON TABLE herald.audit_context_7 IS 'Who made the changes of segment 7 of
 
 CREATE SEQUENCE herald.change_feed_id_seq AS integer;
 CREATE TABLE herald.change_feed_store (
-    id         integer PRIMARY KEY DEFAULT pg_catalog.nextval('herald.change_feed_id_seq'),
+    id         integer PRIMARY KEY DEFAULT herald.next_id('herald.change_feed_id_seq'),
     relation   regclass NOT NULL,  -- by name in a dump
     channel    text COLLATE "C" NOT NULL
         CHECK (pg_catalog.octet_length(channel) OPERATOR(pg_catalog.>=) 1 AND pg_catalog.octet_length(channel) OPERATOR(pg_catalog.<) 64),
@@ -431,7 +438,8 @@ AS 'MODULE_PATHNAME', 'herald_publish';
 COMMENT ON FUNCTION herald.publish(text, jsonb, text, jsonb) IS
     'Publishes a message when the transaction commits; returns its id, or NULL where the channel stores '
     'nothing. key and headers (an object) reach subscriptions. Errors: 22004 NULL channel or payload, '
-    '22023 bad channel name, 42501 no publish privilege, 54000 payload too large (bytes as jsonb).';
+    '22023 bad channel name, 42501 no publish privilege, 54000 payload too large (bytes as jsonb), key over 2048 '
+    'bytes, headers over 65536.';
 
 CREATE FUNCTION herald.publish(
     channel text, payload json, key text DEFAULT NULL, headers jsonb DEFAULT NULL)
@@ -448,13 +456,65 @@ COMMENT ON FUNCTION herald.publish(text, text, text, jsonb) IS
     'As publish(text, jsonb, text, jsonb), for literals and text parameters of drivers: the payload must '
     'be JSON text, else 22P02.';
 
+-- The rest is for what the ones above don't take: a call that they can serve never gets here. That is so because a
+-- parameter of another type than text is second choice for a literal and for a text: hence the domain, which takes
+-- what text takes.
+CREATE DOMAIN herald.channel_name AS text;
+COMMENT ON DOMAIN herald.channel_name IS
+    'A channel''s name, in functions that are second to those that take it as text.';
+GRANT USAGE ON TYPE herald.channel_name TO PUBLIC;
+
+CREATE FUNCTION herald.publish(
+    channel text, payload text, key anycompatiblenonarray, headers jsonb DEFAULT NULL)
+RETURNS bigint LANGUAGE c VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'herald_publish_any';
+COMMENT ON FUNCTION herald.publish(text, text, anycompatiblenonarray, jsonb) IS
+    'As publish(text, text, text, jsonb), with a key that is an integer, a uuid or an enum; 42804 for others.';
+
+CREATE FUNCTION herald.publish(
+    channel text, payload anyelement, key anycompatiblenonarray, headers jsonb DEFAULT NULL)
+RETURNS bigint LANGUAGE c VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'herald_publish_any';
+COMMENT ON FUNCTION herald.publish(text, anyelement, anycompatiblenonarray, jsonb) IS
+    'The same for a payload that is jsonb or json; 42804 for others.';
+
+CREATE FUNCTION herald.publish(
+    channel herald.channel_name, payload text, key anycompatiblenonarray DEFAULT NULL, headers json DEFAULT NULL)
+RETURNS bigint LANGUAGE c VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'herald_publish_any';
+COMMENT ON FUNCTION herald.publish(herald.channel_name, text, anycompatiblenonarray, json) IS
+    'As publish(text, text, text, jsonb), for headers of type json.';
+
+CREATE FUNCTION herald.publish(
+    channel herald.channel_name, payload anyelement, key anycompatiblenonarray DEFAULT NULL, headers json DEFAULT NULL)
+RETURNS bigint LANGUAGE c VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'herald_publish_any';
+COMMENT ON FUNCTION herald.publish(herald.channel_name, anyelement, anycompatiblenonarray, json) IS
+    'The same for a payload that is jsonb or json; 42804 for others.';
+
 CREATE FUNCTION herald.publish_batch(
     channel text, payloads jsonb[], keys text[] DEFAULT NULL, headers jsonb[] DEFAULT NULL)
 RETURNS SETOF bigint LANGUAGE c VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE ROWS 100
 AS 'MODULE_PATHNAME', 'herald_publish_batch';
 COMMENT ON FUNCTION herald.publish_batch(text, jsonb[], text[], jsonb[]) IS
     'Publishes messages of one channel, all or none; returns their ids in order, as publish does. keys and '
-    'headers have one element per payload (22023), which may be NULL; a NULL payload is 22004.';
+    'headers have one element per payload (22023), which may be NULL; a NULL payload is 22004, an array of more '
+    'than one dimension 2202E.';
+
+CREATE FUNCTION herald.publish_batch(
+    channel herald.channel_name, payloads json[], keys text[] DEFAULT NULL, headers json[] DEFAULT NULL)
+RETURNS SETOF bigint LANGUAGE c VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE ROWS 100
+AS 'MODULE_PATHNAME', 'herald_publish_batch';
+COMMENT ON FUNCTION herald.publish_batch(herald.channel_name, json[], text[], json[]) IS
+    'As publish_batch(text, jsonb[], text[], jsonb[]); stored as jsonb.';
+
+CREATE FUNCTION herald.publish_batch(
+    channel herald.channel_name, payloads text[], keys text[] DEFAULT NULL, headers text[] DEFAULT NULL)
+RETURNS SETOF bigint LANGUAGE c VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE ROWS 100
+AS 'MODULE_PATHNAME', 'herald_publish_batch';
+COMMENT ON FUNCTION herald.publish_batch(herald.channel_name, text[], text[], text[]) IS
+    'As publish_batch(text, jsonb[], text[], jsonb[]), for arrays of text as drivers send them: each element must be '
+    'JSON text, else 22P02.';
 
 CREATE FUNCTION herald.notify(channel text, payload text)
 RETURNS void LANGUAGE c VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
@@ -610,7 +670,13 @@ COMMENT ON FUNCTION herald.reset_stats(text) IS
 
 REVOKE ALL ON FUNCTION
     herald.publish(text, jsonb, text, jsonb), herald.publish(text, json, text, jsonb),
-    herald.publish(text, text, text, jsonb), herald.publish_batch(text, jsonb[], text[], jsonb[]),
+    herald.publish(text, text, text, jsonb), herald.publish(text, text, anycompatiblenonarray, jsonb),
+    herald.publish(text, anyelement, anycompatiblenonarray, jsonb),
+    herald.publish(herald.channel_name, text, anycompatiblenonarray, json),
+    herald.publish(herald.channel_name, anyelement, anycompatiblenonarray, json),
+    herald.publish_batch(text, jsonb[], text[], jsonb[]),
+    herald.publish_batch(herald.channel_name, json[], text[], json[]),
+    herald.publish_batch(herald.channel_name, text[], text[], text[]),
     herald.notify(text, text), herald.fetch(bigint),
     herald.create_channel, herald.alter_channel, herald.drop_channel,
     herald.grant_channel, herald.revoke_channel, herald.has_channel_privilege(text, text, text),
@@ -622,7 +688,13 @@ REVOKE ALL ON herald.channels, herald.channel_stats, herald.listeners FROM PUBLI
 -- They check the caller's rights themselves and show only what the caller may see.
 GRANT EXECUTE ON FUNCTION
     herald.publish(text, jsonb, text, jsonb), herald.publish(text, json, text, jsonb),
-    herald.publish(text, text, text, jsonb), herald.publish_batch(text, jsonb[], text[], jsonb[]),
+    herald.publish(text, text, text, jsonb), herald.publish(text, text, anycompatiblenonarray, jsonb),
+    herald.publish(text, anyelement, anycompatiblenonarray, jsonb),
+    herald.publish(herald.channel_name, text, anycompatiblenonarray, json),
+    herald.publish(herald.channel_name, anyelement, anycompatiblenonarray, json),
+    herald.publish_batch(text, jsonb[], text[], jsonb[]),
+    herald.publish_batch(herald.channel_name, json[], text[], json[]),
+    herald.publish_batch(herald.channel_name, text[], text[], text[]),
     herald.notify(text, text), herald.fetch(bigint),
     herald.create_channel, herald.alter_channel, herald.drop_channel,
     herald.grant_channel, herald.revoke_channel, herald.has_channel_privilege(text, text, text),
@@ -643,12 +715,13 @@ COMMENT ON FUNCTION herald.validate(jsonb, jsonb, boolean) IS
 
 CREATE FUNCTION herald.validation_errors(
     schema jsonb, payload jsonb, check_formats boolean DEFAULT false,
-    OUT payload_path text, OUT schema_path text, OUT message text)
+    OUT payload_path text, OUT schema_path text, OUT message text, OUT instance_location text, OUT keyword_location text)
 RETURNS SETOF record LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE COST 100 ROWS 5
 AS 'MODULE_PATHNAME', 'herald_validation_errors';
 COMMENT ON FUNCTION herald.validation_errors(jsonb, jsonb, boolean) IS
     'What a payload violates, at most 1000 rows, none where it fits. The paths are JSON pointers into the '
-    'payload and into the schema.';
+    'payload and into the schema. instance_location and keyword_location are what the standard''s output has: the latter '
+    'names the references that were followed.';
 
 REVOKE ALL ON FUNCTION
     herald.validate(jsonb, jsonb, boolean), herald.validation_errors(jsonb, jsonb, boolean)
@@ -725,7 +798,8 @@ CREATE FUNCTION herald.wait_idle(subscription text, timeout interval)
 RETURNS boolean LANGUAGE c VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'herald_wait_idle';
 COMMENT ON FUNCTION herald.wait_idle IS
-    'Waits until the subscription has nothing left to do. True: nothing is left; false: the time is over.';
+    'Waits until the subscription has nothing left to do. True: nothing is left; false: the time is over. 55000 in the '
+    'transaction that publishes or replays for it: its tasks begin at the commit.';
 
 -- Dead letters --------------------------------------------------------------------------------------
 
@@ -998,7 +1072,8 @@ CREATE FUNCTION herald.audit_history(target regclass, record_id jsonb)
 RETURNS SETOF herald.audit_log LANGUAGE c STABLE STRICT PARALLEL RESTRICTED ROWS 20
 AS 'MODULE_PATHNAME', 'herald_audit_history';
 COMMENT ON FUNCTION herald.audit_history IS
-    'What happened to one row, oldest first. record_id: the columns of its key, with any name they have had; '
+    'What happened to one row, oldest first. record_id: the columns of its key, with any name they have had (22023 for '
+    'others); values may be written as any input of the columns'' types, a citext as it was; '
     'where the key was changed, the time before it belongs to the history. For the owner of the table and '
     'readers of herald.audit_log (else 42501).';
 

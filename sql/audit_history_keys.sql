@@ -20,5 +20,37 @@ INSERT INTO wide VALUES (-9223372036854775808, -1), (9223372036854775807, -21474
 UPDATE wide SET part = ~part;
 SELECT w.id, w.part, (SELECT string_agg(concat_ws(' ', operation, old_record_id), ', ' ORDER BY h.id) FROM herald.audit_history('wide', jsonb_build_object('id', w.id, 'part', w.part)) AS h)
   FROM wide AS w ORDER BY w.id, w.part;
+-- What names no key is no question that "nothing" would answer. Values are read as the columns' types read them.
+CREATE FUNCTION history(target regclass, record_id jsonb) RETURNS text LANGUAGE plpgsql AS $$
+DECLARE
+    detail text;
+BEGIN
+    RETURN (SELECT string_agg(operation, ' ' ORDER BY id) FROM herald.audit_history(target, record_id));
+EXCEPTION WHEN OTHERS THEN
+    GET STACKED DIAGNOSTICS detail = PG_EXCEPTION_DETAIL;
+    RETURN concat_ws(' / ', SQLSTATE, SQLERRM, nullif(detail, ''));
+END $$;
+CREATE TABLE asked (id integer PRIMARY KEY, amount numeric);
+SELECT herald.enable_audit('asked');
+INSERT INTO asked VALUES (1, 5);
+SELECT given, history('asked', given)
+  FROM unnest('{"{\"id\": 1}","{\"id\": \"1\"}","{\"id\": \" 1\"}","{\"id\": 2}","{\"ID\": 1}","{}","1","[1]","null","{\"id\": 1, \"amount\": 5}","{\"id\": \"x\"}","{\"id\": null}"}'::jsonb[]) AS given;
+CREATE TABLE typed (a char(4), b uuid, c date, PRIMARY KEY (a, b, c));
+SELECT herald.enable_audit('typed');
+INSERT INTO typed VALUES ('ab', 'a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11', '2020-01-02');
+SELECT history('typed', '{"a": "ab", "b": "A0EEBC999C0B4EF8BB6D6BB9BD380A11", "c": "20200102"}') AS other_forms,
+       history('typed', '{"a": "ab", "c": "2020-01-02"}') AS a_part;
+CREATE TABLE keyless (n integer);
+SELECT herald.enable_audit('keyless');
+SELECT history('keyless', '{"n": 1}');
+-- Another type, then another name, then another key: one history.
+ALTER TABLE asked ALTER id TYPE text;
+UPDATE asked SET amount = 6;
+ALTER TABLE asked RENAME id TO number;
+DELETE FROM asked;
+SELECT given, history('asked', given) FROM unnest('{"{\"id\": 1}","{\"number\": \"1\"}","{\"numbers\": 1}"}'::jsonb[]) AS given;
+DO $$ BEGIN PERFORM herald.disable_audit(t) FROM unnest(ARRAY['asked', 'typed', 'keyless']::regclass[]) AS t; END $$;
+DROP TABLE asked, typed, keyless;
+DROP FUNCTION history;
 DO $$ BEGIN PERFORM herald.disable_audit(t) FROM unnest(ARRAY['numbered', 'exact', 'wide']::regclass[]) AS t; END $$;
 DROP TABLE numbered, exact, wide;

@@ -41,7 +41,7 @@ CREATE FUNCTION note(task herald.task) RETURNS herald.task LANGUAGE sql AS $$
 CREATE FUNCTION note_payload(payload jsonb) RETURNS void LANGUAGE sql AS $$
     INSERT INTO seen (payload, current, session) VALUES (payload, current_user, session_user) $$;
 
-SELECT herald.create_channel(name, announce => 'off') FROM unnest('{regress faults,regress sql,regress slow,regress seen}'::text[]) AS name;
+SELECT herald.create_channel(name, announce => 'off') FROM unnest('{regress faults,regress sql,regress loud,regress slow,regress seen}'::text[]) AS name;
 SELECT herald.subscribe('faults', 'regress faults', 'fail', max_attempts => 2, retry_delay => '10 ms', retry_backoff => 1, max_concurrency => 1, run_as => 'regress_herald_app');
 SELECT herald.subscribe('sql', 'regress sql', 'fail_sql', max_attempts => 1, run_as => 'regress_herald_app');
 SELECT herald.subscribe('slow', 'regress slow', 'fail', max_attempts => 1, timeout => '50 ms', run_as => 'regress_herald_app');
@@ -73,6 +73,25 @@ SELECT herald.publish('regress sql', '{"by": 0, "task_id": "sql"}') IS NOT NULL 
 SELECT herald.wait_idle('sql', '60 s');
 SELECT task_id, error_code, message, detail, hint, handler FROM herald.failure_log WHERE subscription = 'sql';
 
+-- However much an error says, 8 kB of each text are kept, and marked as cut; of a task_id 1 kB.
+CREATE FUNCTION fail_loudly(task herald.task) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    IF task.payload ? 'deep' AND (task.payload ->> 'deep')::integer > 0 THEN
+        task.payload = jsonb_set(task.payload, '{deep}', to_jsonb((task.payload ->> 'deep')::integer - 1));
+        PERFORM fail_loudly(task);
+    END IF;
+    RAISE EXCEPTION '%', repeat('ä', 1000000) USING DETAIL = 'x' || repeat('€', 1000000), HINT = repeat('x', 8192 + 10 * (task.payload ? 'deep')::int);
+END $$;
+SELECT herald.subscribe('loud', 'regress loud', 'fail_loudly', max_attempts => 1, run_as => 'regress_herald_app');
+SELECT count(herald.publish('regress loud', payload)) FROM (VALUES
+    (jsonb_build_object('deep', 300, 'task_id', repeat('ü', 5000))), (jsonb_build_object('task_id', (repeat('7', 3000))::numeric))) AS v (payload);
+SELECT herald.wait_idle('loud', '60 s');
+SELECT octet_length(task_id) AS task_id, right(task_id, 24) AS id_ends, octet_length(message) AS message, right(message, 24) AS message_ends,
+       octet_length(detail) AS detail, right(detail, 24) AS detail_ends, octet_length(hint) AS hint, right(hint, 24) AS hint_ends,
+       octet_length(context) > 8000 AS context_cut, octet_length(context) <= 8192 AS in_bounds
+  FROM herald.failure_log WHERE subscription = 'loud' ORDER BY message_id;
+SELECT octet_length(message) AS message, right(message, 24) AS ends FROM herald.dead_letters WHERE subscription = 'loud' ORDER BY message_id;
+
 -- The timeout cancels the handler.
 SELECT herald.publish('regress slow', '{"fault": "slow"}') IS NOT NULL AS stored;
 SELECT herald.wait_idle('slow', '60 s');
@@ -100,6 +119,7 @@ SELECT herald.replay(:dead) AS replayed_before;
 BEGIN;
 SELECT herald.replay_all('faults');
 SELECT count(*) FROM herald.dead_letters WHERE subscription = 'faults';
+SELECT try($$SELECT herald.wait_idle('faults', '60 s')$$);
 ROLLBACK;
 SELECT count(*) FROM herald.dead_letters WHERE subscription = 'faults';
 -- Mended, all of them succeed.
@@ -139,8 +159,8 @@ SELECT (task).channel, (task).payload, (task).key, (task).headers, (task).subscr
 SELECT bool_and(herald.fetch((task).message_id) = (task).payload) AS by_id FROM seen WHERE task IS DISTINCT FROM NULL;
 SELECT payload, current, session FROM seen WHERE task IS NOT DISTINCT FROM NULL ORDER BY payload;
 
-SELECT herald.drop_channel(name, force => true) FROM unnest('{regress faults,regress sql,regress slow,regress seen}'::text[]) AS name;
+SELECT herald.drop_channel(name, force => true) FROM unnest('{regress faults,regress sql,regress loud,regress slow,regress seen}'::text[]) AS name;
 DELETE FROM herald.failure_store WHERE channel LIKE 'regress %';
 DROP TABLE seen, children, parents;
-DROP FUNCTION try, fail, fail_sql, note, note_payload;
+DROP FUNCTION try, fail, fail_loudly, fail_sql, note, note_payload;
 DROP ROLE regress_herald_app, "regress_herald Publisher";

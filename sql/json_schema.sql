@@ -134,6 +134,23 @@ INSERT INTO checked VALUES ('{"a": 1}'), (NULL);
 INSERT INTO checked VALUES ('{}');
 DROP TABLE checked;
 SELECT * FROM herald.validation_errors('{"type": "object"}', '{}');
+-- The standard's places: the keyword's names the references on the way.
+SELECT * FROM herald.validation_errors('{"$ref": "#/$defs/a", "$defs": {"a": {"properties": {"n": {"$ref": "#/$defs/b"}, "x": {"$ref": "#/$defs/c"}},
+    "allOf": [{"required": ["q"]}]}, "b": {"minimum": 5}, "c": false}}', '{"n": 3, "x": 1}');
+SELECT schema_path, keyword_location FROM herald.validation_errors('{"$dynamicRef": "#d", "$defs": {"d": {"$dynamicAnchor": "d", "items": {"$dynamicRef": "#d"}, "type": "array"}}}', '[[1]]');
+-- What no rule looks at is told beside other faults, what one of several alternatives may have meant is not.
+SELECT payload_path, schema_path FROM herald.validation_errors('{"required": ["k"], "properties": {"a": {"type": "integer"}}, "unevaluatedProperties": false}', '{"a": "x", "zz": 1}');
+SELECT payload_path, schema_path FROM herald.validation_errors('{"anyOf": [{"properties": {"t": {"const": 1}, "x": {"type": "integer"}}, "required": ["t"]},
+    {"allOf": [{"required": ["m"]}, {"properties": {"t": {"const": 2}, "y": {"oneOf": [{"type": "null"}, {"const": 5}]}}, "patternProperties": {"^p": false}}]}],
+    "unevaluatedProperties": false}', '{"t": 3, "x": "x", "y": 1, "p1": 1, "zz": 1}');
+SELECT payload_path, schema_path FROM herald.validation_errors('{"prefixItems": [{"type": "integer"}], "oneOf": [{"prefixItems": [true, {"type": "null"}]}, {"maxItems": 0}],
+    "unevaluatedItems": false}', '["x", 1, 2]');
+SELECT payload_path, schema_path FROM herald.validation_errors('{"properties": {"a": {"$ref": "#/$defs/closed"}}, "$defs": {"closed": {"properties": {"b": {"type": "null"}}, "unevaluatedProperties": false}},
+    "unevaluatedProperties": false}', '{"a": {"b": 1, "c": 1}, "d": 1}');
+-- A bundled document's place, in each draft.
+SELECT try($$SELECT herald.validate('{"$id": "http://x/r", "$ref": "other"}', '1')$$);
+SELECT try($$SELECT herald.validate('{"$schema": "http://json-schema.org/draft-07/schema#", "$id": "http://x/r", "$ref": "other"}', '1')$$);
+SELECT herald.validate('{"format": "hostname"}', '"r3---sn-4g5e6nsz.googlevideo.com"', true);
 SELECT count(*) FROM herald.validation_errors('{"items": false}', (SELECT jsonb_agg(0) FROM generate_series(1, 2000)));
 SELECT try($$SELECT herald.validate('{"type": 1}', '1')$$);
 

@@ -155,6 +155,25 @@ SELECT herald.resume('payload');
 SELECT count(*) FROM herald.subscriptions WHERE state <> 'active';
 SELECT herald.wait_idle('typed', '60 s');
 SELECT try($$SELECT herald.wait_idle('typed', NULL)$$);
+-- What this transaction brings can't be waited for: published one by one, many at once, by a feed. A savepoint takes it back.
+SELECT channel AS typed_channel FROM herald.subscriptions WHERE subscription = 'typed' \gset
+SELECT try(format('SELECT herald.publish(%L, 1::text), herald.wait_idle(%L, %L)', :'typed_channel', 'typed', '60 s'));
+BEGIN;
+SAVEPOINT s;
+SELECT count(*) FROM herald.publish_batch(:'typed_channel', ARRAY['1', '2']);
+SELECT try($$SELECT herald.wait_idle('typed', '60 s')$$);
+ROLLBACK TO s;
+SELECT herald.wait_idle('typed', '60 s');
+CREATE SCHEMA regress_fed CREATE TABLE fed (id integer PRIMARY KEY);
+SELECT herald.enable_change_feed('regress_fed.fed', :'typed_channel');
+INSERT INTO regress_fed.fed VALUES (1);
+SELECT try($$SELECT herald.wait_idle('typed', '60 s')$$);
+ROLLBACK;
+-- More than can run is no wish that comes true. The default is nobody's wish.
+SELECT herald.alter_subscription('typed', max_concurrency => 5);
+SET client_min_messages = warning;
+SELECT herald.alter_subscription('typed', max_concurrency => 4);
+RESET client_min_messages;
 SELECT try($$SELECT herald.wait_idle('typed', '-1 second')$$);
 SELECT try($$SELECT herald.pause('typed', '-1 second')$$);
 

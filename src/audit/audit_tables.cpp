@@ -7,13 +7,13 @@
 #include "audit/segments.hpp"
 #include "pg/extension.hpp"
 #include "pg/index_entries.hpp"
+#include "pg/sequence.hpp"
 
 extern "C" {
 #include "access/genam.h"
 #include "access/table.h"
 #include "catalog/index.h"
 #include "catalog/pg_am.h"
-#include "commands/sequence.h"
 #include "executor/executor.h"
 #include "nodes/execnodes.h"
 #include "utils/inval.h"
@@ -29,7 +29,7 @@ AuditSegment segments[kAuditSegments];
 bool known[kAuditSegments];
 uint64 changes = 0;
 
-// As the sequences' INCREMENT says.
+// Ids that a backend takes at once; what it doesn't use is never used.
 constexpr int64 kIdsAtOnce = 1000;
 
 struct Ids {
@@ -113,7 +113,7 @@ int64 Next(Ids *ids) {
     if (ids->next == ids->end) {
         WatchRelations();
         if (!OidIsValid(ids->sequence)) ids->sequence = Lookup(ids->sequence_name);
-        ids->next = nextval_internal(ids->sequence, false);
+        ids->next = pg::DrawIds(ids->sequence, kIdsAtOnce);
         ids->end = ids->next + kIdsAtOnce;
     }
     return ids->next++;

@@ -135,7 +135,7 @@ int32 StoreTarget(Oid relation, const CheckedOptions &options, const StoredTarge
     const ColumnList &excluded = options.excluded, &masked = options.masked, &hashed = options.hashed;
     pg::Param id = pg::Int4(before == nullptr ? 0 : before->id);
     if (before == nullptr) {
-        (void)pg::SpiRun("SELECT pg_catalog.nextval('herald.audit_target_id_seq')::integer");
+        (void)pg::SpiRun("SELECT herald.next_id('herald.audit_target_id_seq')::pg_catalog.int4");
         id = pg::Int4(pg::SpiInt4(0, 1));
     }
     (void)pg::SpiRun(

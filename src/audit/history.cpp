@@ -9,6 +9,7 @@
 #include "audit/audited_tables.hpp"
 #include "audit/given_key.hpp"
 #include "audit/record_hash.hpp"
+#include "audit/record_id.hpp"
 #include "audit/segments.hpp"
 #include "pg/identity.hpp"
 #include "pg/spi.hpp"
@@ -130,7 +131,8 @@ constexpr const char *kColumns =
     " e.record_id, e.old_record_id, e.old, e.new, e.changed, c.session_user_name, c.current_user_name,"
     " c.application_name, c.client_addr, c.client_port, c.statement, c.context";
 
-void Collect(const Chain &chain, Tuplestorestate *result, TupleDesc descriptor) {
+// Returns how many entries there are.
+uint64 Collect(const Chain &chain, Tuplestorestate *result, TupleDesc descriptor) {
     const char *sql = psprintf(
         "SELECT DISTINCT ON (f.changed_at, f.sequence, f.id) f.id, f.transaction_id, f.sequence,"
         " f.changed_at, CASE f.operation WHEN 'I' THEN 'insert' WHEN 'U' THEN 'update'"
@@ -164,6 +166,11 @@ void Collect(const Chain &chain, Tuplestorestate *result, TupleDesc descriptor) 
         heap_deform_tuple(SPI_tuptable->vals[row], SPI_tuptable->tupdesc, values, nulls);
         tuplestore_putvalues(result, descriptor, values, nulls);
     }
+    return rows;
+}
+
+Chain StartChain(const StoredTarget *target) {
+    return {CurrentMemoryContext, target->id, static_cast<Identity *>(palloc(sizeof(Identity) * 16)), 0, 16};
 }
 
 // Also one that is no longer audited.
@@ -194,16 +201,27 @@ void CollectHistory(Oid relation, const Jsonb *given, Tuplestorestate *result,
     int count;
     const StoredTarget *targets = ReadStoredTargets(&count);
     const StoredTarget *target = RequireTarget(relation, targets, count);
-    Chain chain = {CurrentMemoryContext, target->id, nullptr, 0, 16};
-    chain.identities = static_cast<Identity *>(palloc(sizeof(Identity) * 16));
+    Chain chain = StartChain(target);
     const Jsonb *record_id = RecordedForm(target->relation, given);
     pg::Identity caller = pg::BecomeOwner();
     pg::SpiBegin();
-    if (JB_ROOT_IS_OBJECT(record_id)) {
-        AddNames(&chain, record_id, DT_NOEND, PG_INT32_MAX);
-        FollowBack(&chain);
-        Collect(chain, result, descriptor);
-    }
+    const GivenKey key = RequireKey(target->id, get_rel_name(relation), record_id, chain.context);
+    AddNames(&chain, record_id, DT_NOEND, PG_INT32_MAX);
+    for (bool as_text : {true, false}) AddNames(&chain, InOtherTypes(record_id, as_text), DT_NOEND, PG_INT32_MAX);
+    FollowBack(&chain);
+    uint64 entries = Collect(chain, result, descriptor);
+    pg::SpiEnd();
+    pg::BecomeCaller(caller);
+    if (entries > 0) return;
+
+    const Jsonb *converted = InColumnTypes(target->relation, key, record_id);
+    if (converted == nullptr) return;
+    chain = StartChain(target);
+    caller = pg::BecomeOwner();
+    pg::SpiBegin();
+    AddNames(&chain, converted, DT_NOEND, PG_INT32_MAX);
+    FollowBack(&chain);
+    (void)Collect(chain, result, descriptor);
     pg::SpiEnd();
     pg::BecomeCaller(caller);
 }

@@ -362,6 +362,10 @@ int32 DeclareForSubscription(const char *name) {
                                 name, GetUserNameFromId(owner, false))));
     }
     NoteChannelChange();
+    // The name may be a mistake, in its letters or in the order of the arguments.
+    ereport(NOTICE, (errmsg("channel \"%s\" is new", name),
+                     errdetail("Nobody had declared it: now it is durable, owned by role \"%s\", and everybody may "
+                               "publish to it.", GetUserNameFromId(GetUserId(), false))));
     return id;
 }
 

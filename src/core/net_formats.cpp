@@ -112,12 +112,13 @@ bool IsHostnameOf(std::string_view text, Alphabet alphabet) {
         const std::size_t dot = text.find('.');
         const std::string_view label = text.substr(0, dot);
         if (label.empty() || label.size() > 63 || label.front() == '-' || label.back() == '-') return false;
-        for (char c : label)
+        bool is_ascii = true;
+        for (char c : label) {
             if (IsAscii(c) ? !IsAlphanumeric(c) && c != '-' : alphabet == Alphabet::kAscii) return false;
-        // Two hyphens in this place are kept for encodings, of which there is one.
-        if (label.size() >= 4 && label[2] == '-' && label[3] == '-' &&
-            !((label[0] == 'x' || label[0] == 'X') && (label[1] == 'n' || label[1] == 'N')))
-            return false;
+            is_ascii = is_ascii && IsAscii(c);
+        }
+        // Names of hosts have two hyphens in this place now and then; those that would have to be encoded may not.
+        if (!is_ascii && label.size() >= 4 && label[2] == '-' && label[3] == '-') return false;
         if (dot == std::string_view::npos) return true;
         text.remove_prefix(dot + 1);
     }

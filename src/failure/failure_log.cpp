@@ -3,6 +3,7 @@
 #include "pg/pg.hpp"
 
 #include "failure/failure_log.hpp"
+#include "pg/clip.hpp"
 #include "pg/identity.hpp"
 #include "pg/roles.hpp"
 #include "pg/saved_plan.hpp"
@@ -10,7 +11,6 @@
 
 extern "C" {
 #include "catalog/pg_type.h"
-#include "mb/pg_wchar.h"
 #include "utils/numeric.h"
 }
 
@@ -18,7 +18,9 @@ namespace herald {
 
 namespace {
 
-constexpr int kMaxContext = 8192;  // bytes of the context kept: deep recursion makes it endless
+// Bytes that are kept of each text of an error: a handler may put anything into it, and deep recursion makes the
+// context endless. The log keeps one row per attempt for herald.failure_retention.
+constexpr int kMaxText = 8192;
 constexpr int kMaxTaskId = 1024;
 
 #define MESSAGE_COLUMNS \
@@ -62,14 +64,6 @@ pg::Param OptionalJsonb(const Jsonb *value) {
     return pg::Jsonb(PointerGetDatum(value), value == nullptr);
 }
 
-// The first `limit` bytes at most, ending at a character.
-const char *Clip(const char *value, int limit) {
-    if (value == nullptr) return nullptr;
-    const int length = static_cast<int>(std::strlen(value));
-    if (length <= limit) return value;
-    return pnstrdup(value, static_cast<Size>(pg_mbcliplen(value, length, limit)));
-}
-
 // Who has the row locked is about to remove the task with its subscription, or not: it can't be waited for.
 bool RunDeleteParked(int32 subscription_id, int64 message_id) {
     const std::array key{pg::Int4(subscription_id), pg::Int8(message_id)};
@@ -102,9 +96,9 @@ void RecordFailure(const FailureRecord &record) {
                    pg::Text(record.channel), pg::Text(record.run_as),
                    pg::Param{INT8OID, Int64GetDatum(record.message_id), record.message_id == 0},
                    pg::Text(record.task_id), pg::Int4(record.attempt),
-                   pg::Text(unpack_sql_state(record.sqlstate)), pg::Text(message),
-                   pg::Text(record.detail), pg::Text(record.hint),
-                   pg::Text(Clip(record.context, kMaxContext)), pg::Text(record.handler),
+                   pg::Text(unpack_sql_state(record.sqlstate)), pg::Text(pg::ClipText(message, kMaxText)),
+                   pg::Text(pg::ClipText(record.detail, kMaxText)), pg::Text(pg::ClipText(record.hint, kMaxText)),
+                   pg::Text(pg::ClipText(record.context, kMaxText)), pg::Text(record.handler),
                    pg::Time(record.started_at), pg::Time(record.failed_at),
                    pg::Time(record.next_attempt_at), pg::Text(identity)});
     pg::SpiEnd();
@@ -144,7 +138,7 @@ void BuryTask(int32 subscription_id, const StoredMessage &message, int32 attempt
                    pg::Time(message.published_at), OptionalText(message.published_by),
                    OptionalText(message.key), OptionalJsonb(message.headers),
                    OptionalJsonb(message.payload), SchemaVersion(message), pg::Int4(attempts),
-                   pg::Text(unpack_sql_state(sqlstate)), pg::Text(error_message),
+                   pg::Text(unpack_sql_state(sqlstate)), pg::Text(pg::ClipText(error_message, kMaxText)),
                    pg::Time(died_at)});
     CountDeadAtCommit(subscription_id, 1);
     RunDeleteParked(subscription_id, message.id);
@@ -177,7 +171,7 @@ bool ReadParked(int32 subscription_id, int64 message_id, StoredMessage *message,
     return found;
 }
 
-char *TaskIdOf(const StoredMessage &message) {
+const char *TaskIdOf(const StoredMessage &message) {
     constexpr std::string_view kMember = "task_id";
     JsonbValue value;
 
@@ -186,22 +180,25 @@ char *TaskIdOf(const StoredMessage &message) {
         getKeyJsonValueFromContainer(&message.payload->root, kMember.data(),
                                      static_cast<int>(kMember.size()), &value);
     // The same text as the operator ->> gives, which the views use.
+    const char *id;
     switch (value.type) {
         case jbvString:
-            return pnstrdup(value.val.string.val,
-                            static_cast<Size>(pg_mbcliplen(value.val.string.val,
-                                                           value.val.string.len, kMaxTaskId)));
+            id = pnstrdup(value.val.string.val, static_cast<Size>(value.val.string.len));
+            break;
         case jbvNumeric:
-            return DatumGetCString(
-                DirectFunctionCall1(numeric_out, NumericGetDatum(value.val.numeric)));
+            id = DatumGetCString(DirectFunctionCall1(numeric_out, NumericGetDatum(value.val.numeric)));
+            break;
         case jbvBool:
-            return pstrdup(value.val.boolean ? "true" : "false");
+            id = value.val.boolean ? "true" : "false";
+            break;
         case jbvBinary:
-            return const_cast<char *>(Clip(
-                JsonbToCString(nullptr, value.val.binary.data, value.val.binary.len), kMaxTaskId));
+            id = JsonbToCString(nullptr, value.val.binary.data, value.val.binary.len);
+            break;
         default:
-            return psprintf(INT64_FORMAT, message.id);
+            id = psprintf(INT64_FORMAT, message.id);
+            break;
     }
+    return pg::ClipText(id, kMaxTaskId);
 }
 
 int64 PurgeFailures(int64 retention, int64 limit) {

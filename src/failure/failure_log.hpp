@@ -12,7 +12,7 @@
 
 namespace herald {
 
-// One failed attempt. Strings may be NULL where the comment says so.
+// One failed attempt. Strings may be NULL where the comment says so; of the error's, 8 kB each are kept.
 struct FailureRecord {
     int32 subscription_id;
     const char *subscription;
@@ -27,7 +27,7 @@ struct FailureRecord {
     const char *message;  // NULL: "unknown error"
     const char *detail;   // NULL: none
     const char *hint;     // NULL: none
-    const char *context;  // NULL: none; cut at 8 kB
+    const char *context;  // NULL: none
     TimestampTz started_at;
     TimestampTz failed_at;
     TimestampTz next_attempt_at;  // DT_NOBEGIN: given up
@@ -53,8 +53,8 @@ bool ReadParked(int32 subscription_id, int64 message_id, StoredMessage *message,
                 TimestampTz *next_attempt_at);
 
 // The payload's "task_id" as text where the payload is an object that has one (a string, number or
-// boolean), else the message id; in the current memory context.
-char *TaskIdOf(const StoredMessage &message);
+// boolean), else the message id; cut at 1 kB.
+const char *TaskIdOf(const StoredMessage &message);
 
 // Deletes failure-log rows that are older than `retention` microseconds, at most `limit`, oldest first;
 // returns how many. For the announcer, in a transaction of its own.

@@ -5,6 +5,7 @@
 #include "change/table_tree.hpp"
 #include "channel/channel.hpp"
 #include "feed/feed_message.hpp"
+#include "pg/clip.hpp"
 #include "pg/extension.hpp"
 #include "pg/roles.hpp"
 #include "publish/payload_schema.hpp"
@@ -197,14 +198,21 @@ void Flush(Batch *batch) {
     batch->bytes = 0;
 }
 
-// Changes of one row are handled one after the other.
+// Changes of one row are handled one after the other. Of a key that is too long for a message, the rest becomes a hash.
 Datum OrderKey(const Outlet &outlet, const NotedRow *row) {
     StringInfoData key;
     if (row == nullptr || row->key == nullptr) return static_cast<Datum>(0);
     initStringInfo(&key);
     appendStringInfo(&key, "%s ", outlet.names.both);
     (void)JsonbToCString(&key, &row->key->root, static_cast<int>(VARSIZE(row->key)));
-    Datum datum = PointerGetDatum(cstring_to_text_with_len(key.data, key.len));
+    const char *text = key.data;
+    if (key.len > static_cast<int>(kLongestKey)) {
+        constexpr int kHashLength = 17;
+        const uint64 hash = hash_bytes_extended(reinterpret_cast<const unsigned char *>(key.data), key.len, 0);
+        text = psprintf("%s %016llx", pg::ClipText(key.data, static_cast<int>(kLongestKey) - kHashLength),
+                        static_cast<unsigned long long>(hash));
+    }
+    Datum datum = PointerGetDatum(cstring_to_text(text));
     pfree(key.data);
     return datum;
 }

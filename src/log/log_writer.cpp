@@ -7,13 +7,13 @@
 #include "log/recent.hpp"
 #include "outbox/database.hpp"
 #include "pg/extension.hpp"
+#include "pg/sequence.hpp"
 #include "tables/own_tables.hpp"
 
 extern "C" {
 #include "access/heapam.h"
 #include "access/table.h"
 #include "access/tableam.h"
-#include "commands/sequence.h"
 #include "executor/tuptable.h"
 #include "utils/inval.h"
 #include "utils/rel.h"
@@ -78,14 +78,11 @@ Row StartRow(int32 channel_id, int32 schema_version, TimestampTz published_at, O
     return row;
 }
 
-// Gives the row its id and contents.
-int64 FinishRow(Row *row, const NewMessage &message) {
-    int64 id = nextval_internal(pg::Tables().message_id_sequence, false);
+void FinishRow(Row *row, int64 id, const NewMessage &message) {
     Set(row, kLogId, Int64GetDatum(id));
     Set(row, kLogKey, message.key, message.key == 0);
     Set(row, kLogHeaders, message.headers, message.headers == 0);
     Set(row, kLogPayload, message.payload);
-    return id;
 }
 
 // The segment that is written to, locked. Looked at again under the lock: into one that was left nothing more
@@ -109,7 +106,8 @@ MessageAddress WriteMessage(int32 channel_id, int32 schema_version, TimestampTz 
     Row row = StartRow(channel_id, schema_version, published_at, published_by);
     Relation log = OpenCurrent(&address.segment);
 
-    address.id = FinishRow(&row, message);
+    address.id = pg::DrawIds(pg::Tables().message_id_sequence, 1);
+    FinishRow(&row, address.id, message);
     HeapTuple tuple = pg::FormRow(log, row.values, row.nulls, kLogColumns);
     pg::InsertRow(log, tuple);
     address.tid = tuple->t_self;
@@ -137,9 +135,11 @@ void WriteMessages(int32 channel_id, int32 schema_version, TimestampTz published
     for (int first = 0; first < count; first += kRowsAtOnce) {
         int group = Min(count - first, kRowsAtOnce);
         CHECK_FOR_INTERRUPTS();
+        const int64 first_id = pg::DrawIds(pg::Tables().message_id_sequence, group);
         MemoryContext outer = MemoryContextSwitchTo(rows);
         for (int i = 0; i < group; i++) {
-            addresses[first + i].id = FinishRow(&row, messages[first + i]);
+            addresses[first + i].id = first_id + i;
+            FinishRow(&row, first_id + i, messages[first + i]);
             ExecStoreHeapTuple(pg::FormRow(log, row.values, row.nulls, kLogColumns), slots[i], false);
         }
         pg::InsertRows(log, slots, group, bulk);

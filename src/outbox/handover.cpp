@@ -252,6 +252,14 @@ void OnSubtransactionEnd(SubXactEvent event, SubTransactionId own, SubTransactio
 
 }  // namespace
 
+bool BringsTasks(int32 channel_id) {
+    const Publications &collected = CollectedPublications();
+    if (collected.too_many_tasks || (requested_flags & kFlagParked) != 0) return true;
+    for (uint32 i = 0; i < collected.task_count; i++)
+        if (collected.tasks[i].entry.channel_id == channel_id) return true;
+    return false;
+}
+
 void RaiseFlagAtCommit(uint32 flags) { requested_flags |= flags; }
 
 void LookForExtensionAtCommit() { launcher_requested = true; }

@@ -52,6 +52,10 @@ void CollectTask(const TaskEntry &entry);
 void CollectAnnouncement(const char *channel, const char *payload, int32 counters,
                          int64 message_id = 0, uint32 payload_bytes = 0);
 
+// True where tasks come with the commit of the current transaction: of messages of this channel (or of too many
+// channels to tell), or of a replay.
+bool BringsTasks(int32 channel_id);
+
 // Sets flags for the consumers of this database when (and only if) the transaction commits.
 void RaiseFlagAtCommit(uint32 flags);
 // Makes the launcher look for the extension in this database, at commit: it was created, dropped, updated.

@@ -23,16 +23,10 @@ namespace {
 // herald.max_log_size as the others are.
 constexpr TimestampTz kHeldForLong = USECS_PER_MINUTE;
 
-uint32 PayloadBytes(Datum payload) {
-    return static_cast<uint32>(VARSIZE_ANY_EXHDR(DatumGetPointer(payload)));
-}
+uint32 BytesOf(Datum value) { return static_cast<uint32>(VARSIZE_ANY_EXHDR(DatumGetPointer(value))); }
 
-// `element`: its number in a batch, from 1; 0: there is only one.
-void CheckPayloadSize(const Channel &channel, uint32 bytes, int element) {
-    const uint32 limit = LargestPayload(channel);
-    if (bytes <= limit) return;
+[[noreturn]] void RefusePayload(const Channel &channel, uint32 bytes, uint32 limit, int element) {
     const bool own = limit < static_cast<uint32>(settings::max_payload);
-
     CountNow(CountersOf(channel), ChannelCounter::kRejected, 1);
     ereport(ERROR,
             (errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
@@ -41,6 +35,40 @@ void CheckPayloadSize(const Channel &channel, uint32 bytes, int element) {
              errdetail("It has %u bytes as jsonb; at most %u are allowed.", bytes, limit),
              own ? errhint("The limit is the channel's max_payload_bytes, see herald.alter_channel().")
                  : errhint("The limit is the setting herald.max_payload.")));
+    pg_unreachable();
+}
+
+[[noreturn]] void RefuseKey(const Channel &channel, uint32 bytes, int element) {
+    CountNow(CountersOf(channel), ChannelCounter::kRejected, 1);
+    ereport(ERROR, (errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+                    element == 0
+                        ? errmsg("key of a message to channel \"%s\" is too long", channel.name)
+                        : errmsg("key of message %d to channel \"%s\" is too long", element, channel.name),
+                    errdetail("It has %u bytes; at most %u are allowed.", bytes, kLongestKey),
+                    errhint("Messages with the same key are handled in order; a hash of what they have in common will do.")));
+    pg_unreachable();
+}
+
+[[noreturn]] void RefuseHeaders(const Channel &channel, uint32 bytes, int element) {
+    CountNow(CountersOf(channel), ChannelCounter::kRejected, 1);
+    ereport(ERROR, (errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+                    element == 0
+                        ? errmsg("headers of a message to channel \"%s\" are too large", channel.name)
+                        : errmsg("headers of message %d to channel \"%s\" are too large", element, channel.name),
+                    errdetail("They have %u bytes as jsonb; at most %u are allowed.", bytes, kLargestHeaders),
+                    errhint("Put what is large into the payload.")));
+    pg_unreachable();
+}
+
+// Returns the bytes of the payload. `element`: its number in a batch, from 1; 0: there is only one.
+uint32 CheckSizes(const Channel &channel, const NewMessage &message, int element) {
+    const uint32 bytes = BytesOf(message.payload), limit = LargestPayload(channel);
+    if (bytes > limit) RefusePayload(channel, bytes, limit, element);
+    if (message.key != 0 && BytesOf(message.key) > kLongestKey)
+        RefuseKey(channel, BytesOf(message.key), element);
+    if (message.headers != 0 && BytesOf(message.headers) > kLargestHeaders)
+        RefuseHeaders(channel, BytesOf(message.headers), element);
+    return bytes;
 }
 
 // Publishes to a channel that stores nothing. Returns the id by which a payload that is too large for a
@@ -82,7 +110,7 @@ void Collect(const Channel &channel, const MessageAddress &address, TimestampTz 
 }
 
 char *AnnouncementText(AnnounceMode mode, int64 message_id, Datum payload) {
-    const uint32 bytes = PayloadBytes(payload);
+    const uint32 bytes = BytesOf(payload);
     if (mode == AnnounceMode::kPayload) {
         Jsonb *jsonb = DatumGetJsonbP(payload);
         char *text = JsonbToCString(nullptr, &jsonb->root, static_cast<int>(bytes));
@@ -95,7 +123,7 @@ char *AnnouncementText(AnnounceMode mode, int64 message_id, Datum payload) {
 // What LISTENers of a durable channel get. Where NOTIFYs are taken as tasks, a payload must come from the
 // announcer; anybody else sends a pointer, which is known not to be one.
 void AnnounceStored(const Channel &channel, int64 id, Datum payload, const char *plain = nullptr) {
-    const uint32 bytes = PayloadBytes(payload);
+    const uint32 bytes = BytesOf(payload);
     if (channel.announce == AnnounceMode::kOff) return;
     const bool as_text = plain != nullptr && channel.announce == AnnounceMode::kPayload;
     char *text = as_text ? pstrdup(plain) : AnnouncementText(channel.announce, id, payload);
@@ -182,8 +210,7 @@ bool LogIsFull(const Channel &channel) {
 }
 
 int64 Publish(const Channel &channel, const NewMessage &message, const char *plain) {
-    uint32 bytes = PayloadBytes(message.payload);
-    CheckPayloadSize(channel, bytes, 0);
+    const uint32 bytes = CheckSizes(channel, message, 0);
     if (channel.validation != Validation::kOff) CheckPayloadSchema(channel, message.payload);
     if (!channel.durable) return PublishEphemeral(channel, message.payload, bytes, plain);
     CheckLogSize(channel);
@@ -201,14 +228,13 @@ void PublishBatch(const Channel &channel, const NewMessage *messages, int64 *ids
     // All checks first: what is refused should not have cost the writing of what came before.
     for (int i = 0; i < count; i++) {
         CHECK_FOR_INTERRUPTS();
-        CheckPayloadSize(channel, PayloadBytes(messages[i].payload), i + 1);
-        bytes += PayloadBytes(messages[i].payload);
+        bytes += CheckSizes(channel, messages[i], i + 1);
     }
     if (channel.validation != Validation::kOff) CheckPayloadSchemas(channel, messages, count);
     if (!channel.durable) {
         for (int i = 0; i < count; i++) {
             CHECK_FOR_INTERRUPTS();
-            ids[i] = PublishEphemeral(channel, messages[i].payload, PayloadBytes(messages[i].payload));
+            ids[i] = PublishEphemeral(channel, messages[i].payload, BytesOf(messages[i].payload));
         }
         return;
     }
@@ -246,8 +272,7 @@ void NotifyPlain(const Channel &channel, const char *payload) {
 
 int64 StoreNotified(const Channel &channel, Datum payload) {
     NewMessage message{payload, static_cast<Datum>(0), static_cast<Datum>(0)};
-    uint32 bytes = PayloadBytes(payload);
-    CheckPayloadSize(channel, bytes, 0);
+    const uint32 bytes = CheckSizes(channel, message, 0);
     if (channel.validation != Validation::kOff) CheckPayloadSchema(channel, payload);
     // Who sent a NOTIFY is not known.
     TimestampTz now = GetCurrentTimestamp();

@@ -4,6 +4,7 @@
 // announcer at commit. Other channels: the announcer gets the payload as text, or a pointer where that is
 // too long for a NOTIFY; key and headers are for subscriptions and go nowhere.
 //
+// All that a message carries is limited: what a publisher stores, each worker of each subscription holds.
 // The size of a payload is that of the jsonb value, uncompressed: known without turning it into text,
 // and the same whatever form the client sent it in.
 
@@ -19,6 +20,10 @@ namespace herald {
 // The longest payload of a NOTIFY, in bytes.
 inline constexpr std::size_t kLongestNotify = 7999;
 
+// Limits of a message's key, and of its headers as jsonb, in bytes.
+inline constexpr uint32 kLongestKey = 2048;
+inline constexpr uint32 kLargestHeaders = 65536;
+
 // The channel, after the checks that it may be published to here and now: 25006 on a standby or in a
 // read-only transaction (a channel that is not durable needs no writing), 42501 where the current role
 // may not, 42704 where undeclared channels are refused; the last two count as rejected. `function` is
@@ -28,8 +33,8 @@ const Channel &RequirePublishable(const char *name, const char *function);
 // The same for NOTIFY, which stores nothing and so is allowed in a read-only transaction.
 const Channel &RequireNotifiable(const char *name, const char *function);
 
-// Publishes; returns the message's id, or 0 where nothing is stored. 54000 for a payload
-// that is too large, 23514 for one that does not fit the channel's schema; both count as rejected. `plain`: what
+// Publishes; returns the message's id, or 0 where nothing is stored. 54000 for a payload, key or headers
+// that are too large, 23514 for one that does not fit the channel's schema; both count as rejected. `plain`: what
 // is announced instead of the payload (which is this text as a JSON string), at most kLongestNotify bytes.
 int64 Publish(const Channel &channel, const NewMessage &message, const char *plain = nullptr);
 // The same for many messages of one channel; ids[i] is 0 where nothing is stored.

@@ -9,13 +9,23 @@
 
 namespace herald {
 
+// A reference that was followed to where the check is; from the innermost outwards.
+struct Jump {
+    const Jump *outer;
+    const SchemaNode *from;
+    const char *keyword;
+    const SchemaNode *to;
+};
+
 // One check of one payload.
 struct Run {
     const CompiledSchema *schema;
     int64 steps_left;
+    const Jump *jump;  // kept where violations are reported
     Violation *violations;
     int count;
     int limit;
+    bool silent;  // nothing is reported: what could have been evaluated is looked for
 };
 
 // The schema resources that led here: where $dynamicRef looks.
@@ -67,14 +77,15 @@ template <bool kReport, typename Message>
 inline bool Violated(Run *run, const SchemaNode *node, const char *keyword, const PathStep *path,
                      Message &&message) {
     if constexpr (kReport) {
+        if (run->silent) return true;
         if (run->count < run->limit) AddViolation(run, node, keyword, path, message());
         return run->count < run->limit;
     }
     return false;
 }
 
-// Checks a value against a node and all that it refers to. `seen` may be NULL, else gets what was evaluated,
-// which means nothing where the value does not fit.
+// Checks a value against a node and all that it refers to. `seen` may be NULL, else gets what was evaluated:
+// where the value does not fit, a report gets all that any rule looked at, else it means nothing.
 template <bool kReport>
 bool CheckNode(Run *run, const SchemaNode *node, const JsonView &value, const Scope *scope, Seen *seen,
                const PathStep *path);

@@ -5,6 +5,7 @@
 #include "schema/check_run.hpp"
 
 extern "C" {
+#include "lib/stringinfo.h"
 #include "mb/pg_wchar.h"
 #include "utils/fmgrprotos.h"
 }
@@ -185,6 +186,15 @@ bool MayBeMeant(Run *run, const SchemaNode *node, const JsonView &value) {
     return true;
 }
 
+// Which of the alternatives that fail was meant is not known. What none of them looks at was surely not evaluated.
+void NoteAllAlternatives(Run *run, const NodeList &list, const JsonView &value, const Scope *scope, Seen *seen) {
+    const bool before = run->silent;
+    if (seen == nullptr) return;
+    run->silent = true;
+    for (int i = 0; i < list.count; i++) (void)CheckNode<true>(run, list.nodes[i], value, scope, seen, nullptr);
+    run->silent = before;
+}
+
 // Where only one of alternatives that all fail can have been meant, what it says helps more than that they fail.
 void ReportMeant(Run *run, const NodeList &list, const JsonView &value, const Scope *scope, const PathStep *path) {
     const SchemaNode *meant = nullptr;
@@ -215,7 +225,8 @@ bool CheckApplicators(Run *run, const SchemaNode *node, const JsonView &value, c
                 return psprintf("fits none of the %d alternatives", rules.any_of.count);
             }))
             return false;
-        ReportMeant(run, rules.any_of, value, scope, path);
+        if (!run->silent) ReportMeant(run, rules.any_of, value, scope, path);
+        NoteAllAlternatives(run, rules.any_of, value, scope, seen);
         if (run->count >= run->limit) return false;
     }
     if (rules.one_of.count > 0) {
@@ -228,7 +239,8 @@ bool CheckApplicators(Run *run, const SchemaNode *node, const JsonView &value, c
                                     rules.one_of.count);
                 }))
                 return false;
-            if (fitting == 0) ReportMeant(run, rules.one_of, value, scope, path);
+            if (fitting == 0 && !run->silent) ReportMeant(run, rules.one_of, value, scope, path);
+            NoteAllAlternatives(run, rules.one_of, value, scope, seen);
             if (run->count >= run->limit) return false;
         }
     }
@@ -312,6 +324,14 @@ bool CheckNode(Run *run, const SchemaNode *node, const JsonView &value, const Sc
     Seen own(node->tracks_evaluated && is_container ? value.size : 0);
     Seen *marks = !is_container ? nullptr : node->tracks_evaluated ? &own : seen;
     bool fits = true;
+    auto follow = [&](const char *keyword, const SchemaNode *to) {
+        if constexpr (!kReport) return CheckNode<false>(run, to, value, scope, marks, path);
+        const Jump jump{run->jump, node, keyword, to};
+        run->jump = &jump;
+        const bool part = CheckNode<kReport>(run, to, value, scope, marks, path);
+        run->jump = jump.outer;
+        return part;
+    };
     // Notes a failure; true: it ends the check.
     auto failed = [&](bool part) {
         if (part) return false;
@@ -319,12 +339,8 @@ bool CheckNode(Run *run, const SchemaNode *node, const JsonView &value, const Sc
         return !kReport || run->count >= run->limit;
     };
     auto check = [&] {
-        if (node->ref != nullptr &&
-            failed(CheckNode<kReport>(run, node->ref, value, scope, marks, path)))
-            return;
-        if (node->dynamic_default != nullptr &&
-            failed(CheckNode<kReport>(run, DynamicTarget(run, node, scope), value, scope, marks, path)))
-            return;
+        if (node->ref != nullptr && failed(follow("$ref", node->ref))) return;
+        if (node->dynamic_default != nullptr && failed(follow("$dynamicRef", DynamicTarget(run, node, scope)))) return;
         if (failed(CheckScalarRules<kReport>(run, node, value, path))) return;
         if (value.type == JsonType::kNumber && node->number != nullptr &&
             failed(CheckNumber<kReport>(run, node, value.number, path)))
@@ -341,13 +357,12 @@ bool CheckNode(Run *run, const SchemaNode *node, const JsonView &value, const Sc
         if (node->applicators != nullptr &&
             failed(CheckApplicators<kReport>(run, node, value, scope, marks, path)))
             return;
-        // What a part that does not fit has evaluated is not known: it would be reported as well.
-        if (marks == &own && fits)
+        if (marks == &own && (kReport || fits))
             (void)failed(CheckUnevaluated<kReport>(run, node, value, scope, marks, path));
     };
     check();
     if (marks == &own) {
-        if (seen != nullptr && fits) seen->Add(&own);
+        if (seen != nullptr && (kReport || fits)) seen->Add(&own);
         own.Free();
     }
     return fits;
@@ -360,7 +375,22 @@ template bool CheckNode<true>(Run *, const SchemaNode *, const JsonView &, const
 
 void AddViolation(Run *run, const SchemaNode *node, const char *keyword, const PathStep *path,
                   char *message) {
-    run->violations[run->count++] = {PayloadPath(path), SchemaPath(node, keyword), message};
+    // From the outside in: each part begins where the reference before it leads.
+    StringInfoData location;
+    initStringInfo(&location);
+    int depth = 0;
+    for (const Jump *jump = run->jump; jump != nullptr; jump = jump->outer) depth++;
+    const Jump **jumps = static_cast<const Jump **>(palloc(sizeof(Jump *) * (static_cast<Size>(depth) + 1)));
+    int i = depth;
+    for (const Jump *jump = run->jump; jump != nullptr; jump = jump->outer) jumps[--i] = jump;
+    const SchemaNode *start = nullptr;
+    for (i = 0; i < depth; i++) {
+        appendStringInfoString(&location, SchemaPath(jumps[i]->from, jumps[i]->keyword, start));
+        start = jumps[i]->to;
+    }
+    appendStringInfoString(&location, SchemaPath(node, keyword, start));
+    pfree(jumps);
+    run->violations[run->count++] = {PayloadPath(path), SchemaPath(node, keyword), location.data, message};
 }
 
 namespace {

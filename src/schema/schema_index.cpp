@@ -275,7 +275,9 @@ SchemaNode *ResolveReference(SchemaBuilder *builder, const SchemaNode *node, con
         if (resource < 0)
             RefuseUnsupported(builder, node, keyword,
                               "refers to another document, and none is fetched",
-                              "Put that document under \"$defs\" of this one, with its \"$id\".");
+                              builder->resources.items[node->resource].dialect == Dialect::kDraft7
+                                  ? "Put that document under \"definitions\" of this one, with its \"$id\"."
+                                  : "Put that document under \"$defs\" of this one, with its \"$id\".");
     }
     char *decoded = NewInTree<char>(builder, static_cast<int>(fragment.size()) + 1);
     const std::ptrdiff_t length = core::DecodePercent(fragment, decoded);

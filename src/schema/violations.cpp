@@ -29,14 +29,14 @@ void PutToken(StringInfo out, std::string_view token) {
     }
 }
 
-// Deep schemas and payloads make long chains: from the outermost on without recursion.
+// Deep schemas and payloads make long chains: from the outermost on (or what is below `end`) without recursion.
 template <typename Step, typename Put>
-void PutOutermostFirst(const Step *innermost, const Step *Step::*up, Put &&put) {
+void PutOutermostFirst(const Step *innermost, const Step *Step::*up, const Step *end, Put &&put) {
     int depth = 0;
-    for (const Step *step = innermost; step != nullptr; step = step->*up) depth++;
+    for (const Step *step = innermost; step != end && step != nullptr; step = step->*up) depth++;
     const Step **steps = static_cast<const Step **>(palloc(sizeof(Step *) * (static_cast<Size>(depth) + 1)));
     int i = depth;
-    for (const Step *step = innermost; step != nullptr; step = step->*up) steps[--i] = step;
+    for (const Step *step = innermost; step != end && step != nullptr; step = step->*up) steps[--i] = step;
     for (i = 0; i < depth; i++) put(steps[i]);
     pfree(steps);
 }
@@ -46,7 +46,7 @@ void PutOutermostFirst(const Step *innermost, const Step *Step::*up, Put &&put) 
 char *PayloadPath(const PathStep *innermost) {
     StringInfoData path;
     initStringInfo(&path);
-    PutOutermostFirst(innermost, &PathStep::up, [&](const PathStep *step) {
+    PutOutermostFirst(innermost, &PathStep::up, static_cast<const PathStep *>(nullptr), [&](const PathStep *step) {
         if (step->key.data() == nullptr)
             appendStringInfo(&path, "/%u", step->index);
         else
@@ -55,10 +55,10 @@ char *PayloadPath(const PathStep *innermost) {
     return path.data;
 }
 
-char *SchemaPath(const SchemaNode *innermost, const char *keyword) {
+char *SchemaPath(const SchemaNode *innermost, const char *keyword, const SchemaNode *start) {
     StringInfoData path;
     initStringInfo(&path);
-    PutOutermostFirst(innermost, &SchemaNode::parent, [&](const SchemaNode *node) {
+    PutOutermostFirst(innermost, &SchemaNode::parent, start, [&](const SchemaNode *node) {
         if (node->keyword == nullptr || node->keyword[0] == '\0') return;
         appendStringInfo(&path, "/%s", node->keyword);
         if (node->index >= 0)

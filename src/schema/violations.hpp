@@ -19,12 +19,14 @@ struct PathStep {
 struct Violation {
     char *payload_path;
     char *schema_path;
+    char *keyword_location;  // on the way that the check took: through the references that it followed
     char *message;
 };
 
 // Both in the current memory context. `step` NULL: the payload as a whole, "". `keyword` "": the node itself.
+// `start`: the node above it where the path begins; NULL: the root.
 char *PayloadPath(const PathStep *step);
-char *SchemaPath(const SchemaNode *node, const char *keyword);
+char *SchemaPath(const SchemaNode *node, const char *keyword, const SchemaNode *start = nullptr);
 
 // "/a/b" must be ..., without the place in the schema; a long path is cut.
 char *DescribeViolation(const Violation &violation);

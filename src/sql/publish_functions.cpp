@@ -10,6 +10,7 @@
 extern "C" {
 #include "catalog/pg_type.h"
 #include "commands/async.h"
+#include "fmgr.h"
 #include "funcapi.h"
 #include "utils/array.h"
 #include "utils/jsonb.h"
@@ -28,10 +29,11 @@ void RefuseNullPayload(const Channel &channel) {
                     errhint("The JSON value null is written 'null'.")));
 }
 
-// A jsonb object, or 0 where the argument is NULL.
+// A jsonb object, or 0 where the argument is NULL. `type`: jsonb, json or text.
 // `element`: its number in a batch, from 1; 0: there is only one.
-Datum CheckHeaders(const Channel &channel, Datum value, bool is_null, int element) {
+Datum CheckHeaders(const Channel &channel, Datum value, bool is_null, Oid type, int element) {
     if (is_null) return 0;
+    if (type != JSONBOID) value = ParseHeaders(channel, DatumGetTextPP(value), element);
     Jsonb *headers = DatumGetJsonbP(value);
     if (!JB_ROOT_IS_OBJECT(headers))
         ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
@@ -43,29 +45,87 @@ Datum CheckHeaders(const Channel &channel, Datum value, bool is_null, int elemen
     return JsonbPGetDatum(headers);
 }
 
+Datum ReturnId(FunctionCallInfo fcinfo, int64 id) {
+    if (id == 0) PG_RETURN_NULL();
+    PG_RETURN_INT64(id);
+}
+
 // Arguments 2 and 3 of herald.publish, with a payload that is already jsonb.
 Datum PublishWith(FunctionCallInfo fcinfo, const Channel &channel, Datum payload) {
     NewMessage message{};
     message.payload = payload;
     if (!PG_ARGISNULL(2)) message.key = PointerGetDatum(PG_GETARG_TEXT_PP(2));
-    message.headers = CheckHeaders(channel, PG_GETARG_DATUM(3), PG_ARGISNULL(3), 0);
-    int64 id = Publish(channel, message);
-    if (id == 0) PG_RETURN_NULL();
-    PG_RETURN_INT64(id);
+    message.headers = CheckHeaders(channel, PG_GETARG_DATUM(3), PG_ARGISNULL(3), JSONBOID, 0);
+    return ReturnId(fcinfo, Publish(channel, message));
 }
 
 const Channel &ChannelForPublish(FunctionCallInfo fcinfo, const char *function) {
     return RequirePublishable(ChannelNameArgument(fcinfo, 0), function);
 }
 
-// The elements of an optional array argument that must have `count` of them; NULL where it is NULL.
-Datum *OptionalElements(FunctionCallInfo fcinfo, int argument, const char *name, Oid type, int count,
-                        bool **nulls) {
-    if (PG_ARGISNULL(argument)) return nullptr;
+// The type that a call gives to an argument that takes several; of a domain, what it is made of.
+Oid ArgumentType(FunctionCallInfo fcinfo, int argument) {
+    const Oid type = get_fn_expr_argtype(fcinfo->flinfo, argument);
+    if (!OidIsValid(type))
+        ereport(ERROR, (errcode(ERRCODE_INDETERMINATE_DATATYPE),
+                        errmsg("could not determine the type of argument %d", argument + 1)));
+    return getBaseType(type);
+}
+
+// Whether each value of a type has one text, whatever the session's settings.
+bool HasOneText(Oid type) {
+    char category;
+    bool preferred;
+    if (type == INT2OID || type == INT4OID || type == INT8OID || type == UUIDOID) return true;
+    get_type_category_preferred(type, &category, &preferred);
+    return category == TYPCATEGORY_STRING || category == TYPCATEGORY_ENUM;
+}
+
+Datum KeyAsText(Datum key, Oid type) {
+    Oid output;
+    bool is_varlena;
+    if (type == TEXTOID || type == VARCHAROID) return PointerGetDatum(DatumGetTextPP(key));
+    if (!HasOneText(type))
+        ereport(ERROR, (errcode(ERRCODE_DATATYPE_MISMATCH),
+                        errmsg("a key can't be of type %s", format_type_be(type)),
+                        errhint("Cast it to text: key => ...::text.")));
+    getTypeOutputInfo(type, &output, &is_varlena);
+    char *result = OidOutputFunctionCall(output, key);
+    Size length = std::strlen(result);
+    // As its cast to text does it.
+    while (type == BPCHAROID && length > 0 && result[length - 1] == ' ') length--;
+    return PointerGetDatum(cstring_to_text_with_len(result, static_cast<int>(length)));
+}
+
+// The array, which must have one dimension: as one list, the payloads of [[1, 2], [3]] would be three.
+ArrayType *ListArgument(FunctionCallInfo fcinfo, const Channel &channel, int argument, const char *name) {
+    ArrayType *array = PG_GETARG_ARRAYTYPE_P(argument);
+    if (ARR_NDIM(array) <= 1) return array;
+    CountNow(CountersOf(channel), ChannelCounter::kRejected, 1);
+    ereport(ERROR, (errcode(ERRCODE_ARRAY_SUBSCRIPT_ERROR),
+                    errmsg("%s for channel \"%s\" must be an array of one dimension", name, channel.name),
+                    errdetail("It has %d.", ARR_NDIM(array)),
+                    argument == 1
+                        ? errhint("A JSON array is one element, as JSON text: ARRAY['[1, 2]', '[3]'].")
+                        : errhint("It has one element per payload.")));
+    pg_unreachable();
+}
+
+// The elements of a text[], json[] or jsonb[].
+Datum *ElementsOf(ArrayType *array, bool **nulls, int *count) {
     Datum *elements;
+    deconstruct_array(array, ARR_ELEMTYPE(array), -1, false, TYPALIGN_INT, &elements, nulls, count);
+    return elements;
+}
+
+// The same of an optional argument, which must have `count` of them; NULL where it is NULL.
+Datum *OptionalElements(FunctionCallInfo fcinfo, const Channel &channel, int argument, const char *name, int count,
+                        bool **nulls, Oid *type) {
     int found;
-    deconstruct_array(PG_GETARG_ARRAYTYPE_P(argument), type, -1, false, TYPALIGN_INT, &elements, nulls,
-                      &found);
+    if (PG_ARGISNULL(argument)) return nullptr;
+    ArrayType *array = ListArgument(fcinfo, channel, argument, name);
+    Datum *elements = ElementsOf(array, nulls, &found);
+    if (type != nullptr) *type = ARR_ELEMTYPE(array);
     if (found != count)
         ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
                         errmsg("%s must have one element per payload", name),
@@ -87,16 +147,36 @@ HERALD_FUNCTION(publish) {
 HERALD_FUNCTION(publish_text) {
     const Channel &channel = ChannelForPublish(fcinfo, "herald.publish()");
     if (PG_ARGISNULL(1)) RefuseNullPayload(channel);
-    return PublishWith(fcinfo, channel, ParsePayload(channel, PG_GETARG_TEXT_PP(1)));
+    return PublishWith(fcinfo, channel, ParsePayload(channel, PG_GETARG_TEXT_PP(1), 0));
 }
 
-// herald.publish_batch(channel text, payloads jsonb[], keys text[], headers jsonb[]) -> setof bigint
+// The same for arguments of other types, as the call has them.
+HERALD_FUNCTION(publish_any) {
+    const Channel &channel = ChannelForPublish(fcinfo, "herald.publish()");
+    const Oid type = ArgumentType(fcinfo, 1);
+    NewMessage message{};
+
+    if (type != JSONBOID && type != JSONOID && type != TEXTOID)
+        ereport(ERROR, (errcode(ERRCODE_DATATYPE_MISMATCH),
+                        errmsg("a payload can't be of type %s", format_type_be(type)),
+                        errhint("to_jsonb() makes JSON of any value.")));
+    if (PG_ARGISNULL(1)) RefuseNullPayload(channel);
+    message.payload = type == JSONBOID ? JsonbPGetDatum(PG_GETARG_JSONB_P(1))
+                                       : ParsePayload(channel, PG_GETARG_TEXT_PP(1), 0);
+    if (!PG_ARGISNULL(2)) message.key = KeyAsText(PG_GETARG_DATUM(2), ArgumentType(fcinfo, 2));
+    if (!PG_ARGISNULL(3))
+        message.headers = CheckHeaders(channel, PG_GETARG_DATUM(3), false, ArgumentType(fcinfo, 3), 0);
+    return ReturnId(fcinfo, Publish(channel, message));
+}
+
+// herald.publish_batch(channel text, payloads jsonb[], keys text[], headers jsonb[]) -> setof bigint,
+// and the same for json[] and text[].
 HERALD_FUNCTION(publish_batch) {
     const Channel &channel = ChannelForPublish(fcinfo, "herald.publish_batch()");
-    Datum *payloads;
     bool *payload_nulls;
     bool *key_nulls = nullptr;
     bool *header_nulls = nullptr;
+    Oid header_type = InvalidOid;
     int count;
 
     InitMaterializedSRF(fcinfo, MAT_SRF_USE_EXPECTED_DESC);
@@ -104,10 +184,11 @@ HERALD_FUNCTION(publish_batch) {
     if (PG_ARGISNULL(1))
         ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
                         errmsg("payloads for channel \"%s\" are null", channel.name)));
-    deconstruct_array(PG_GETARG_ARRAYTYPE_P(1), JSONBOID, -1, false, TYPALIGN_INT, &payloads,
-                      &payload_nulls, &count);
-    Datum *keys = OptionalElements(fcinfo, 2, "keys", TEXTOID, count, &key_nulls);
-    Datum *headers = OptionalElements(fcinfo, 3, "headers", JSONBOID, count, &header_nulls);
+    ArrayType *array = ListArgument(fcinfo, channel, 1, "payloads");
+    Datum *payloads = ElementsOf(array, &payload_nulls, &count);
+    Datum *keys = OptionalElements(fcinfo, channel, 2, "keys", count, &key_nulls, nullptr);
+    Datum *headers = OptionalElements(fcinfo, channel, 3, "headers", count, &header_nulls, &header_type);
+    const bool is_jsonb = ARR_ELEMTYPE(array) == JSONBOID;
 
     NewMessage *messages = static_cast<NewMessage *>(
         MemoryContextAllocHuge(CurrentMemoryContext, sizeof(NewMessage) * Max(static_cast<Size>(count), 1)));
@@ -121,13 +202,14 @@ HERALD_FUNCTION(publish_batch) {
                             errmsg("payload %d for channel \"%s\" is null", i + 1, channel.name),
                             errhint("The JSON value null is written 'null'.")));
         }
-        messages[i].payload = JsonbPGetDatum(DatumGetJsonbP(payloads[i]));
+        messages[i].payload = is_jsonb ? JsonbPGetDatum(DatumGetJsonbP(payloads[i]))
+                                       : ParsePayload(channel, DatumGetTextPP(payloads[i]), i + 1);
         messages[i].key = keys == nullptr || key_nulls[i]
                               ? static_cast<Datum>(0)
                               : PointerGetDatum(DatumGetTextPP(keys[i]));
         messages[i].headers = headers == nullptr
                                   ? static_cast<Datum>(0)
-                                  : CheckHeaders(channel, headers[i], header_nulls[i], i + 1);
+                                  : CheckHeaders(channel, headers[i], header_nulls[i], header_type, i + 1);
     }
     PublishBatch(channel, messages, ids, count);
     for (int i = 0; i < count; i++) {

@@ -50,8 +50,10 @@ HERALD_FUNCTION(validation_errors) {
     for (int i = 0; i < count; i++) {
         Datum values[] = {CStringGetTextDatum(violations[i].payload_path),
                                 CStringGetTextDatum(violations[i].schema_path),
-                                CStringGetTextDatum(violations[i].message)};
-        bool nulls[] = {false, false, false};
+                                CStringGetTextDatum(violations[i].message),
+                                CStringGetTextDatum(violations[i].payload_path),
+                                CStringGetTextDatum(violations[i].keyword_location)};
+        bool nulls[] = {false, false, false, false, false};
         tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
     }
     return static_cast<Datum>(0);

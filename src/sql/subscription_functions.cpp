@@ -2,6 +2,8 @@
 
 #include "pg/pg.hpp"
 
+#include "feed/feed_notes.hpp"
+#include "outbox/outbox.hpp"
 #include "pg/arguments.hpp"
 #include "pg/guard.hpp"
 #include "pg/interval.hpp"
@@ -56,6 +58,19 @@ SubscriptionOptions CommonOptions(FunctionCallInfo fcinfo) {
     options.max_retry_delay = IntervalArgument(fcinfo, 7);
     options.timeout = IntervalArgument(fcinfo, 8);
     return options;
+}
+
+// Tasks that nobody can see before this transaction commits: no answer would be true.
+void RefuseOwnTasks(const Subscription &subscription) {
+    bool own = BringsTasks(subscription.channel_id);
+    for (const FeedNotes *notes = AllNotes(); notes != nullptr && !own; notes = notes->next)
+        own = notes->top != nullptr && std::strcmp(notes->feed->channel, subscription.channel) == 0;
+    if (own)
+        ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+                        errmsg("cannot wait for subscription \"%s\" in the transaction that gives it tasks",
+                               subscription.name),
+                        errdetail("They begin when this transaction has committed."),
+                        errhint("Commit, then call herald.wait_idle().")));
 }
 
 }  // namespace
@@ -114,5 +129,6 @@ HERALD_FUNCTION(wait_idle) {
     const char *name = pg::RequiredText(fcinfo, 0, "subscription");
     const Interval *timeout = IntervalArgument(fcinfo, 1);
     if (timeout == nullptr) pg::ReportNull("timeout");
+    RefuseOwnTasks(*FindOwnedSubscription(name));
     PG_RETURN_BOOL(WaitIdle(name, WaitArgument(timeout, "timeout")));
 }

@@ -9,6 +9,7 @@
 #include "pg/identity.hpp"
 #include "pg/roles.hpp"
 #include "pg/spi.hpp"
+#include "settings.hpp"
 #include "subscription/progress.hpp"
 #include "subscription/role_check.hpp"
 #include "subscription/subscription.hpp"
@@ -53,6 +54,15 @@ int32 RequireSubscribableChannel(const char *name) {
                         errdetail("A subscription needs the messages stored."),
                         errhint("Make it durable: SELECT herald.alter_channel(channel, durable => true).")));
     return channel.id;
+}
+
+// As many as the default are nobody's wish.
+void ReportConcurrency(const char *name, std::optional<int32> max_concurrency) {
+    constexpr int32 kDefault = 4;
+    if (max_concurrency.value_or(0) <= Max(settings::max_workers, kDefault)) return;
+    ereport(NOTICE, (errmsg("max_concurrency of subscription \"%s\" is above herald.max_workers", name),
+                     errdetail("No more than %d tasks run at a time.", settings::max_workers),
+                     errhint("Raise herald.max_workers.")));
 }
 
 void ReportTaken(const char *name, bool if_not_exists) {
@@ -195,10 +205,12 @@ void Subscribe(const char *name, const SubscriptionOptions &options, bool if_not
     pg::SpiEnd();
     pg::BecomeCaller(caller);
 
-    if (inserted)
-        TellAtCommit();
-    else
+    if (!inserted) {
         ReportTaken(name, if_not_exists);
+        return;
+    }
+    TellAtCommit();
+    ReportConcurrency(name, options.max_concurrency);
 }
 
 void AlterSubscription(const char *name, const SubscriptionOptions &options) {
@@ -245,6 +257,7 @@ void AlterSubscription(const char *name, const SubscriptionOptions &options) {
     pg::SpiEnd();
     TellAtCommit();
     pg::BecomeCaller(caller);
+    ReportConcurrency(name, options.max_concurrency);
 }
 
 void Unsubscribe(const char *name, bool force) {

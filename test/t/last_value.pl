@@ -1,0 +1,131 @@
+# Drawing an id of ours leaves the session's last value alone: lastval() after an INSERT is the id of the row,
+# for ordinary roles as for superusers, whatever the triggers on the table record or publish. And what draws
+# ids instead of nextval() keeps its promises: no id twice, neither among sessions nor after a crash.
+
+use strict;
+use warnings;
+use FindBin;
+use lib "$FindBin::RealBin/../lib";
+use HeraldTest;
+use Test::More;
+
+my $node = start_herald('last_value');
+$node->safe_psql('postgres', <<'SQL');
+CREATE ROLE shop LOGIN;
+SELECT herald.create_channel('jobs');
+SELECT herald.create_channel('small', durable => false);
+SELECT herald.grant_channel(c, 'shop') FROM unnest('{jobs,small}'::text[]) AS c;
+CREATE TABLE public.plain (id serial PRIMARY KEY, v text);
+CREATE TABLE public.audited (LIKE public.plain INCLUDING INDEXES);
+CREATE TABLE public.fed (LIKE public.plain INCLUDING INDEXES);
+CREATE TABLE public.publishing (LIKE public.plain INCLUDING INDEXES);
+CREATE TABLE public.large (LIKE public.plain INCLUDING INDEXES);
+CREATE SEQUENCE public.audited_id_seq START 101;
+CREATE SEQUENCE public.fed_id_seq START 201;
+CREATE SEQUENCE public.publishing_id_seq START 301;
+CREATE SEQUENCE public.large_id_seq START 401;
+ALTER TABLE public.audited ALTER id SET DEFAULT nextval('public.audited_id_seq');
+ALTER TABLE public.fed ALTER id SET DEFAULT nextval('public.fed_id_seq');
+ALTER TABLE public.publishing ALTER id SET DEFAULT nextval('public.publishing_id_seq');
+ALTER TABLE public.large ALTER id SET DEFAULT nextval('public.large_id_seq');
+SELECT herald.enable_audit('public.audited');
+SELECT herald.enable_change_feed('public.fed', 'jobs');
+CREATE FUNCTION public.tell() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM herald.publish('jobs', '{}'), herald.publish_batch('jobs', '{1,2,3}'::jsonb[]);
+    RETURN NULL;
+END $$;
+CREATE FUNCTION public.tell_much() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM herald.publish('small', to_jsonb(repeat('x', 20000)));
+    RETURN NULL;
+END $$;
+CREATE TRIGGER tell AFTER INSERT ON public.publishing FOR EACH ROW EXECUTE FUNCTION public.tell();
+CREATE TRIGGER tell AFTER INSERT ON public.large FOR EACH ROW EXECUTE FUNCTION public.tell_much();
+GRANT ALL ON ALL TABLES IN SCHEMA public TO shop;
+GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO shop;
+SQL
+
+# Each entry of a session: the first, which takes a block of ids, and those in which a block ends.
+my %first = (plain => 1, audited => 101, fed => 201, publishing => 301, large => 401);
+for my $role ('shop', 'postgres')
+{
+	for my $table (sort keys %first)
+	{
+		my $at = $first{$table};
+		my $got = $node->safe_psql('postgres', <<"SQL", extra_params => [ '-U', $role ]);
+INSERT INTO $table (v) VALUES ('a');
+SELECT lastval();
+INSERT INTO $table (v) VALUES ('b');
+SELECT lastval();
+SQL
+		is($got, $at . "\n" . ($at + 1), "$role, $table: the row's id");
+		$first{$table} += 2;
+	}
+	my $at = $first{audited};
+	my $wrong = $node->safe_psql('postgres', <<'SQL', extra_params => [ '-U', $role ]);
+CREATE TEMP TABLE wrong (id bigint, last bigint);
+DO $$
+DECLARE
+    new_id bigint;
+BEGIN
+    FOR i IN 1 .. 2100 LOOP
+        INSERT INTO public.audited (v) VALUES (i) RETURNING id INTO new_id;
+        IF new_id <> lastval() THEN INSERT INTO wrong VALUES (new_id, lastval()); END IF;
+    END LOOP;
+END $$;
+SELECT * FROM wrong;
+SQL
+	is($wrong, '', "$role: after each of 2,100 audited rows");
+	$first{audited} += 2100;
+}
+is($node->safe_psql('postgres', <<'SQL'), '5', 'calls that declare something neither');
+INSERT INTO public.plain (v) VALUES ('c');
+SELECT FROM (SELECT herald.create_channel('another'), herald.subscribe('another', 'another', 'app.note', run_as => 'app'),
+                    herald.enable_audit('public.plain'), herald.enable_change_feed('public.plain', 'another')) AS x;
+SELECT lastval();
+SQL
+
+# Who may draw from it by hand goes on where the extension is, and the other way round.
+my $at = $node->safe_psql('postgres', q(SELECT herald.publish('jobs', '{}')));
+is($node->safe_psql('postgres', q(SELECT nextval('herald.message_id_seq'))), $at + 1, 'nextval() goes on from there');
+is($node->safe_psql('postgres', q(SELECT herald.publish('jobs', '{}'))), $at + 2, 'and the extension from there');
+is($node->safe_psql('postgres', q(SELECT setval('herald.message_id_seq', 1000000, false), herald.publish('jobs', '{}'))),
+	'1000000|1000000', 'setval() that is not called yet');
+is($node->safe_psql('postgres', q(SELECT setval('herald.message_id_seq', 2000000), herald.publish('jobs', '{}'))),
+	'2000000|2000001', 'setval()');
+sqlstate_is($node, q(SELECT herald.next_id('herald.message_id_seq')), '42501', 'ids are not for everybody', role => 'shop');
+sqlstate_is($node, q(BEGIN; SELECT setval('herald.message_id_seq', 9223372036854775807); SELECT herald.publish('jobs', '{}')),
+	'2200H', 'no more ids');
+$node->safe_psql('postgres', q(SELECT setval('herald.message_id_seq', 3000000)));
+
+# Sessions side by side, a checkpoint, and a crash, again and again: what was acknowledged has an id of its own.
+my $published = 0;
+for my $round (1 .. 6)
+{
+	my @sessions = map { $node->background_psql('postgres') } 1 .. 4;
+	for my $turn (1 .. 3)
+	{
+		# With few ids at once, so that the record in WAL covers some of them and not the others.
+		for my $session (@sessions)
+		{
+			my $one = $round % 2 ? 1 : 11;
+			$session->query_safe("SELECT count(herald.publish('jobs', '{}')) FROM generate_series(1, $one)");
+			$session->query_safe(q(SELECT count(*) FROM herald.publish_batch('jobs', array_fill('1'::jsonb, '{300}')))) if $turn == 2 && $round > 3;
+			$session->query_safe(q(INSERT INTO public.audited (v) VALUES ('x')));
+			$published += $one + ($turn == 2 && $round > 3 ? 300 : 0);
+		}
+		$node->safe_psql('postgres', 'CHECKPOINT') if $turn == $round % 3;
+	}
+	$node->stop('immediate');
+	eval { $_->quit } for @sessions;
+	start_again($node) or BAIL_OUT('the server does not start');
+}
+is($node->safe_psql('postgres', 'SELECT count(*) FILTER (WHERE id > 3000000) FROM stored'), $published, "$published messages after crashes");
+is($node->safe_psql('postgres', 'SELECT id FROM stored GROUP BY id HAVING count(*) > 1'), '', 'no id of a message twice');
+is($node->safe_psql('postgres', 'SELECT id FROM herald.audit_log GROUP BY id HAVING count(*) > 1'), '', 'no id of an audit entry twice');
+is($node->safe_psql('postgres', 'SELECT count(*) FROM herald.audit_log WHERE transaction_id IS NULL'), '0', 'each entry has its context');
+cmp_ok($node->safe_psql('postgres', 'SELECT max(id) FROM stored'), '<=', $node->safe_psql('postgres', 'SELECT last_value FROM herald.message_id_seq'),
+	'the sequence is not behind');
+clean_log($node);
+done_testing();
