@@ -139,6 +139,16 @@ void NoteAbsence(DatabaseShared *database, uint32 seen) {
     WakeLauncher();
 }
 
+void LookForExtension(DatabaseShared *database) {
+    // What is there is looked after by its own processes; only "absent" is in doubt. The count comes
+    // first, see NoteAbsence.
+    pg_atomic_fetch_add_u32(&database->extension_changes, 1);
+    uint32 absent = static_cast<uint32>(Presence::kAbsent);
+    (void)pg_atomic_compare_exchange_u32(&database->presence, &absent,
+                                         static_cast<uint32>(Presence::kUnknown));
+    WakeLauncher();
+}
+
 void RaiseFlag(DatabaseShared *database, uint32 flag) {
     pg_atomic_fetch_or_u32(&database->flags, flag);
 }

@@ -120,6 +120,9 @@ inline bool HasSubscribers(DatabaseShared *database, int32 channel_id) {
 // Notes that the extension is absent, unless it may have been created since `extension_changes` was
 // `seen`.
 void NoteAbsence(DatabaseShared *database, uint32 seen);
+// Has the launcher look for the extension where it was absent: it may have been created. Safe in a commit
+// callback.
+void LookForExtension(DatabaseShared *database);
 
 enum class StartProblem : uint32 { kNone = 0, kNoWorkerProcess = 1, kNoSlot = 2, kFailed = 3 };
 

@@ -203,14 +203,7 @@ void LinkAndWake() {
         WakeConsumer(committing_database, Consumer::kAnnouncer);
     // It left meanwhile: the launcher sees to what it left behind.
     if (announces && !Announces(committing_database)) WakeLauncher();
-    if (!launcher_requested) return;
-    // What is there is looked after by its own processes; only "absent" is in doubt. The count comes
-    // first, see NoteAbsence.
-    pg_atomic_fetch_add_u32(&committing_database->extension_changes, 1);
-    uint32 absent = static_cast<uint32>(Presence::kAbsent);
-    (void)pg_atomic_compare_exchange_u32(&committing_database->presence, &absent,
-                                         static_cast<uint32>(Presence::kUnknown));
-    WakeLauncher();
+    if (launcher_requested) LookForExtension(committing_database);
 }
 
 void OnTransactionEnd(XactEvent event, void *) {
