@@ -32,8 +32,10 @@ namespace {
 constexpr TimestampTz kPurgeInterval = USECS_PER_HOUR;
 constexpr TimestampTz kPointerInterval = USECS_PER_MINUTE;
 constexpr int64 kPurgeBatch = 10000;
+// How long a process that is not needed stays where its place is wanted.
+constexpr TimestampTz kShortWait = USECS_PER_SEC;
 
-void ReloadListened() {
+void ReloadListened(DatabaseShared *database) {
     MemoryContext caller = CurrentMemoryContext;
     pg::BeginTransaction();
     pg::SpiBegin();
@@ -46,6 +48,7 @@ void ReloadListened() {
     pg::CommitTransaction();
     MemoryContextSwitchTo(caller);
     ListenTo(names, static_cast<int>(count));
+    pg_atomic_write_u32(&database->heard_channels, static_cast<uint32>(count));
 }
 
 // A subscription whose role is gone or can't run workers gets its reason and one row in the failure log.
@@ -94,9 +97,11 @@ void PurgeOld() {
 // Announces what was left to this process, unless somebody wants it away at once. What is linked later
 // makes the launcher start another one.
 [[noreturn]] void Leave(DatabaseShared *database) {
+    bool more = true;
     pg_atomic_write_u32(&database->announces, 0);
     pg_memory_barrier();
-    if (pg_atomic_read_u32(&database->leave_requests) == 0) (void)Announce(database);
+    while (more && pg_atomic_read_u32(&database->leave_requests) == 0 && Announce(database, &more)) {
+    }
     pg_atomic_write_u32(&database->left[static_cast<int>(Consumer::kAnnouncer)], 1);
     proc_exit(0);
 }
@@ -114,6 +119,32 @@ void PurgePointers(DatabaseShared *database) {
     pg::CommitTransaction();
 }
 
+// True where nothing is left that this process would have to do one day: tables to be emptied.
+bool KeepsNothing() {
+    pg::BeginTransaction();
+    pg::SpiBegin();
+    // A segment's rows go with its pages; other tables keep some.
+    (void)pg::SpiRun(
+        "SELECT EXISTS (SELECT FROM herald.parked_store) OR EXISTS (SELECT FROM herald.pointer_store)"
+        " OR ($1 AND EXISTS (SELECT FROM herald.failure_store))"
+        " OR EXISTS (SELECT FROM pg_catalog.unnest(ARRAY['log_0', 'log_1', 'log_2']) AS t (name)"
+        " WHERE pg_catalog.pg_relation_size((('herald.' OPERATOR(pg_catalog.||) name)::pg_catalog.regclass)) OPERATOR(pg_catalog.>) 0)"
+        " OR ($2 AND EXISTS (SELECT FROM pg_catalog.generate_series(0, 7) AS t (number)"
+        " WHERE pg_catalog.pg_relation_size((('herald.audit_' OPERATOR(pg_catalog.||) number::pg_catalog.text)::pg_catalog.regclass)) OPERATOR(pg_catalog.>) 0))",
+        std::array{pg::Bool(settings::failure_retention > 0), pg::Bool(settings::audit_retention > 0)});
+    const bool keeps = pg::SpiBool(0, 1);
+    pg::SpiEnd();
+    pg::CommitTransaction();
+    return !keeps;
+}
+
+// When a process that was needed last at some time may leave.
+TimestampTz LeaveTime(TimestampTz needed_at, bool looks_only) {
+    if (looks_only) return needed_at;
+    if (ReadPlaces().waiting > 0) return needed_at + kShortWait;
+    return needed_at + settings::worker_idle_timeout * USECS_PER_SEC;
+}
+
 long MillisecondsUntil(TimestampTz time) {
     return Max(1L, static_cast<long>((time - GetCurrentTimestamp()) / 1000 + 1));
 }
@@ -124,6 +155,8 @@ long MillisecondsUntil(TimestampTz time) {
     TimestampTz last_purge = 0;
     TimestampTz last_pointer_purge = 0;
     TimestampTz next_rotation = 0;
+    bool looks_only = MayOnlyLook(database, Consumer::kAnnouncer);
+    TimestampTz needed_at = GetCurrentTimestamp();
     bool reload = true;
 
     // An announcement lost in a crash is lost with the NOTIFY queue anyway; what is stored commits
@@ -144,14 +177,18 @@ long MillisecondsUntil(TimestampTz time) {
             bool served = ExtensionServed();
             pg::CommitTransaction();
             if (!served) Leave(database);
-            ReloadListened();
+            ReloadListened(database);
             HoldUnrunnable();
             reload = false;
             if (next_rotation == 0) ResumeRotation(database);
             pg_atomic_write_u32(&database->announces, 1);
         }
+        const bool needed = IsWanted(database, Consumer::kDispatcher) || ListenedChannels() > 0 ||
+                            OutboxLength(database, Consumer::kAnnouncer) > 0;
+        if (needed) needed_at = GetCurrentTimestamp();
         bool stored = StoreHeard();
-        bool announced = Announce(database);
+        bool more;
+        bool announced = Announce(database, &more);
         // Several times while the same segment of the audit trail is the oldest: somebody may be reading it.
         if (GetCurrentTimestamp() - last_purge >= Min(kPurgeInterval, AuditSegmentSpan() / 4)) {
             PurgeOld();
@@ -166,13 +203,22 @@ long MillisecondsUntil(TimestampTz time) {
         }
         if (GetCurrentTimestamp() >= next_rotation) next_rotation = RotateLog(database);
         MemoryContextSwitchTo(TopMemoryContext);
-        if (MustReceive()) {
+        if (more || (stored && MustReceive())) {
             CHECK_FOR_INTERRUPTS();
             continue;
+        }
+        TimestampTz leaves_at = needed ? DT_NOEND : LeaveTime(needed_at, looks_only);
+        if (GetCurrentTimestamp() >= leaves_at) {
+            if (KeepsNothing() && GiveUpWork(database, Consumer::kAnnouncer, kFlagReloadAnnouncer))
+                Leave(database);
+            looks_only = false;
+            needed_at = GetCurrentTimestamp();
+            leaves_at = LeaveTime(needed_at, looks_only);
         }
         // What could not be done now is tried again soon: a full NOTIFY queue, a full disk.
         long milliseconds = stored && announced ? settings::sweep_interval * 1000L : 200L;
         milliseconds = Min(milliseconds, MillisecondsUntil(next_rotation));
+        milliseconds = Min(milliseconds, MillisecondsUntil(leaves_at));
         if (!pg::SleepOnLatch(milliseconds)) {
             ForceReceive();
             reload = stored && announced;

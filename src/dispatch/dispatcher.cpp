@@ -11,6 +11,7 @@
 #include "pg/extension.hpp"
 #include "pg/guard.hpp"
 #include "pg/process.hpp"
+#include "pg/roles.hpp"
 #include "settings.hpp"
 #include "stats/dead_counts.hpp"
 #include "subscription/subscription.hpp"
@@ -41,6 +42,9 @@ constexpr std::size_t kBacklog = 1000;
 // Addresses that are wrong after so short a time are not the work of rotation.
 constexpr TimestampTz kShortLife = USECS_PER_SEC / 5;
 
+// The process was started to see whether anybody subscribes.
+bool looks_only = false;
+
 class Dispatcher {
 public:
     explicit Dispatcher(DatabaseShared *database)
@@ -61,6 +65,7 @@ private:
     void Sweep(TimestampTz now);
     bool RemembersTooMuch() const;
     bool HasBacklog() const;
+    bool HasNothingToDo(TimestampTz now);
     long SleepTime(TimestampTz dealt) const;
     [[noreturn]] void Leave();
 
@@ -72,6 +77,7 @@ private:
     TimestampTz next_sweep_ = 0;  // the first turn begins with one: it reads everything
     int sweeps_ = 0;
     bool knows_all_ = false;  // the first scan is done
+    TimestampTz needed_at_ = GetCurrentTimestamp();  // when a subscription was seen last
     std::size_t seen_at_first_ = 0;    // by then, in bytes
     std::size_t wasted_at_first_ = 0;  // what a new beginning could not give back
 };
@@ -92,6 +98,7 @@ bool Dispatcher::Reload() {
     int count;
     Subscription *subscriptions = LoadSubscriptions(CurrentMemoryContext, &count);
     bool inert = false;
+    std::vector<int32> ids;
 
     for (core::SubscriptionId known : scheduler_.Subscriptions()) {
         bool still = false;
@@ -111,8 +118,13 @@ bool Dispatcher::Reload() {
         }
         configs_.push_back({subscription.id, subscription.channel_id, subscription.role,
                             subscription.max_concurrency, runnable, subscription.batch});
-        results_.SetChannel(subscription.id, subscription.channel);
+        results_.SetChannel(subscription.id, subscription.channel,
+                            pg::RoleByName(subscription.owner));
+        ids.push_back(subscription.id);
     }
+    KeepSubscriptions(database_->database, ids.data(), count);
+    // For the next time: its snapshot will show what has been committed by now.
+    SettleReservations(database_->database);
     results_.CountEarly();
     pg_atomic_write_u32(&database_->inert, inert ? 1 : 0);
     ShowSubscribed();
@@ -229,6 +241,24 @@ bool Dispatcher::HasBacklog() const {
     return false;
 }
 
+// True where nobody subscribes, and it is time to go. From then on the process is no longer wanted.
+bool Dispatcher::HasNothingToDo(TimestampTz now) {
+    if (!knows_all_) return false;
+    if (!configs_.empty()) {
+        needed_at_ = now;
+        return false;
+    }
+    const TimestampTz until =
+        looks_only || ReadPlaces().waiting > 0
+            ? now
+            : needed_at_ + settings::worker_idle_timeout * USECS_PER_SEC;
+    if (now < until) {
+        pool_.NoteTime(until);
+        return false;
+    }
+    return GiveUpWork(database_, Consumer::kDispatcher, kFlagReload);
+}
+
 void Dispatcher::Leave() {
     EvictIdleWorkers(database_->database);
     pg_atomic_write_u32(&database_->left[static_cast<int>(Consumer::kDispatcher)], 1);
@@ -258,7 +288,8 @@ void Dispatcher::Run() {
             pool_.NoteTime(stopped);
         else if ((pg_atomic_read_u32(&database_->flags) & kFlagReload) == 0)
             pool_.Deal(now);
-        results_.ShowGauges(scheduler_);
+        results_.ShowGauges(database_, scheduler_);
+        if (HasNothingToDo(now)) Leave();
         // Not counted: a turn that was left in its middle has not ended, but is made up for by this one.
         pg_atomic_write_u64(&database_->turns_ended, pg_atomic_read_u64(&database_->turns_begun));
         if ((pg_atomic_read_u32(&database_->flags) & kFlagReload) != 0) {
@@ -279,6 +310,7 @@ void herald_dispatcher_main(Datum argument) {
         pg::InitProcess(pg::CancelSignal::kIgnored);
         pg::ConnectToDatabase(DatumGetObjectId(argument), InvalidOid);
         DatabaseShared *database = EnterDatabase(Consumer::kDispatcher);
+        looks_only = MayOnlyLook(database, Consumer::kDispatcher);
         for (;;) {
             const TimestampTz began = GetCurrentTimestamp();
             // Not an owner that is destroyed: errors pass it by, and end the process.

@@ -16,7 +16,10 @@ bool ReserveAnnouncement(DatabaseShared *database, const char *channel, const ch
 
     std::memcpy(text, channel, channel_bytes);
     std::memcpy(text + channel_bytes, payload, payload_bytes);
-    if (!TakeCells(database, GetSessionUserId(), CellsFor(bytes), &cells)) return false;
+    if (!TakeCells(database, GetSessionUserId(), CellsFor(bytes), &cells)) {
+        pfree(text);
+        return false;
+    }
     Cell *cell = AddToChain(chain, &cells, GetSessionUserId());
     cell->announcement = AnnouncementEntry{};
     cell->announcement.counters = counters;
@@ -30,6 +33,7 @@ bool ReserveAnnouncement(DatabaseShared *database, const char *channel, const ch
 void MakeReserved(DatabaseShared *database, OutboxChain *chain) {
     (void)LinkChain(database, Consumer::kAnnouncer, chain);
     WakeConsumer(database, Consumer::kAnnouncer);
+    WantConsumer(database, Consumer::kAnnouncer);
     // Where none runs, the launcher starts one for what is left in the queue.
     if (!Announces(database)) WakeLauncher();
 }

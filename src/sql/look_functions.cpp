@@ -184,7 +184,7 @@ void AddPercentile(Row *row, const uint64 *counts, double fraction) {
 
 void PutSubscription(FunctionCallInfo fcinfo, const Subscription &subscription) {
     uint64 counts[core::kHistogramBuckets] = {};
-    SubscriptionShared *shared = FindSubscriptionShared(MyDatabaseId, subscription.id, false);
+    SubscriptionShared *shared = FindSubscriptionShared(MyDatabaseId, subscription.id);
     Row row = {};
 
     Add(&row, Int32GetDatum(subscription.id));

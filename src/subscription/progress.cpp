@@ -49,7 +49,7 @@ void LowerRequests(int first) {
     if (database != nullptr) RaiseFlag(database, kFlagReload);
     for (int i = first; i < raised_count; i++) {
         SubscriptionShared *shared =
-            FindSubscriptionShared(MyDatabaseId, raised[i].subscription, false);
+            FindSubscriptionShared(MyDatabaseId, raised[i].subscription);
         if (shared != nullptr && pg_atomic_read_u32(&shared->pause_requests) > 0)
             pg_atomic_fetch_sub_u32(&shared->pause_requests, 1);
     }
@@ -97,7 +97,7 @@ int64 Remaining(TimestampTz started, int64 timeout) {
 }
 
 void RaiseRequest(int32 subscription_id) {
-    SubscriptionShared *shared = FindSubscriptionShared(MyDatabaseId, subscription_id, true);
+    SubscriptionShared *shared = FindSubscriptionShared(MyDatabaseId, subscription_id);
     if (shared == nullptr || raised_count == kMaxRequests)
         ereport(ERROR,
                 (errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
@@ -159,7 +159,7 @@ Look AskDispatcher(DatabaseShared *database, int32 subscription_id, TimestampTz 
         WakeConsumer(database, Consumer::kDispatcher);
         Sleep(1000);
     }
-    SubscriptionShared *shared = FindSubscriptionShared(MyDatabaseId, subscription_id, false);
+    SubscriptionShared *shared = FindSubscriptionShared(MyDatabaseId, subscription_id);
     if (shared == nullptr) return Look::kUnknown;
     bool idle = pg_atomic_read_u32(&shared->pending) == 0 &&
                 pg_atomic_read_u32(&shared->running) == 0 &&

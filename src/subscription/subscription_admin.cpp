@@ -8,6 +8,7 @@
 #include "pg/extension.hpp"
 #include "pg/identity.hpp"
 #include "pg/spi.hpp"
+#include "stats/subscription_counters.hpp"
 #include "subscription/progress.hpp"
 #include "subscription/subscription.hpp"
 #include "subscription/subscription_admin.hpp"
@@ -15,7 +16,9 @@
 extern "C" {
 #include "access/xlog.h"
 #include "catalog/pg_type.h"
+#include "access/xact.h"
 #include "storage/lmgr.h"
+#include "utils/snapmgr.h"
 }
 
 namespace herald {
@@ -77,6 +80,35 @@ void SettleExisting(int32 id, int32 channel_id) {
     }
 }
 
+// No place is left. Perhaps for subscriptions of this database that are gone, or never came to be.
+SubscriptionShared *PlaceAfterCleaning(int32 id, TransactionId xid) {
+    int count;
+    SettleReservations(MyDatabaseId);
+    PushActiveSnapshot(GetLatestSnapshot());
+    Subscription *subscriptions = LoadSubscriptions(CurrentMemoryContext, &count);
+    PopActiveSnapshot();
+    int32 *ids = static_cast<int32 *>(palloc(sizeof(int32) * static_cast<Size>(Max(count, 1))));
+    for (int i = 0; i < count; i++) ids[i] = subscriptions[i].id;
+    KeepSubscriptions(MyDatabaseId, ids, count);
+    return PlaceSubscription(MyDatabaseId, id, GetUserId(), xid);
+}
+
+// The new subscription gets its place now, or is refused: later nobody could be told.
+void RequirePlace(int32 id) {
+    const TransactionId xid = GetTopTransactionId();
+    if (PlaceSubscription(MyDatabaseId, id, GetUserId(), xid) != nullptr ||
+        PlaceAfterCleaning(id, xid) != nullptr)
+        return;
+    const SubscriptionPlaces places = ReadSubscriptionPlaces();
+    ereport(ERROR,
+            (errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
+             errmsg("no place is left for another subscription of this role"),
+             errdetail("%d of %d places of the server are in use. A role may have as many as are left, all roles of a "
+                       "database three times as many.",
+                       places.used, places.capacity),
+             errhint("Unsubscribe what is no longer needed, or raise herald.max_subscriptions and restart the server.")));
+}
+
 }  // namespace
 
 void Subscribe(const char *name, const SubscriptionOptions &options, bool if_not_exists) {
@@ -119,15 +151,17 @@ void Subscribe(const char *name, const SubscriptionOptions &options, bool if_not
                               OptionalInterval(options.timeout),
                               pg::Bool(options.batch.value_or(true)),
                               pg::Text(system_identifier), pg::Int8(MyDatabaseId)}) > 0;
-    if (inserted && std::strcmp(options.start_at, "new") == 0)
-        SettleExisting(pg::SpiInt4(0, 1), channel_id);
+    const int32 id = inserted ? pg::SpiInt4(0, 1) : 0;
+    if (inserted && std::strcmp(options.start_at, "new") == 0) SettleExisting(id, channel_id);
     pg::SpiEnd();
     pg::BecomeCaller(caller);
 
-    if (inserted)
+    if (inserted) {
+        RequirePlace(id);
         TellAtCommit();
-    else
+    } else {
         ReportTaken(name, if_not_exists);
+    }
 }
 
 void AlterSubscription(const char *name, const SubscriptionOptions &options) {
