@@ -185,7 +185,10 @@ long MillisecondsUntil(TimestampTz time) {
         }
         const bool needed = IsWanted(database, Consumer::kDispatcher) || ListenedChannels() > 0 ||
                             OutboxLength(database, Consumer::kAnnouncer) > 0;
-        if (needed) needed_at = GetCurrentTimestamp();
+        if (needed) {
+            WantConsumer(database, Consumer::kAnnouncer);
+            needed_at = GetCurrentTimestamp();
+        }
         bool stored = StoreHeard();
         bool more;
         bool announced = Announce(database, &more);
@@ -212,6 +215,7 @@ long MillisecondsUntil(TimestampTz time) {
             if (KeepsNothing() && GiveUpWork(database, Consumer::kAnnouncer, kFlagReloadAnnouncer))
                 Leave(database);
             looks_only = false;
+            WantConsumer(database, Consumer::kAnnouncer);
             needed_at = GetCurrentTimestamp();
             leaves_at = LeaveTime(needed_at, looks_only);
         }

@@ -245,6 +245,7 @@ bool Dispatcher::HasBacklog() const {
 bool Dispatcher::HasNothingToDo(TimestampTz now) {
     if (!knows_all_) return false;
     if (!configs_.empty()) {
+        WantConsumer(database_, Consumer::kDispatcher);
         needed_at_ = now;
         return false;
     }

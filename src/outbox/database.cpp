@@ -199,10 +199,13 @@ PlaceGauges ReadPlaces() {
 }
 
 void RaiseFlag(DatabaseShared *database, uint32 flag) {
-    pg_atomic_fetch_or_u32(&database->flags, flag);
-    if ((flag & kFlagReload) != 0) WantConsumer(database, Consumer::kDispatcher);
-    if ((flag & (kFlagReload | kFlagReloadAnnouncer)) != 0)
-        WantConsumer(database, Consumer::kAnnouncer);
+    pg_atomic_fetch_or_u32(&database->flags, flag & ~static_cast<uint32>(kFlagSubscribed));
+    if ((flag & kFlagSubscribed) != 0) WantConsumer(database, Consumer::kDispatcher);
+    if ((flag & (kFlagSubscribed | kFlagReloadAnnouncer)) == 0) return;
+    uint32 no = static_cast<uint32>(Want::kNo);
+    if (pg_atomic_compare_exchange_u32(&database->wanted[static_cast<int>(Consumer::kAnnouncer)], &no,
+                                       static_cast<uint32>(Want::kLook)))
+        WakeLauncher();
 }
 
 void WakeConsumer(DatabaseShared *database, Consumer consumer) {

@@ -25,6 +25,7 @@ enum DatabaseFlag : uint32 {
     kFlagParked = 1 << 2,         // read the parked table again (a replay)
     kFlagReloadAnnouncer = 1 << 3,  // the announcer's part of kFlagReload
     kFlagMoved = 1 << 4,          // messages are no longer where they were: start anew
+    kFlagSubscribed = 1 << 5,     // not kept: somebody may subscribe now, so a dispatcher is wanted
 };
 
 enum class Consumer : int { kDispatcher = 0, kAnnouncer = 1 };
@@ -191,7 +192,7 @@ struct PlaceGauges {
 void ShowPlaces(const PlaceGauges &gauges);  // by the launcher
 PlaceGauges ReadPlaces();
 
-// Safe in a commit callback. Whoever is asked to read something again is wanted for it.
+// Safe in a commit callback. An announcer that is not running is started to have a look.
 void RaiseFlag(DatabaseShared *database, uint32 flag);
 void WakeConsumer(DatabaseShared *database, Consumer consumer);
 bool ConsumerRuns(DatabaseShared *database, Consumer consumer);

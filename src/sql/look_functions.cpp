@@ -294,7 +294,7 @@ HERALD_FUNCTION(activate) {
     pg::SpiEnd();
     pg::InvalidateCatalogCaches();
     pg::BecomeCaller(caller);
-    RaiseFlagAtCommit(kFlagReload | kFlagRescan);
+    RaiseFlagAtCommit(kFlagReload | kFlagRescan | kFlagSubscribed);
     // What was restored since the tables were looked at first was counted by nobody.
     ForgetDeadCounts(ThisDatabase());
     PG_RETURN_VOID();

@@ -35,7 +35,7 @@ pg::Param OptionalInt4(std::optional<int32> value) {
 
 void TellAtCommit() {
     pg::InvalidateCatalogCaches();
-    RaiseFlagAtCommit(kFlagReload);
+    RaiseFlagAtCommit(kFlagReload | kFlagSubscribed);
 }
 
 // The durable channel to subscribe to, declared here where nobody has.

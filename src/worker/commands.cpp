@@ -106,7 +106,7 @@ void OnCommand(PlannedStmt *statement, const char *query, bool read_only_tree,
     }
     if (own != nullptr) {
         ForgetDeadCounts(own);
-        RaiseFlag(own, kFlagRescan | kFlagReload | kFlagParked | kFlagReloadAnnouncer);
+        RaiseFlag(own, kFlagRescan | kFlagReload | kFlagParked | kFlagReloadAnnouncer | kFlagSubscribed);
         for (int i = 0; i < kConsumers; i++) WakeConsumer(own, static_cast<Consumer>(i));
         // Who starts an announcer for what was left without one.
         if (!Announces(own)) WakeLauncher();
