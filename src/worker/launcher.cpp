@@ -116,6 +116,8 @@ void Launcher::ForgetGone() {
         }
         for (Process &process : entry->second.processes)
             if (process.handle != nullptr) pfree(process.handle);
+        DatabaseShared *database = FindDatabase(entry->first);
+        if (database != nullptr) pg_atomic_write_u32(&database->admitted, 0);
         entry = databases_.erase(entry);
     }
     // Entries in shared memory of databases that no longer exist at all.
@@ -232,9 +234,12 @@ void Launcher::TendAll(TimestampTz now) {
     for (auto &[oid, served] : databases_) {
         Look(oid, &served, now);
         DatabaseShared *database = FindDatabase(oid);
-        if (database != nullptr && pg_atomic_read_u32(&database->leave_requests) == 0 &&
+        if (database == nullptr) continue;
+        if (pg_atomic_read_u32(&database->leave_requests) == 0 &&
             pg_atomic_read_u32(&database->presence) == static_cast<uint32>(Presence::kPresent))
             present.push_back(database);
+        else
+            pg_atomic_write_u32(&database->admitted, 0);  // it waits for its places again
     }
     NoteTime(places_.Decide(present, now));
     for (DatabaseShared *database : present) {

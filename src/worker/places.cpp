@@ -64,7 +64,8 @@ bool IsAdmitted(DatabaseShared *database) { return pg_atomic_read_u32(&database-
 
 }  // namespace
 
-void Places::LookAgain(const std::vector<DatabaseShared *> &served, TimestampTz now) {
+// True where a database was found that is to be looked at.
+bool Places::LookAgain(const std::vector<DatabaseShared *> &served, TimestampTz now) {
     const TimestampTz interval = kSweepsPerLook * settings::sweep_interval * USECS_PER_SEC;
     for (DatabaseShared *database : served) {
         Tenant &tenant = tenants_[database->database];
@@ -75,8 +76,9 @@ void Places::LookAgain(const std::vector<DatabaseShared *> &served, TimestampTz 
             uint32 no = static_cast<uint32>(Want::kNo);
             (void)pg_atomic_compare_exchange_u32(&wanted, &no, static_cast<uint32>(Want::kLook));
         }
-        return;  // one at a time
+        return true;  // one at a time
     }
+    return false;
 }
 
 // The admitted database that has had its turn, or NULL. Who has been there longest goes first.
@@ -123,7 +125,6 @@ TimestampTz Places::Decide(const std::vector<DatabaseShared *> &served, Timestam
         });
         tenant = gone ? tenants_.erase(tenant) : std::next(tenant);
     }
-    LookAgain(served, now);
     for (DatabaseShared *database : served) {
         Tenant &tenant = tenants_[database->database];
         const int need = ConsumersNeeded(database);
@@ -167,6 +168,7 @@ TimestampTz Places::Decide(const std::vector<DatabaseShared *> &served, Timestam
         pg_atomic_write_u32(&database->admitted, 1);
     }
     Report(gauges, capacity);
+    if (gauges.waiting == 0 && used + kConsumers <= capacity && LookAgain(served, now)) return now;
     if (!somebody_works) return DT_NOEND;
     DatabaseShared *revoked = leaving ? nullptr : ToRevoke(served, now);
     if (revoked != nullptr) {

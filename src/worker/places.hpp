@@ -31,7 +31,7 @@ private:
         TimestampTz looked_at = 0;     // when it was last admitted, or found to be in no need of it
     };
 
-    void LookAgain(const std::vector<DatabaseShared *> &served, TimestampTz now);
+    bool LookAgain(const std::vector<DatabaseShared *> &served, TimestampTz now);
     DatabaseShared *ToRevoke(const std::vector<DatabaseShared *> &served, TimestampTz now);
     void Report(const PlaceGauges &gauges, int capacity);
 
