@@ -20,6 +20,7 @@ int batch_time = 5;
 bool superuser_handlers = false;
 int outbox_size = 16 * 1024;
 int max_channels = 1024;
+int max_subscriptions = 2048;
 int max_payload = 1024 * 1024;
 int failure_retention = 30 * 24 * 60;
 int segment_size = 256;
@@ -63,14 +64,15 @@ void Define() {
     DefineCustomStringVariable(
         "herald.databases", "Databases in which handlers run, separated by commas.",
         "Empty: every database that has the extension.", &databases, "", PGC_SIGHUP, GUC_LIST_INPUT,
-        nullptr, nullptr, nullptr);
+        CheckList, nullptr, nullptr);
     DefineCustomIntVariable(
         "herald.max_workers", "Largest number of workers that run handlers, in the whole server.",
         "Each takes one of max_worker_processes; so do the launcher, and a dispatcher and an announcer "
         "per database.",
         &max_workers, 4, 1, 256, PGC_SIGHUP, 0, nullptr, nullptr, nullptr);
     DefineCustomIntVariable(
-        "herald.worker_idle_timeout", "How long a worker waits for a task before it ends.", nullptr,
+        "herald.worker_idle_timeout", "How long a worker waits for a task before it ends.",
+        "So do a dispatcher and an announcer that have nothing to do.",
         &worker_idle_timeout, 60, 1, 24 * 3600, PGC_SIGHUP, GUC_UNIT_S, nullptr, nullptr, nullptr);
     DefineCustomIntVariable(
         "herald.batch_time", "How long tasks that share a transaction may take together.",
@@ -88,6 +90,10 @@ void Define() {
         "herald.max_channels", "Number of channels with statistics of their own.",
         "Channels beyond it are counted together.", &max_channels, 1024, 16, 1024 * 1024,
         PGC_POSTMASTER, 0, nullptr, nullptr, nullptr);
+    DefineCustomIntVariable(
+        "herald.max_subscriptions", "Largest number of subscriptions, in the whole server.",
+        "A role gets at most half of them, and less where others have taken some.", &max_subscriptions, 2048, 16,
+        64 * 1024, PGC_POSTMASTER, 0, nullptr, nullptr, nullptr);
     DefineCustomIntVariable(
         "herald.max_payload", "Largest payload of a message.",
         "A channel may have a lower limit of its own.", &max_payload, 1024 * 1024, 1024,

@@ -14,6 +14,7 @@ extern int batch_time;             // milliseconds
 extern bool superuser_handlers;
 extern int outbox_size;            // kB
 extern int max_channels;
+extern int max_subscriptions;
 extern int max_payload;            // bytes
 extern int failure_retention;      // minutes; 0: for ever
 extern int segment_size;           // MB; 0: no limit

@@ -24,6 +24,7 @@ namespace herald {
 namespace {
 
 constexpr int kBatch = 256;
+constexpr int kTurns = 64;  // batches
 
 struct Sent {
     uint64 hash;
@@ -131,10 +132,11 @@ Turn AnnounceBatch(DatabaseShared *database) {
 
 }  // namespace
 
-bool Announce(DatabaseShared *database) {
+bool Announce(DatabaseShared *database, bool *more) {
+    *more = false;
     if (OutboxLength(database, Consumer::kAnnouncer) == 0) return true;
     batch.skip = 0;
-    for (;;) {
+    for (int turns = 0; turns < kTurns; turns++) {
         switch (AnnounceBatch(database)) {
             case Turn::kProgress:
                 break;
@@ -147,6 +149,8 @@ bool Announce(DatabaseShared *database) {
                 return false;
         }
     }
+    *more = true;
+    return true;
 }
 
 }  // namespace herald

@@ -6,8 +6,9 @@
 
 namespace herald {
 
-// Announces what is committed, many messages per transaction. False where NOTIFY refused (its queue is
-// full): the announcements stay in the outbox, to be tried again.
-bool Announce(DatabaseShared *database);
+// Announces what is committed, many messages per transaction, until nothing is left or others of this
+// process's duties are to have their turn: then `more`. False where NOTIFY refused (its queue is full): the
+// announcements stay in the outbox, to be tried again.
+bool Announce(DatabaseShared *database, bool *more);
 
 }  // namespace herald

@@ -5,6 +5,7 @@
 #include "announce/announcements.hpp"
 #include "announce/heard.hpp"
 #include "announce/listener.hpp"
+#include "announce/parts.hpp"
 #include "audit/purge.hpp"
 #include "audit/segments.hpp"
 #include "announce/role_names.hpp"
@@ -36,8 +37,10 @@ constexpr TimestampTz kPurgeInterval = USECS_PER_HOUR;
 constexpr TimestampTz kPointerInterval = USECS_PER_MINUTE;
 constexpr int64 kPurgeBatch = 10000;
 constexpr long kMisfitInterval = 1000;  // milliseconds
+// How long a process that is not needed stays where its place is wanted.
+constexpr TimestampTz kShortWait = USECS_PER_SEC;
 
-void ReloadListened() {
+void ReloadListened(DatabaseShared *database) {
     MemoryContext caller = CurrentMemoryContext;
     pg::BeginTransaction();
     pg::SpiBegin();
@@ -50,6 +53,7 @@ void ReloadListened() {
     pg::CommitTransaction();
     MemoryContextSwitchTo(caller);
     ListenTo(names, static_cast<int>(count));
+    pg_atomic_write_u32(&database->heard_channels, static_cast<uint32>(count));
 }
 
 void RefreshRoles() {
@@ -105,9 +109,11 @@ void PurgeOld() {
 // Announces what was left to this process, unless somebody wants it away at once. What is linked later
 // makes the launcher start another one.
 [[noreturn]] void Leave(DatabaseShared *database) {
+    bool more = true;
     pg_atomic_write_u32(&database->announces, 0);
     pg_memory_barrier();
-    if (pg_atomic_read_u32(&database->leave_requests) == 0) (void)Announce(database);
+    while (more && pg_atomic_read_u32(&database->leave_requests) == 0 && Announce(database, &more)) {
+    }
     pg_atomic_write_u32(&database->left[static_cast<int>(Consumer::kAnnouncer)], 1);
     proc_exit(0);
 }
@@ -125,89 +131,11 @@ void PurgePointers(DatabaseShared *database) {
     pg::CommitTransaction();
 }
 
-// A part of the announcer's turns that may fail for reasons that are not its own, and is then done later: it must not
-// keep the other parts from being done. The more often it has failed, the later.
-struct Part {
-    AnnouncerStep step;
-    const char *failure;
-    TimestampTz failing_since;  // 0: it works
-    TimestampTz next;           // not before
-    TimestampTz logged;
-    int failures;  // in a row
-};
-
-constexpr TimestampTz kFirstDelay = USECS_PER_SEC / 5;
-constexpr TimestampTz kLongestDelay = USECS_PER_MINUTE;
-
 Part reload_part = {AnnouncerStep::kReload, "could not read channels and subscriptions", 0, 0, 0, 0};
 Part store_part = {AnnouncerStep::kStore, nullptr, 0, 0, 0, 0};
 Part announce_part = {AnnouncerStep::kAnnounce, nullptr, 0, 0, 0, 0};
 Part purge_part = {AnnouncerStep::kPurge, "could not purge what is too old", 0, 0, 0, 0};
 Part rotate_part = {AnnouncerStep::kRotate, "could not rotate the log", 0, 0, 0, 0};
-
-// Shows in herald.status() what has failed first of all that fails.
-void ShowFailing(DatabaseShared *database, const Part *part, int sqlstate) {
-    if (part->failing_since == 0) {
-        if (pg_atomic_read_u32(&database->failing_step) == static_cast<uint32>(part->step))
-            pg_atomic_write_u64(&database->failing_since, 0);
-        return;
-    }
-    const uint64 shown = pg_atomic_read_u64(&database->failing_since);
-    if (shown != 0 && pg_atomic_read_u32(&database->failing_step) != static_cast<uint32>(part->step)) return;
-    pg_atomic_write_u32(&database->failing_step, static_cast<uint32>(part->step));
-    pg_atomic_write_u32(&database->failing_code, static_cast<uint32>(sqlstate));
-    pg_atomic_write_u64(&database->failing_since, static_cast<uint64>(part->failing_since));
-}
-
-void NoteDone(DatabaseShared *database, Part *part) {
-    part->next = 0;
-    part->failures = 0;
-    if (part->failing_since == 0) return;
-    part->failing_since = 0;
-    ShowFailing(database, part, 0);
-}
-
-// Whether it is worth a line in the log.
-bool NoteFailed(DatabaseShared *database, Part *part, int sqlstate) {
-    const TimestampTz now = GetCurrentTimestamp();
-    part->next = now + Min(kFirstDelay << Min(part->failures, 10), kLongestDelay);
-    part->failures++;
-    if (part->failing_since == 0) part->failing_since = now;
-    ShowFailing(database, part, sqlstate);
-    if (part->logged != 0 && now - part->logged < USECS_PER_MINUTE) return false;
-    part->logged = now;
-    return true;
-}
-
-// Locks, and what the server lacks. Another process would meet the same; any other error ends this one.
-bool MayPass(int sqlstate) {
-    const int category = ERRCODE_TO_CATEGORY(sqlstate);
-    return sqlstate == ERRCODE_LOCK_NOT_AVAILABLE || category == ERRCODE_INSUFFICIENT_RESOURCES ||
-           category == ERRCODE_SYSTEM_ERROR || category == ERRCODE_TRANSACTION_ROLLBACK;
-}
-
-// True where the part was done, not where it is not yet to be tried again, or has failed.
-template <typename Body>
-bool Try(DatabaseShared *database, Part *part, Body &&body) {
-    MemoryContext caller = CurrentMemoryContext;
-    volatile bool done = false;
-    if (part->next > GetCurrentTimestamp()) return false;
-    PG_TRY();
-    {
-        body();
-        done = true;
-    }
-    PG_CATCH();
-    {
-        if (!MayPass(geterrcode())) PG_RE_THROW();
-        const bool log = NoteFailed(database, part, geterrcode());
-        pg::AbortAndLog(caller, part->failure, "It is tried again, less and less often.", log ? LOG : DEBUG1);
-    }
-    PG_END_TRY();
-    MemoryContextSwitchTo(caller);
-    if (done) NoteDone(database, part);
-    return done;
-}
 
 bool Store(DatabaseShared *database) {
     const TimestampTz now = GetCurrentTimestamp();
@@ -221,8 +149,8 @@ bool Store(DatabaseShared *database) {
     return sqlstate == 0;
 }
 
-bool AnnounceAll(DatabaseShared *database) {
-    const bool announced = Announce(database);
+bool AnnounceSome(DatabaseShared *database, bool *more) {
+    const bool announced = Announce(database, more);
     if (announced)
         NoteDone(database, &announce_part);
     else
@@ -243,6 +171,32 @@ bool LooksFit() {
     return fit;
 }
 
+// True where nothing is left that this process would have to do one day: tables to be emptied.
+bool KeepsNothing() {
+    pg::BeginTransaction();
+    pg::SpiBegin();
+    // A segment's rows go with its pages; other tables keep some.
+    (void)pg::SpiRun(
+        "SELECT EXISTS (SELECT FROM herald.parked_store) OR EXISTS (SELECT FROM herald.pointer_store)"
+        " OR ($1 AND EXISTS (SELECT FROM herald.failure_store))"
+        " OR EXISTS (SELECT FROM pg_catalog.unnest(ARRAY['log_0', 'log_1', 'log_2']) AS t (name)"
+        " WHERE pg_catalog.pg_relation_size((('herald.' OPERATOR(pg_catalog.||) name)::pg_catalog.regclass)) OPERATOR(pg_catalog.>) 0)"
+        " OR ($2 AND EXISTS (SELECT FROM pg_catalog.generate_series(0, 7) AS t (number)"
+        " WHERE pg_catalog.pg_relation_size((('herald.audit_' OPERATOR(pg_catalog.||) number::pg_catalog.text)::pg_catalog.regclass)) OPERATOR(pg_catalog.>) 0))",
+        std::array{pg::Bool(settings::failure_retention > 0), pg::Bool(settings::audit_retention > 0)});
+    const bool keeps = pg::SpiBool(0, 1);
+    pg::SpiEnd();
+    pg::CommitTransaction();
+    return !keeps;
+}
+
+// When a process that was needed last at some time may leave.
+TimestampTz LeaveTime(TimestampTz needed_at, bool looks_only) {
+    if (looks_only) return needed_at;
+    if (ReadPlaces().waiting > 0) return needed_at + kShortWait;
+    return needed_at + settings::worker_idle_timeout * USECS_PER_SEC;
+}
+
 long MillisecondsUntil(TimestampTz time) {
     return Max(1L, static_cast<long>((time - GetCurrentTimestamp()) / 1000 + 1));
 }
@@ -253,6 +207,8 @@ long MillisecondsUntil(TimestampTz time) {
     TimestampTz last_purge = 0;
     TimestampTz last_pointer_purge = 0;
     TimestampTz next_rotation = 0;
+    bool looks_only = MayOnlyLook(database, Consumer::kAnnouncer);
+    TimestampTz needed_at = GetCurrentTimestamp();
     bool reload = true;
     bool fit = true;
 
@@ -278,7 +234,7 @@ long MillisecondsUntil(TimestampTz time) {
             if (!served) Leave(database);
             if (fit)
                 reload = !Try(database, &reload_part, [&] {
-                    ReloadListened();
+                    ReloadListened(database);
                     RefreshRoles();
                     HoldUnrunnable();
                     if (next_rotation == 0) ResumeRotation(database);
@@ -286,8 +242,15 @@ long MillisecondsUntil(TimestampTz time) {
                 });
             if (!fit || !reload) pg_atomic_write_u32(&database->announces, 1);
         }
+        const bool needed = IsWanted(database, Consumer::kDispatcher) || ListenedChannels() > 0 ||
+                            OutboxLength(database, Consumer::kAnnouncer) > 0;
+        if (needed) {
+            WantConsumer(database, Consumer::kAnnouncer);
+            needed_at = GetCurrentTimestamp();
+        }
         // First what others wait for.
-        const bool announced = AnnounceAll(database);
+        bool more;
+        const bool announced = AnnounceSome(database, &more);
         // Tables that were changed are left alone, and looked at again soon.
         const bool stored = !fit || Store(database);
         // Several times while the same segment of the audit trail is the oldest: somebody may be reading it.
@@ -311,15 +274,25 @@ long MillisecondsUntil(TimestampTz time) {
             }
         }
         MemoryContextSwitchTo(TopMemoryContext);
-        if (MustReceive()) {
+        if (more || (stored && MustReceive())) {
             CHECK_FOR_INTERRUPTS();
             continue;
+        }
+        TimestampTz leaves_at = needed ? DT_NOEND : LeaveTime(needed_at, looks_only);
+        if (GetCurrentTimestamp() >= leaves_at) {
+            if (fit && KeepsNothing() && GiveUpWork(database, Consumer::kAnnouncer, kFlagReloadAnnouncer))
+                Leave(database);
+            looks_only = false;
+            WantConsumer(database, Consumer::kAnnouncer);
+            needed_at = GetCurrentTimestamp();
+            leaves_at = LeaveTime(needed_at, looks_only);
         }
         // What could not be done now is tried again soon: a full NOTIFY queue, a full disk.
         long milliseconds = announced ? settings::sweep_interval * 1000L : 200L;
         milliseconds = Min(milliseconds, fit ? MillisecondsUntil(next_rotation) : kMisfitInterval);
         for (const Part *part : {&reload_part, &store_part, &purge_part})
             if (part->failures > 0) milliseconds = Min(milliseconds, MillisecondsUntil(part->next));
+        milliseconds = Min(milliseconds, MillisecondsUntil(leaves_at));
         EndTurn(database);
         if (!pg::SleepOnLatch(milliseconds)) {
             ForceReceive();

@@ -15,6 +15,8 @@
 
 extern "C" {
 #include "access/xact.h"
+#include "miscadmin.h"
+#include "storage/latch.h"
 #include "utils/fmgrprotos.h"
 #include "utils/json.h"
 #include "utils/guc.h"
@@ -27,6 +29,8 @@ namespace {
 
 // Subtransactions of one transaction, each with an xid: beyond 64 all snapshots of the server suffer.
 constexpr int kBatch = 50;
+// Transactions until others of this process's duties get their turn.
+constexpr int kTurns = 64;
 
 Datum Wrap(const char *text) {
     StringInfoData json;
@@ -84,7 +88,12 @@ int StoreHeard(int level) {
     MemoryContext caller = CurrentMemoryContext;
     volatile int failed = 0;
 
+    int turns = 0;
     for (Heard *heard = Receive(); heard != nullptr && failed == 0; heard = Receive()) {
+        if (turns++ == kTurns) {
+            SetLatch(MyLatch);
+            break;
+        }
         volatile int count = 0;
         PG_TRY();
         {
@@ -101,7 +110,7 @@ int StoreHeard(int level) {
         {
             failed = geterrcode();
             pg::AbortAndLog(caller, "could not store notifications",
-                            "They are kept in memory and tried again, less and less often.", level);
+                            "They are kept and tried again, less and less often.", level);
         }
         PG_END_TRY();
         MemoryContextSwitchTo(caller);

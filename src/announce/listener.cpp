@@ -3,38 +3,62 @@
 // The output methods stay ours for good, and whereToSendOutput is "remote" only while notifications are
 // processed: without that detour their payload would go to elog(INFO) and be lost. What the methods
 // see is one protocol message per notification: sender pid, channel, payload.
+//
+// Whoever NOTIFYs may be faster than the log is written. So no more is received than kMostHeard; what is left in
+// NOTIFY's queue is bounded there, and for those who fill it. The server reads all that its snapshot shows as
+// committed in one go, with no way to stop it but this: the transaction is a REPEATABLE READ one, whose
+// snapshot is the one it reads by, and can be had. Made older than everything in the queue, it ends the
+// reading at the next page, as a transaction still in progress does, and the rest is read the next time.
 
 #include "announce/listener.hpp"
 
 #include "pg/process.hpp"
 
 extern "C" {
+#include "access/transam.h"
+#include "access/xact.h"
 #include "commands/async.h"
 #include "libpq/libpq.h"
 #include "port/pg_bswap.h"
 #include "tcop/dest.h"
 #include "tcop/tcopprot.h"
+#include "utils/snapmgr.h"
 }
 
 namespace herald {
 
 namespace {
 
+constexpr Size kMostHeard = 16 * 1024 * 1024;  // bytes, and up to a page of NOTIFY's queue more
+
 MemoryContext heard_context = nullptr;
 Heard *first = nullptr;
 Heard *last = nullptr;
+Size heard_bytes = 0;
 
-constexpr int kMaxChannels = 4096;
-char **listened = nullptr;  // names, in TopMemoryContext
+char **listened = nullptr;  // sorted names, in TopMemoryContext, as is the array
 int listened_count = 0;
+
+// In the transaction that reads: nothing that was NOTIFYed by anybody counts as committed from here on.
+void StopReading() {
+    // Older than all transactions that can be in the queue, as those are told apart.
+    TransactionId old = XidFromFullTransactionId(ReadNextFullTransactionId()) - (1u << 30);
+    if (!TransactionIdIsNormal(old)) old = FirstNormalTransactionId;
+    Snapshot snapshot = GetTransactionSnapshot();
+    snapshot->xmin = snapshot->xmax = old;
+}
 
 // An ERROR in here would be fatal to the process, so nothing here raises one: without memory the
 // notification is lost, as for any client that can't be served.
 void Take(const char *message, size_t length) {
     if (length < sizeof(int32) + 2) return;
-    Heard *heard = static_cast<Heard *>(MemoryContextAllocExtended(
-        heard_context, sizeof(Heard) + length, MCXT_ALLOC_NO_OOM));
+    const Size bytes = sizeof(Heard) + length;
+    Heard *heard = static_cast<Heard *>(
+        MemoryContextAllocExtended(heard_context, bytes, MCXT_ALLOC_NO_OOM));
     if (heard == nullptr) return;
+    heard->bytes = bytes;
+    heard_bytes += bytes;
+    if (heard_bytes >= kMostHeard) StopReading();
     char *copy = reinterpret_cast<char *>(heard + 1);
     std::memcpy(copy, message, length);
     int32 pid;
@@ -69,10 +93,12 @@ const PQcommMethods comm_methods = {
     CommPutMessageNoBlock,
 };
 
-bool Contains(char **names, int count, const char *name) {
-    for (int i = 0; i < count; i++)
-        if (std::strcmp(names[i], name) == 0) return true;
-    return false;
+int CompareNames(const void *a, const void *b) {
+    return std::strcmp(*static_cast<char *const *>(a), *static_cast<char *const *>(b));
+}
+
+bool Contains(char **names, int count, char *name) {
+    return count > 0 && bsearch(&name, names, static_cast<Size>(count), sizeof(char *), CompareNames) != nullptr;
 }
 
 }  // namespace
@@ -80,21 +106,14 @@ bool Contains(char **names, int count, const char *name) {
 void InitListener() {
     heard_context =
         AllocSetContextCreate(TopMemoryContext, "pg_herald heard", ALLOCSET_DEFAULT_SIZES);
-    listened = static_cast<char **>(
-        MemoryContextAllocZero(TopMemoryContext, sizeof(char *) * kMaxChannels));
     PqCommMethods = &comm_methods;
 }
 
 void ListenTo(char **channels, int count) {
+    qsort(channels, static_cast<Size>(count), sizeof(char *), CompareNames);
     bool changed = count != listened_count;
-    for (int i = 0; i < count; i++) changed = changed || !Contains(listened, listened_count, channels[i]);
+    for (int i = 0; i < count && !changed; i++) changed = std::strcmp(listened[i], channels[i]) != 0;
     if (!changed) return;
-    if (count > kMaxChannels) {
-        ereport(WARNING, (errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
-                          errmsg("only the first %d channels with accept_notify are listened to",
-                                 kMaxChannels)));
-        count = kMaxChannels;
-    }
 
     pg::BeginTransaction();
     for (int i = 0; i < listened_count; i++)
@@ -104,16 +123,26 @@ void ListenTo(char **channels, int count) {
     pg::CommitTransaction();
 
     for (int i = 0; i < listened_count; i++) pfree(listened[i]);
+    if (listened != nullptr) pfree(listened);
     listened_count = 0;
+    listened = static_cast<char **>(
+        MemoryContextAlloc(TopMemoryContext, sizeof(char *) * static_cast<Size>(Max(count, 1))));
     for (int i = 0; i < count; i++)
         listened[listened_count++] = MemoryContextStrdup(TopMemoryContext, channels[i]);
 }
 
+int ListenedChannels() { return listened_count; }
+
 Heard *Receive() {
-    if (notifyInterruptPending) {
+    if (MustReceive()) {
+        const int usual = DefaultXactIsoLevel;
         whereToSendOutput = DestRemote;
+        DefaultXactIsoLevel = XACT_REPEATABLE_READ;
         ProcessNotifyInterrupt(false);
+        DefaultXactIsoLevel = usual;
         whereToSendOutput = DestNone;
+        // Nobody signals again what was left.
+        if (heard_bytes >= kMostHeard) notifyInterruptPending = true;
     }
     return first;
 }
@@ -122,12 +151,13 @@ void DropHeard(int count) {
     for (; count > 0 && first != nullptr; count--) {
         Heard *gone = first;
         first = gone->next;
+        heard_bytes -= gone->bytes;
         pfree(gone);
     }
     if (first == nullptr) last = nullptr;
 }
 
-bool MustReceive() { return notifyInterruptPending; }
+bool MustReceive() { return notifyInterruptPending && heard_bytes < kMostHeard; }
 
 void ForceReceive() {
     if (listened_count > 0) notifyInterruptPending = true;

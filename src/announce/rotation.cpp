@@ -84,7 +84,8 @@ bool IsEmpty(int segment) {
 // True where no task waits whose message was published before the current segment was turned to. Then nothing
 // of the others is dealt any more.
 bool OthersAreDrained() {
-    const TimestampTz oldest = OldestPublishedAt(MyDatabaseId);
+    const TimestampTz oldest =
+        static_cast<TimestampTz>(pg_atomic_read_u64(&ThisDatabase()->oldest_published_at));
     return oldest == 0 || oldest > last_turn;
 }
 

@@ -7,6 +7,7 @@
 #include "channel/channel_grants.hpp"
 #include "channel/channel_schema.hpp"
 #include "channel/channel_use.hpp"
+#include "channel/notify_share.hpp"
 #include "outbox/outbox.hpp"
 #include "pg/extension.hpp"
 #include "pg/identity.hpp"
@@ -238,6 +239,7 @@ void CreateChannel(const char *name, const ChannelOptions &options, bool if_not_
     CheckOptions(name, channel.durable, channel.accept_notify, channel.announce,
                  channel.max_payload_bytes);
     if (schema != nullptr) CheckSchema(name, schema, channel.check_formats);
+    if (channel.accept_notify) RequireNotifyShare(name, GetUserNameFromId(GetUserId(), false), 0);
     if (InsertChannel(name, channel, GetUserId(), schema, options.description) == 0) {
         ereport(if_not_exists ? NOTICE : ERROR,
                 (errcode(ERRCODE_DUPLICATE_OBJECT),
@@ -261,6 +263,8 @@ void AlterChannel(const char *name, const ChannelOptions &options, bool force) {
     AnnounceMode announce = options.announce.value_or(channel.announce);
     int32 limit = options.max_payload_bytes.value_or(channel.max_payload_bytes);
     CheckOptions(name, durable, accept_notify, announce, limit);
+    if (accept_notify && (!channel.accept_notify || options.owner != nullptr))
+        RequireNotifyShare(name, options.owner != nullptr ? options.owner : pg::RoleNameNow(channel.owner, ""), channel.id);
     if (channel.durable && !durable)
         RequireNoDependents(channel, "make ephemeral",
                             "Unsubscribe first: what is not stored cannot be delivered.");

@@ -11,6 +11,7 @@
 #include "pg/extension.hpp"
 #include "pg/guard.hpp"
 #include "pg/process.hpp"
+#include "pg/roles.hpp"
 #include "settings.hpp"
 #include "stats/dead_counts.hpp"
 #include "subscription/subscription.hpp"
@@ -44,6 +45,8 @@ constexpr TimestampTz kShortLife = USECS_PER_SEC / 5;
 
 // Milliseconds between two looks at tables that have been changed.
 constexpr long kMisfitInterval = 1000;
+// The process was started to see whether anybody subscribes.
+bool looks_only = false;
 
 class Dispatcher {
 public:
@@ -65,6 +68,7 @@ private:
     void Sweep(TimestampTz now);
     bool RemembersTooMuch() const;
     bool HasBacklog() const;
+    bool HasNothingToDo(TimestampTz now);
     long SleepTime(TimestampTz dealt) const;
     [[noreturn]] void Leave();
 
@@ -77,6 +81,7 @@ private:
     int sweeps_ = 0;
     bool knows_all_ = false;  // the first scan is done
     bool fit_ = true;         // the tables can be read and written
+    TimestampTz needed_at_ = GetCurrentTimestamp();  // when a subscription was seen last
     std::size_t seen_at_first_ = 0;    // by then, in bytes
     std::size_t wasted_at_first_ = 0;  // what a new beginning could not give back
 };
@@ -97,6 +102,7 @@ bool Dispatcher::Reload() {
     int count;
     Subscription *subscriptions = LoadSubscriptions(CurrentMemoryContext, &count);
     bool inert = false;
+    std::vector<int32> ids;
 
     for (core::SubscriptionId known : scheduler_.Subscriptions()) {
         bool still = false;
@@ -116,8 +122,13 @@ bool Dispatcher::Reload() {
         }
         configs_.push_back({subscription.id, subscription.channel_id, subscription.role,
                             subscription.max_concurrency, runnable, subscription.batch});
-        results_.SetChannel(subscription.id, subscription.channel);
+        results_.SetChannel(subscription.id, subscription.channel,
+                            pg::RoleByName(subscription.owner));
+        ids.push_back(subscription.id);
     }
+    KeepSubscriptions(database_->database, ids.data(), count);
+    // For the next time: its snapshot will show what has been committed by now.
+    SettleReservations(database_->database);
     results_.CountEarly();
     pg_atomic_write_u32(&database_->inert, inert ? 1 : 0);
     ShowSubscribed();
@@ -242,6 +253,25 @@ bool Dispatcher::HasBacklog() const {
     return false;
 }
 
+// True where nobody subscribes, and it is time to go. From then on the process is no longer wanted.
+bool Dispatcher::HasNothingToDo(TimestampTz now) {
+    if (!knows_all_) return false;
+    if (!configs_.empty()) {
+        WantConsumer(database_, Consumer::kDispatcher);
+        needed_at_ = now;
+        return false;
+    }
+    const TimestampTz until =
+        looks_only || ReadPlaces().waiting > 0
+            ? now
+            : needed_at_ + settings::worker_idle_timeout * USECS_PER_SEC;
+    if (now < until) {
+        pool_.NoteTime(until);
+        return false;
+    }
+    return GiveUpWork(database_, Consumer::kDispatcher, kFlagReload);
+}
+
 void Dispatcher::Leave() {
     EvictIdleWorkers(database_->database);
     pg_atomic_write_u32(&database_->left[static_cast<int>(Consumer::kDispatcher)], 1);
@@ -277,7 +307,8 @@ void Dispatcher::Run() {
             pool_.NoteTime(stopped);
         else if ((pg_atomic_read_u32(&database_->flags) & kFlagReload) == 0)
             pool_.Deal(now);
-        results_.ShowGauges(scheduler_);
+        results_.ShowGauges(database_, scheduler_);
+        if (HasNothingToDo(now)) Leave();
         // Not counted: a turn that was left in its middle has not ended, but is made up for by this one.
         pg_atomic_write_u64(&database_->turns_ended, pg_atomic_read_u64(&database_->turns_begun));
         if ((pg_atomic_read_u32(&database_->flags) & kFlagReload) != 0) {
@@ -299,6 +330,7 @@ void herald_dispatcher_main(Datum argument) {
         pg::InitProcess(pg::CancelSignal::kIgnored);
         pg::ConnectToDatabase(DatumGetObjectId(argument), InvalidOid);
         DatabaseShared *database = EnterDatabase(Consumer::kDispatcher);
+        looks_only = MayOnlyLook(database, Consumer::kDispatcher);
         for (;;) {
             const TimestampTz began = GetCurrentTimestamp();
             // Not an owner that is destroyed: errors pass it by, and end the process.

@@ -6,11 +6,11 @@
 
 namespace herald {
 
-void Results::SetChannel(core::SubscriptionId subscription, const char *channel) {
+void Results::SetChannel(core::SubscriptionId subscription, const char *channel, Oid owner) {
     Channel &entry = channels_[subscription];
     pg::CopyString(entry.name, channel, sizeof(entry.name));
     entry.slot = ChannelCounterSlot(database_, channel, true, InvalidOid);
-    entry.shared = FindSubscriptionShared(database_, subscription, true);
+    entry.shared = PlaceSubscription(database_, subscription, owner, InvalidTransactionId);
 }
 
 // The entry may have been taken away since it was looked up.
@@ -62,17 +62,28 @@ void Results::CountEarly() {
     early_.clear();
 }
 
-void Results::ShowGauges(const core::Scheduler &scheduler) const {
+void Results::ShowGauges(DatabaseShared *database, const core::Scheduler &scheduler) const {
+    std::size_t open = 0;
+    TimestampTz oldest = 0;
+    uint32 unplaced = 0;
     for (const auto &[subscription, channel] : channels_) {
         std::optional<core::SubscriptionGauges> gauges = scheduler.Gauges(subscription);
         SubscriptionShared *shared = SharedOf(subscription, channel);
-        if (!gauges.has_value() || shared == nullptr) continue;
+        if (shared == nullptr) unplaced++;
+        if (!gauges.has_value()) continue;
+        const TimestampTz own = gauges->oldest_published_at.value_or(0);
+        open += gauges->pending + gauges->running + gauges->retrying;
+        if (own != 0 && (oldest == 0 || own < oldest)) oldest = own;
+        if (shared == nullptr) continue;
         pg_atomic_write_u32(&shared->pending, static_cast<uint32>(gauges->pending));
         pg_atomic_write_u32(&shared->running, static_cast<uint32>(gauges->running));
         pg_atomic_write_u32(&shared->retrying, static_cast<uint32>(gauges->retrying));
-        pg_atomic_write_u64(&shared->oldest_published_at,
-                            static_cast<uint64>(gauges->oldest_published_at.value_or(0)));
+        pg_atomic_write_u64(&shared->oldest_published_at, static_cast<uint64>(own));
     }
+    pg_atomic_write_u32(&database->open_tasks,
+                        static_cast<uint32>(Min(open, std::size_t{PG_UINT32_MAX})));
+    pg_atomic_write_u64(&database->oldest_published_at, static_cast<uint64>(oldest));
+    pg_atomic_write_u32(&database->unplaced, unplaced);
 }
 
 bool Results::PauseRequested(core::SubscriptionId subscription) const {

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "core/scheduler.hpp"
+#include "outbox/database.hpp"
 #include "stats/subscription_counters.hpp"
 #include "worker/slots.hpp"
 
@@ -18,7 +19,7 @@ public:
     explicit Results(Oid database) : database_(database) {}
 
     // Which channel a subscription's results are counted for, too.
-    void SetChannel(core::SubscriptionId subscription, const char *channel);
+    void SetChannel(core::SubscriptionId subscription, const char *channel, Oid owner);
     // The subscription is gone.
     void Forget(core::SubscriptionId subscription);
 
@@ -28,8 +29,8 @@ public:
     // Counts what came before the subscription was known: a new dispatcher collects reports before it reads the tables.
     void CountEarly();
 
-    // Shows how much work waits and runs, for every subscription.
-    void ShowGauges(const core::Scheduler &scheduler) const;
+    // Shows how much work waits and runs, for every subscription and of all together.
+    void ShowGauges(DatabaseShared *database, const core::Scheduler &scheduler) const;
 
     // True where herald.pause(..., wait) wants the subscription to stop before its transaction commits.
     bool PauseRequested(core::SubscriptionId subscription) const;
@@ -38,7 +39,7 @@ private:
     struct Channel {
         char name[NAMEDATALEN];
         int slot;                    // of channel_counters.hpp
-        SubscriptionShared *shared;  // NULL: the table was full
+        SubscriptionShared *shared;  // NULL: there was no place
     };
 
     struct Result {

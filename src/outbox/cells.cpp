@@ -18,6 +18,9 @@ namespace {
 constexpr uint32 kShares = 1024;
 constexpr uint64 kRoleFactor = 3;
 constexpr uint64 kDatabaseFactor = 7;
+// So many cells are taken or freed while the lock is held once, however large a transaction is. (An entry
+// is freed as a whole, which is less than 200.)
+constexpr uint32 kCellsPerHold = 1024;
 
 struct CellsShared {
     uint32 capacity;         // immutable
@@ -52,41 +55,78 @@ uint32 CellsFor(uint32 text_bytes) {
     return 1 + (text_bytes + sizeof(Cell::text) - 1) / static_cast<uint32>(sizeof(Cell::text));
 }
 
-bool TakeCells(DatabaseShared *database, Oid role, uint32 cells, uint32 *free_list) {
-    *free_list = 0;
-    if (cells == 0) return true;
-    const uint32 share = ShareOf(role);
+// Moves up to kCellsPerHold cells from the free list to the front of another one. Returns how many: 0 where
+// not all that are `wanted` fit any more.
+static uint32 TakeSome(DatabaseShared *database, uint32 share, uint32 wanted, uint32 *list) {
+    const uint32 count = Min(wanted, kCellsPerHold);
     LWLockAcquire(Lock(kOutboxLock), LW_EXCLUSIVE);
-    const bool fits = Fits(database, share, cells);
+    const bool fits = Fits(database, share, wanted);
     if (fits) {
-        *free_list = memory->free;
-        uint32 last = memory->free;
-        for (uint32 i = 1; i < cells; i++) last = CellAt(last)->next;
+        const uint32 first = memory->free;
+        uint32 last = first;
+        for (uint32 i = 1; i < count; i++) last = CellAt(last)->next;
         memory->free = CellAt(last)->next;
-        CellAt(last)->next = 0;
-        memory->used += cells;
-        memory->shares[share] += cells;
-        database->cells += cells;
+        CellAt(last)->next = *list;
+        *list = first;
+        memory->used += count;
+        memory->shares[share] += count;
+        database->cells += count;
     } else {
         memory->refusals++;
     }
     LWLockRelease(Lock(kOutboxLock));
-    return fits;
+    return fits ? count : 0;
 }
 
-Cell *AddToChain(OutboxChain *chain, uint32 *free_list, Oid role) {
-    const uint32 number = *free_list;
-    Cell *cell = CellAt(number);
-    *free_list = cell->next;
-    cell->next = 0;
-    cell->more = 0;
-    cell->share = ShareOf(role);
+// Gives cells back that are no entry yet.
+static void ReturnCells(DatabaseShared *database, uint32 share, uint32 list) {
+    while (list != 0) {
+        LWLockAcquire(Lock(kOutboxLock), LW_EXCLUSIVE);
+        for (uint32 i = 0; i < kCellsPerHold && list != 0; i++) {
+            const uint32 following = CellAt(list)->next;
+            CellAt(list)->next = memory->free;
+            memory->free = list;
+            memory->used--;
+            memory->shares[share]--;
+            database->cells--;
+            list = following;
+        }
+        LWLockRelease(Lock(kOutboxLock));
+    }
+}
+
+bool TakeCells(DatabaseShared *database, Oid role, uint32 cells, uint32 *free_list) {
+    const uint32 share = ShareOf(role);
+    *free_list = 0;
+    for (uint32 taken = 0; taken < cells;) {
+        const uint32 more = TakeSome(database, share, cells - taken, free_list);
+        if (more == 0) {
+            ReturnCells(database, share, *free_list);
+            *free_list = 0;
+            return false;
+        }
+        taken += more;
+    }
+    return true;
+}
+
+void Append(OutboxChain *chain, uint32 number) {
+    CellAt(number)->next = 0;
     if (chain->last == 0)
         chain->first = number;
     else
         CellAt(chain->last)->next = number;
     chain->last = number;
     chain->entries++;
+}
+
+Cell *AddToChain(OutboxChain *chain, uint32 *free_list, Oid role) {
+    const uint32 number = *free_list;
+    Cell *cell = CellAt(number);
+    *free_list = cell->next;
+    cell->more = 0;
+    cell->share = ShareOf(role);
+    Append(chain, number);
     return cell;
 }
 
@@ -104,9 +144,11 @@ void AddText(OutboxChain *chain, uint32 *free_list, const char *text, uint32 byt
     }
 }
 
-void FreeEntry(DatabaseShared *database, uint32 number) {
+// Gives an entry's cells back, under the outbox lock; how many.
+static uint32 FreeEntry(DatabaseShared *database, uint32 number) {
     const uint32 share = CellAt(number)->share;
-    while (number != 0) {
+    uint32 count = 0;
+    for (; number != 0; count++) {
         Cell *cell = CellAt(number);
         const uint32 more = cell->more;
         cell->next = memory->free;
@@ -117,18 +159,21 @@ void FreeEntry(DatabaseShared *database, uint32 number) {
         database->cells--;
         number = more;
     }
+    return count;
 }
 
 void FreeChain(DatabaseShared *database, OutboxChain *chain) {
-    if (chain->entries == 0) return;
-    LWLockAcquire(Lock(kOutboxLock), LW_EXCLUSIVE);
-    for (uint32 number = chain->first; number != 0;) {
-        const uint32 following = CellAt(number)->next;
-        FreeEntry(database, number);
-        number = following;
-    }
-    LWLockRelease(Lock(kOutboxLock));
+    uint32 number = chain->entries == 0 ? 0 : chain->first;
     *chain = OutboxChain{};
+    while (number != 0) {
+        LWLockAcquire(Lock(kOutboxLock), LW_EXCLUSIVE);
+        for (uint32 freed = 0; number != 0 && freed < kCellsPerHold;) {
+            const uint32 following = CellAt(number)->next;
+            freed += FreeEntry(database, number);
+            number = following;
+        }
+        LWLockRelease(Lock(kOutboxLock));
+    }
 }
 
 OutboxGauges ReadOutboxGauges() {

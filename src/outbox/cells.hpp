@@ -2,7 +2,8 @@
 // in further ones that hang on it.
 //
 // All of it is guarded by the outbox lock, which is held for as long as it takes to link, copy or free a
-// few cells, never over anything that can wait.
+// few cells, never over anything that can wait. What many cells are needed for is done in pieces, with the
+// lock given up in between.
 //
 // Shares: nobody may fill the outbox for others. A role may hold at most three times, all roles of a
 // database together at most seven times as many cells as would be left free. So one role alone gets three
@@ -43,9 +44,9 @@ bool TakeCells(DatabaseShared *database, Oid role, uint32 cells, uint32 *free_li
 Cell *AddToChain(OutboxChain *chain, uint32 *free_list, Oid role);
 // Hangs a text on the entry added last.
 void AddText(OutboxChain *chain, uint32 *free_list, const char *text, uint32 bytes);
-// Gives the cells of a chain back. Safe in an abort callback.
+// Adds an entry to the end of a chain; whoever unlinked it, or filled it.
+void Append(OutboxChain *chain, uint32 number);
+// Gives the cells of a chain back, without the outbox lock. Safe in an abort callback.
 void FreeChain(DatabaseShared *database, OutboxChain *chain);
-// Gives an entry's cells back. Under the outbox lock.
-void FreeEntry(DatabaseShared *database, uint32 number);
 
 }  // namespace herald

@@ -24,6 +24,10 @@ struct RegistryShared {
     pg_atomic_uint64 launcher_turned_at;
     // Atomic. Sum of `starved` of all databases.
     pg_atomic_uint32 starved;
+    // Atomic, written by the launcher: the PlaceGauges.
+    pg_atomic_uint32 places_needed;
+    pg_atomic_uint32 places_databases;
+    pg_atomic_uint32 places_waiting;
     // Each entry's `database` is guarded by the registry lock, see DatabaseShared.
     DatabaseShared databases[kMaxDatabases];
 };
@@ -76,6 +80,11 @@ DatabaseShared *FindOrCreateDatabase(Oid database) {
             pg_atomic_write_u32(&entry->flags, 0);
             pg_atomic_write_u32(&entry->presence, static_cast<uint32>(Presence::kUnknown));
             pg_atomic_write_u32(&entry->leave_requests, 0);
+            pg_atomic_write_u32(&entry->admitted, 0);
+            pg_atomic_write_u32(&entry->open_tasks, 0);
+            pg_atomic_write_u64(&entry->oldest_published_at, 0);
+            pg_atomic_write_u32(&entry->unplaced, 0);
+            pg_atomic_write_u32(&entry->heard_channels, 0);
             SetStarved(entry, 0);
             pg_atomic_write_u32(&entry->start_problem, 0);
             pg_atomic_write_u32(&entry->inert, 0);
@@ -92,6 +101,7 @@ DatabaseShared *FindOrCreateDatabase(Oid database) {
             pg_atomic_fetch_add_u64(&entry->dead_epoch, 1);
             for (pg_atomic_uint64 &bytes : entry->pointer_bytes) pg_atomic_write_u64(&bytes, 0);
             for (int i = 0; i < kConsumers; i++) {
+                pg_atomic_write_u32(&entry->wanted[i], static_cast<uint32>(Want::kLook));
                 pg_atomic_write_u32(&entry->consumers[i], 0);
                 pg_atomic_write_u32(&entry->consumer_pids[i], 0);
                 pg_atomic_write_u32(&entry->left[i], 0);
@@ -147,8 +157,63 @@ void NoteAbsence(DatabaseShared *database, uint32 seen) {
     WakeLauncher();
 }
 
+void LookForExtension(DatabaseShared *database) {
+    // What is there is looked after by its own processes; only "absent" is in doubt. The count comes
+    // first, see NoteAbsence.
+    pg_atomic_fetch_add_u32(&database->extension_changes, 1);
+    uint32 absent = static_cast<uint32>(Presence::kAbsent);
+    (void)pg_atomic_compare_exchange_u32(&database->presence, &absent,
+                                         static_cast<uint32>(Presence::kUnknown));
+    WakeLauncher();
+}
+
+void WantConsumer(DatabaseShared *database, Consumer consumer) {
+    const int number = static_cast<int>(consumer);
+    const uint32 yes = static_cast<uint32>(Want::kYes);
+    // The launcher has been told.
+    if (pg_atomic_read_u32(&database->wanted[number]) == yes) return;
+    pg_atomic_write_u32(&database->wanted[number], yes);
+    WakeLauncher();
+}
+
+bool IsWanted(const DatabaseShared *database, Consumer consumer) {
+    return pg_atomic_read_u32(const_cast<pg_atomic_uint32 *>(
+               &database->wanted[static_cast<int>(consumer)])) != static_cast<uint32>(Want::kNo);
+}
+
+// Whoever wants a consumer first asks and then wants it: one of the two is seen here, or the launcher starts
+// the next one.
+bool GiveUpWork(DatabaseShared *database, Consumer consumer, uint32 flags) {
+    const int number = static_cast<int>(consumer);
+    pg_atomic_write_u32(&database->wanted[number], static_cast<uint32>(Want::kNo));
+    pg_memory_barrier();
+    if ((pg_atomic_read_u32(&database->flags) & flags) == 0 &&
+        (consumer == Consumer::kDispatcher || database->queues[number].length == 0))
+        return true;
+    pg_atomic_write_u32(&database->wanted[number], static_cast<uint32>(Want::kYes));
+    return false;
+}
+
+void ShowPlaces(const PlaceGauges &gauges) {
+    pg_atomic_write_u32(&registry->places_needed, gauges.needed);
+    pg_atomic_write_u32(&registry->places_databases, gauges.databases);
+    pg_atomic_write_u32(&registry->places_waiting, gauges.waiting);
+}
+
+PlaceGauges ReadPlaces() {
+    return {pg_atomic_read_u32(&registry->places_needed),
+            pg_atomic_read_u32(&registry->places_databases),
+            pg_atomic_read_u32(&registry->places_waiting)};
+}
+
 void RaiseFlag(DatabaseShared *database, uint32 flag) {
-    pg_atomic_fetch_or_u32(&database->flags, flag);
+    pg_atomic_fetch_or_u32(&database->flags, flag & ~static_cast<uint32>(kFlagSubscribed));
+    if ((flag & kFlagSubscribed) != 0) WantConsumer(database, Consumer::kDispatcher);
+    if ((flag & (kFlagSubscribed | kFlagReloadAnnouncer)) == 0) return;
+    uint32 no = static_cast<uint32>(Want::kNo);
+    if (pg_atomic_compare_exchange_u32(&database->wanted[static_cast<int>(Consumer::kAnnouncer)], &no,
+                                       static_cast<uint32>(Want::kLook)))
+        WakeLauncher();
 }
 
 void WakeConsumer(DatabaseShared *database, Consumer consumer) {
@@ -220,12 +285,20 @@ void InitDatabaseMemory() {
     pg_atomic_init_u64(&registry->launcher_busy_since, 0);
     pg_atomic_init_u64(&registry->launcher_turned_at, 0);
     pg_atomic_init_u32(&registry->starved, 0);
+    pg_atomic_init_u32(&registry->places_needed, 0);
+    pg_atomic_init_u32(&registry->places_databases, 0);
+    pg_atomic_init_u32(&registry->places_waiting, 0);
     for (DatabaseShared &entry : registry->databases) {
         pg_atomic_init_u32(&entry.flags, 0);
         pg_atomic_init_u32(&entry.presence, 0);
         pg_atomic_init_u32(&entry.extension_changes, 0);
         for (pg_atomic_uint32 &word : entry.subscribed) pg_atomic_init_u32(&word, 0);
         pg_atomic_init_u32(&entry.leave_requests, 0);
+        pg_atomic_init_u32(&entry.admitted, 0);
+        pg_atomic_init_u32(&entry.open_tasks, 0);
+        pg_atomic_init_u64(&entry.oldest_published_at, 0);
+        pg_atomic_init_u32(&entry.unplaced, 0);
+        pg_atomic_init_u32(&entry.heard_channels, 0);
         pg_atomic_init_u32(&entry.starved, 0);
         pg_atomic_init_u32(&entry.start_problem, 0);
         pg_atomic_init_u32(&entry.inert, 0);
@@ -249,6 +322,7 @@ void InitDatabaseMemory() {
         pg_atomic_init_u64(&entry.turns_begun, 0);
         pg_atomic_init_u64(&entry.turns_ended, 0);
         for (int i = 0; i < kConsumers; i++) {
+            pg_atomic_init_u32(&entry.wanted[i], 0);
             pg_atomic_init_u32(&entry.consumers[i], 0);
             pg_atomic_init_u32(&entry.consumer_pids[i], 0);
             pg_atomic_init_u32(&entry.left[i], 0);

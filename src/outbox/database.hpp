@@ -25,10 +25,18 @@ enum DatabaseFlag : uint32 {
     kFlagParked = 1 << 2,         // read the parked table again (a replay)
     kFlagReloadAnnouncer = 1 << 3,  // the announcer's part of kFlagReload
     kFlagMoved = 1 << 4,          // messages are no longer where they were: start anew
+    kFlagSubscribed = 1 << 5,     // not kept: somebody may subscribe now, so a dispatcher is wanted
 };
 
 enum class Consumer : int { kDispatcher = 0, kAnnouncer = 1 };
 inline constexpr int kConsumers = 2;
+
+// Whether a consumer is needed.
+enum class Want : uint32 {
+    kNo = 0,
+    kYes = 1,
+    kLook = 2,  // nobody asked for it, but it is to have a look
+};
 
 // What is known about the extension in a database.
 enum class Presence : uint32 {
@@ -71,6 +79,20 @@ struct DatabaseShared {
     // Atomic. Number of commands that need the database without our processes (DROP, RENAME,
     // CREATE ... TEMPLATE); while not 0, consumers and idle workers leave and nothing is started.
     pg_atomic_uint32 leave_requests;
+    // Atomic, a Want. Lowered by the consumer itself, when it leaves because nothing is to be done; raised by anybody.
+    pg_atomic_uint32 wanted[kConsumers];
+    // Atomic, written by the launcher. 1 where max_worker_processes has places for the consumers of this database;
+    // without it they leave.
+    pg_atomic_uint32 admitted;
+    // Atomic, written by the dispatcher: tasks that wait or run, and when the oldest that waits was published
+    // (a TimestampTz; 0: none waits). They stay when it leaves.
+    pg_atomic_uint32 open_tasks;
+    pg_atomic_uint64 oldest_published_at;
+    // Atomic, written by the dispatcher: subscriptions that have found no place for their statistics.
+    pg_atomic_uint32 unplaced;
+    // Atomic, written by the announcer: channels that it LISTENs to. What is NOTIFYed there while it is not running
+    // is not stored.
+    pg_atomic_uint32 heard_channels;
     // Atomic. Number of roles that have waited too long for their first worker; see SetStarved.
     pg_atomic_uint32 starved;
     // Atomic. One bit per channel id modulo kSubscribedBits that has subscriptions; written by the
@@ -133,6 +155,9 @@ inline bool HasSubscribers(DatabaseShared *database, int32 channel_id) {
 // Notes that the extension is absent, unless it may have been created since `extension_changes` was
 // `seen`.
 void NoteAbsence(DatabaseShared *database, uint32 seen);
+// Has the launcher look for the extension where it was absent: it may have been created. Safe in a commit
+// callback.
+void LookForExtension(DatabaseShared *database);
 
 enum class StartProblem : uint32 { kNone = 0, kNoWorkerProcess = 1, kNoSlot = 2, kFailed = 3 };
 
@@ -157,7 +182,33 @@ void SetStarved(DatabaseShared *database, uint32 roles);
 // How many roles of other databases starve.
 int StarvedElsewhere(DatabaseShared *database);
 
-// Safe in a commit callback.
+// Has a consumer started where it is not running. Safe in a commit callback.
+void WantConsumer(DatabaseShared *database, Consumer consumer);
+bool IsWanted(const DatabaseShared *database, Consumer consumer);
+// How many consumers the database needs: none, the announcer, or both.
+inline int ConsumersNeeded(const DatabaseShared *database) {
+    if (IsWanted(database, Consumer::kDispatcher)) return 2;
+    return IsWanted(database, Consumer::kAnnouncer) ? 1 : 0;
+}
+// Asked by a consumer when it starts.
+inline bool MayOnlyLook(DatabaseShared *database, Consumer consumer) {
+    return pg_atomic_read_u32(&database->wanted[static_cast<int>(consumer)]) ==
+           static_cast<uint32>(Want::kLook);
+}
+// Called by a consumer that has found nothing to do: false where it was wanted or asked for something meanwhile, else
+// it is no longer wanted and must leave.
+bool GiveUpWork(DatabaseShared *database, Consumer consumer, uint32 flags);
+
+// How the server's max_worker_processes suffice, as of the last look of the launcher.
+struct PlaceGauges {
+    uint32 needed;     // of max_worker_processes, with a single worker; 0: not known
+    uint32 databases;  // that need consumers
+    uint32 waiting;    // of them, that have found no place
+};
+void ShowPlaces(const PlaceGauges &gauges);  // by the launcher
+PlaceGauges ReadPlaces();
+
+// Safe in a commit callback. An announcer that is not running is started to have a look.
 void RaiseFlag(DatabaseShared *database, uint32 flag);
 void WakeConsumer(DatabaseShared *database, Consumer consumer);
 bool ConsumerRuns(DatabaseShared *database, Consumer consumer);

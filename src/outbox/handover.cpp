@@ -191,6 +191,11 @@ void LinkAndWake() {
     const bool announces = ChainOf(Consumer::kAnnouncer)->entries > 0;
     const bool tasks = ChainOf(Consumer::kDispatcher)->entries > 0;
     const uint32 flags = requested_flags | (scan_needed ? static_cast<uint32>(kFlagRescan) : 0);
+    const Publications &collected = CollectedPublications();
+
+    // Where no dispatcher runs: the database may wait for places.
+    const bool first_to_wait = scan_needed && IsWanted(committing_database, Consumer::kDispatcher) &&
+                               (pg_atomic_read_u32(&committing_database->flags) & kFlagRescan) == 0;
 
     if (flags != 0) RaiseFlag(committing_database, flags);
     (void)LinkChain(committing_database, Consumer::kDispatcher, ChainOf(Consumer::kDispatcher));
@@ -203,14 +208,11 @@ void LinkAndWake() {
         WakeConsumer(committing_database, Consumer::kAnnouncer);
     // It left meanwhile: the launcher sees to what it left behind.
     if (announces && !Announces(committing_database)) WakeLauncher();
-    if (!launcher_requested) return;
-    // What is there is looked after by its own processes; only "absent" is in doubt. The count comes
-    // first, see NoteAbsence.
-    pg_atomic_fetch_add_u32(&committing_database->extension_changes, 1);
-    uint32 absent = static_cast<uint32>(Presence::kAbsent);
-    (void)pg_atomic_compare_exchange_u32(&committing_database->presence, &absent,
-                                         static_cast<uint32>(Presence::kUnknown));
-    WakeLauncher();
+    // Also where nothing was left to it this time: the log is to be rotated, and the next one will come.
+    if (collected.task_count > 0 || collected.announcement_count > 0 || collected.too_many_tasks)
+        WantConsumer(committing_database, Consumer::kAnnouncer);
+    if (first_to_wait) WakeLauncher();
+    if (launcher_requested) LookForExtension(committing_database);
 }
 
 void OnTransactionEnd(XactEvent event, void *) {

@@ -109,6 +109,7 @@ void RemoveFromOutbox(DatabaseShared *database, Consumer consumer, const uint32 
                       int count) {
     // The numbers come in queue order, and nobody else removes them: one walk finds them all.
     QueueShared *queue = QueueOf(database, consumer);
+    OutboxChain removed{};
     uint32 previous = 0;
     int next = 0;
 
@@ -118,7 +119,7 @@ void RemoveFromOutbox(DatabaseShared *database, Consumer consumer, const uint32 
         const uint32 following = CellAt(number)->next;
         if (number == numbers[next]) {
             Unlink(queue, previous, number);
-            FreeEntry(database, number);
+            Append(&removed, number);
             next++;
         } else {
             previous = number;
@@ -126,6 +127,7 @@ void RemoveFromOutbox(DatabaseShared *database, Consumer consumer, const uint32 
         number = following;
     }
     LWLockRelease(Lock(kOutboxLock));
+    FreeChain(database, &removed);
 }
 
 bool MayBeQueued(DatabaseShared *database, uint64 publisher) {
@@ -153,13 +155,7 @@ bool TakeBack(DatabaseShared *database, int32 session, OutboxChain *chain) {
         const uint32 following = CellAt(number)->next;
         if (IsOf(CellAt(number)->announcement, session)) {
             Unlink(queue, previous, number);
-            CellAt(number)->next = 0;
-            if (chain->last == 0)
-                chain->first = number;
-            else
-                CellAt(chain->last)->next = number;
-            chain->last = number;
-            chain->entries++;
+            Append(chain, number);
         } else {
             previous = number;
         }
@@ -177,16 +173,13 @@ uint32 OutboxLength(DatabaseShared *database, Consumer consumer) {
 }
 
 static void EmptyOutboxOf(DatabaseShared *database) {
-    LWLockAcquire(Lock(kOutboxLock), LW_EXCLUSIVE);
     for (QueueShared &queue : database->queues) {
-        for (uint32 number = queue.head; number != 0;) {
-            const uint32 following = CellAt(number)->next;
-            FreeEntry(database, number);
-            number = following;
-        }
+        LWLockAcquire(Lock(kOutboxLock), LW_EXCLUSIVE);
+        OutboxChain all = {queue.head, queue.tail, queue.length};
         queue = QueueShared{};
+        LWLockRelease(Lock(kOutboxLock));
+        FreeChain(database, &all);
     }
-    LWLockRelease(Lock(kOutboxLock));
 }
 
 void ForgetDatabase(Oid database) {

@@ -33,6 +33,7 @@ bool ReserveAnnouncement(DatabaseShared *database, const char *channel, const ch
 void MakeReserved(DatabaseShared *database, OutboxChain *chain) {
     (void)LinkChain(database, Consumer::kAnnouncer, chain);
     WakeConsumer(database, Consumer::kAnnouncer);
+    WantConsumer(database, Consumer::kAnnouncer);
     // Where none runs, the launcher starts one for what is left in the queue.
     if (!Announces(database)) WakeLauncher();
 }

@@ -185,7 +185,7 @@ void AddPercentile(Row *row, const uint64 *counts, double fraction) {
 
 void PutSubscription(FunctionCallInfo fcinfo, const Subscription &subscription) {
     uint64 counts[core::kHistogramBuckets] = {};
-    SubscriptionShared *shared = FindSubscriptionShared(MyDatabaseId, subscription.id, false);
+    SubscriptionShared *shared = FindSubscriptionShared(MyDatabaseId, subscription.id);
     Row row = {};
 
     Add(&row, Int32GetDatum(subscription.id));
@@ -297,7 +297,7 @@ HERALD_FUNCTION(activate) {
     pg::BecomeCaller(caller);
     RefreshRoleNames();
     AdoptSubscriptionRoles();
-    RaiseFlagAtCommit(kFlagReload | kFlagRescan);
+    RaiseFlagAtCommit(kFlagReload | kFlagRescan | kFlagSubscribed);
     // What was restored since the tables were looked at first was counted by nobody.
     ForgetDeadCounts(ThisDatabase());
     PG_RETURN_VOID();

@@ -3,6 +3,7 @@
 #include "pg/pg.hpp"
 
 #include "channel/channel.hpp"
+#include "channel/notify_share.hpp"
 #include "listen/listeners.hpp"
 #include "outbox/outbox.hpp"
 #include "sql/status_rows.hpp"
@@ -56,6 +57,10 @@ void ReportChannelStatistics(FunctionCallInfo fcinfo) {
 
 void ReportListeners(FunctionCallInfo fcinfo) {
     ReportChannelStatistics(fcinfo);
+    const int64 accepting = CountNotifyChannels();
+    Report(fcinfo, "notify_channels", accepting < kMaxNotifyChannels,
+           psprintf(INT64_FORMAT " of %d channels accept notifications", accepting, kMaxNotifyChannels),
+           "No other channel can: turn accept_notify off where it is not needed, by herald.alter_channel().");
     const ListenerUsage usage = ReadListenerUsage();
     Report(fcinfo, "listeners", usage.unrecorded == 0,
            psprintf("%d of %d places in use, %d more not recorded", usage.used, kListenerPlaces,

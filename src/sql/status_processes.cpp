@@ -114,15 +114,30 @@ void ReportConsumer(FunctionCallInfo fcinfo, const char *name, DatabaseShared *d
                     Consumer consumer) {
     const int place = static_cast<int>(consumer);
     const uint32 pid = database == nullptr ? 0 : pg_atomic_read_u32(&database->consumer_pids[place]);
-    const char *problem = nullptr;
     if (pid != 0) {
-        problem = TurnProblem(pid, {static_cast<TimestampTz>(pg_atomic_read_u64(&database->busy_since[place])),
-                                    static_cast<TimestampTz>(pg_atomic_read_u64(&database->turned_at[place]))});
+        const char *problem =
+            TurnProblem(pid, {static_cast<TimestampTz>(pg_atomic_read_u64(&database->busy_since[place])),
+                              static_cast<TimestampTz>(pg_atomic_read_u64(&database->turned_at[place]))});
         if (problem == nullptr && consumer == Consumer::kAnnouncer) problem = StepProblem(database);
+        ReportProcess(fcinfo, name, pid, problem, nullptr);
+        return;
     }
-    ReportProcess(fcinfo, name, pid, problem,
-                  "It runs where the checks above are ok; else raise max_worker_processes, and look at the "
-                  "server log.");
+    const char *value = "not running";
+    const char *hint = "It runs where the checks above are ok; else look at the server log, and for a transaction that "
+                       "renames the database or has prepared to.";
+    bool ok = false;
+    if (database != nullptr && settings::enabled && LauncherPid() != 0 &&
+        pg_atomic_read_u32(&database->presence) == static_cast<uint32>(Presence::kPresent)) {
+        if (ConsumersNeeded(database) <= (consumer == Consumer::kDispatcher ? 1 : 0)) {
+            ok = true;
+            value = consumer == Consumer::kDispatcher ? "not needed: nobody subscribes"
+                                                      : "not needed: nothing is published or heard";
+        } else if (pg_atomic_read_u32(&database->admitted) == 0 && ReadPlaces().waiting > 0) {
+            value = "waits for a place";
+            hint = "See the row places.";
+        }
+    }
+    Report(fcinfo, name, ok, value, hint);
 }
 
 void ReportRecording(FunctionCallInfo fcinfo, DatabaseShared *database) {
@@ -134,6 +149,21 @@ void ReportRecording(FunctionCallInfo fcinfo, DatabaseShared *database) {
                                  unpack_sql_state(static_cast<int>(pg_atomic_read_u32(&database->unrecorded_code)))),
            "What becomes of tasks cannot be written, so that only one is tried from time to time. The server log "
            "tells why: a full disk, too little memory.");
+}
+
+// Of max_worker_processes, for all databases of the server.
+bool ReportPlaces(FunctionCallInfo fcinfo) {
+    const PlaceGauges places = ReadPlaces();
+    const bool ok = static_cast<int>(places.needed) <= max_worker_processes;
+    Report(fcinfo, "places", ok,
+           places.needed == 0
+               ? psprintf("max_worker_processes is %d", max_worker_processes)
+               : psprintf("%u of max_worker_processes = %d needed, for %u databases", places.needed,
+                          max_worker_processes, places.databases),
+           psprintf("Raise max_worker_processes to at least %u and restart the server: until then databases take "
+                    "turns.",
+                    places.needed));
+    return ok;
 }
 
 void ReportLog(FunctionCallInfo fcinfo, DatabaseShared *database) {
@@ -163,17 +193,21 @@ void ReportProcesses(FunctionCallInfo fcinfo) {
     ReportProcess(fcinfo, "launcher", static_cast<uint32>(launcher),
                   launcher == 0 ? nullptr : TurnProblem(static_cast<uint32>(launcher), LauncherTurns()),
                   "It runs on a primary server; else look at the server log.");
+    const bool enough = ReportPlaces(fcinfo);
     ReportConsumer(fcinfo, "dispatcher", database, Consumer::kDispatcher);
     ReportConsumer(fcinfo, "announcer", database, Consumer::kAnnouncer);
 
     const uint32 starved = database == nullptr ? 0 : pg_atomic_read_u32(&database->starved);
-    Report(fcinfo, "workers", starved == 0,
-           psprintf("%d of %d in use, %u tasks find none", WorkerSlotsInUse(), settings::max_workers,
-                    starved),
-           "Raise herald.max_workers where this lasts.");
     const StartProblem problem =
         database == nullptr ? StartProblem::kNone
                             : static_cast<StartProblem>(pg_atomic_read_u32(&database->start_problem));
+    const char *hint = "Raise herald.max_workers where this lasts.";
+    if (problem == StartProblem::kNoWorkerProcess) hint = "See the row worker_start.";
+    if (!enough) hint = "See the row places.";
+    Report(fcinfo, "workers", starved == 0,
+           psprintf("%d of %d in use, %u roles have tasks and no worker", WorkerSlotsInUse(),
+                    settings::max_workers, starved),
+           hint);
     Report(fcinfo, "worker_start", problem == StartProblem::kNone,
            psprintf("%s (max_worker_processes is %d)", NameOfProblem(problem), max_worker_processes),
            HintForProblem(problem));

@@ -2,6 +2,7 @@
 
 #include "pg/pg.hpp"
 
+#include "outbox/database.hpp"
 #include "pg/extension.hpp"
 #include "sql/look.hpp"
 #include "sql/status_rows.hpp"
@@ -63,7 +64,7 @@ void ReportSubscriptions(FunctionCallInfo fcinfo) {
         if (fault != nullptr) AddListed(&handlers, subscription.name, fault);
         fault = CrashesOf(subscription);
         if (fault != nullptr) AddListed(&crashes, subscription.name, fault);
-        SubscriptionShared *shared = FindSubscriptionShared(MyDatabaseId, subscription.id, false);
+        SubscriptionShared *shared = FindSubscriptionShared(MyDatabaseId, subscription.id);
         const TimestampTz published =
             shared == nullptr
                 ? 0
@@ -71,6 +72,13 @@ void ReportSubscriptions(FunctionCallInfo fcinfo) {
         if (published != 0 && (oldest == 0 || published < oldest)) oldest = published;
     }
 
+    DatabaseShared *database = FindDatabase(MyDatabaseId);
+    const SubscriptionPlaces places = ReadSubscriptionPlaces();
+    const uint32 unplaced = database == nullptr ? 0 : pg_atomic_read_u32(&database->unplaced);
+    Report(fcinfo, "subscription_places", unplaced == 0,
+           psprintf("%d of %d in use, %u subscriptions have none", places.used, places.capacity, unplaced),
+           "Those have no statistics. Raise herald.max_subscriptions and restart the server, or unsubscribe what is "
+           "no longer needed.");
     ReportListed(fcinfo, "inert_subscriptions", inert,
                  "They were restored from another server or database: call herald.activate() if they "
                  "are to run here.");

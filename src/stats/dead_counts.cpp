@@ -51,7 +51,7 @@ void Land() {
 void Apply() {
     for (int i = 0; i < difference_count; i++) {
         SubscriptionShared *entry =
-            FindSubscriptionShared(MyDatabaseId, differences[i].subscription, false);
+            FindSubscriptionShared(MyDatabaseId, differences[i].subscription);
         if (entry != nullptr) pg_atomic_fetch_add_u64(&entry->dead, differences[i].amount);
     }
     pg_atomic_fetch_add_u64(&ThisDatabase()->dead_changes, 1);
@@ -126,7 +126,7 @@ void CountDeadAtCommit(int32 subscription, int64 difference) {
 int64 DeadLettersOf(int32 subscription) {
     DatabaseShared *database = RecoveryInProgress() ? nullptr : ThisDatabase();
     SubscriptionShared *entry =
-        database == nullptr ? nullptr : FindSubscriptionShared(MyDatabaseId, subscription, false);
+        database == nullptr ? nullptr : FindSubscriptionShared(MyDatabaseId, subscription);
     uint64 epoch = 0;
     uint64 changes = 0;
     int64 before = 0;

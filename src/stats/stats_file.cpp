@@ -89,13 +89,13 @@ bool WriteAll(File *file) {
     std::memset(static_cast<void *>(&subscription), 0, sizeof(subscription));
     for (int number = 0; number <= ChannelCounterCapacity(); number++)
         if (ReadChannelCounters(number, &channel)) header.channel_count++;
-    for (int number = 0; number < kMaxSubscriptionCounters; number++)
+    for (int number = 0; number < ReadSubscriptionPlaces().capacity; number++)
         if (ReadSubscriptionCounters(number, &subscription)) header.subscription_count++;
 
     if (!WritePart(file, header)) return false;
     for (int number = 0; number <= ChannelCounterCapacity(); number++)
         if (ReadChannelCounters(number, &channel) && !WritePart(file, channel)) return false;
-    for (int number = 0; number < kMaxSubscriptionCounters; number++)
+    for (int number = 0; number < ReadSubscriptionPlaces().capacity; number++)
         if (ReadSubscriptionCounters(number, &subscription) && !WritePart(file, subscription))
             return false;
     return fwrite(&file->checksum, sizeof(file->checksum), 1, file->stream) == 1;

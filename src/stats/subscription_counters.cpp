@@ -1,11 +1,15 @@
-// See subscription_counters.hpp. A plain array: processes look an entry up once and keep the pointer.
+// See subscription_counters.hpp. A plain array: processes look an entry up once and keep the pointer. What it is
+// looked up by stands apart from the counters, so that a look reads little memory.
 
 #include "stats/subscription_counters.hpp"
 
 #include "outbox/locks.hpp"
+#include "settings.hpp"
 #include "stats/channel_counters.hpp"
 
 extern "C" {
+#include "access/transam.h"
+#include "storage/procarray.h"
 #include "storage/shmem.h"
 }
 
@@ -13,16 +17,48 @@ namespace herald {
 
 namespace {
 
+// All roles of a database may have so many times as many places as are left.
+constexpr int kDatabaseFactor = 3;
+
+struct KeyShared {
+    Oid database;
+    int32 subscription;
+};
+
+// Guarded by the subscription counter lock; immutable: the capacity.
 struct SubscriptionTableShared {
-    SubscriptionShared entries[kMaxSubscriptionCounters];
+    int capacity;
+    KeyShared keys[FLEXIBLE_ARRAY_MEMBER];  // the same as in the entries
 };
 
 SubscriptionTableShared *table = nullptr;
+SubscriptionShared *entries = nullptr;
+
+Size KeysSize() {
+    return MAXALIGN(offsetof(SubscriptionTableShared, keys) +
+                    sizeof(KeyShared) * static_cast<Size>(settings::max_subscriptions));
+}
 
 SubscriptionShared *Search(Oid database, int32 subscription) {
-    for (SubscriptionShared &entry : table->entries)
-        if (entry.database == database && entry.subscription == subscription) return &entry;
+    for (int i = 0; i < table->capacity; i++)
+        if (table->keys[i].database == database && table->keys[i].subscription == subscription)
+            return &entries[i];
     return nullptr;
+}
+
+// Under the exclusive lock.
+bool HasRoom(Oid database, Oid owner) {
+    int used = 0;
+    int of_database = 0;
+    int of_owner = 0;
+    for (int i = 0; i < table->capacity; i++) {
+        if (!OidIsValid(table->keys[i].database)) continue;
+        used++;
+        if (table->keys[i].database == database) of_database++;
+        if (entries[i].owner == owner) of_owner++;
+    }
+    const int left = table->capacity - used;
+    return of_owner < left && of_database < kDatabaseFactor * left;
 }
 
 void Zero(SubscriptionShared *entry) {
@@ -36,26 +72,34 @@ void Zero(SubscriptionShared *entry) {
     ResetSubscriptionShared(entry);
 }
 
-void Free(SubscriptionShared *entry) {
-    entry->database = InvalidOid;
-    entry->subscription = 0;
+void SetKey(SubscriptionShared *entry, Oid database, int32 subscription) {
+    entry->database = database;
+    entry->subscription = subscription;
+    table->keys[entry - entries] = {database, subscription};
 }
+
+void Free(SubscriptionShared *entry) { SetKey(entry, InvalidOid, 0); }
 
 }  // namespace
 
-SubscriptionShared *FindSubscriptionShared(Oid database, int32 subscription, bool create) {
+SubscriptionShared *FindSubscriptionShared(Oid database, int32 subscription) {
     LWLockAcquire(Lock(kSubscriptionCounterLock), LW_SHARED);
     SubscriptionShared *entry = Search(database, subscription);
     LWLockRelease(Lock(kSubscriptionCounterLock));
-    if (entry != nullptr || !create) return entry;
+    return entry;
+}
 
+SubscriptionShared *PlaceSubscription(Oid database, int32 subscription, Oid owner, TransactionId reserved_by) {
     LWLockAcquire(Lock(kSubscriptionCounterLock), LW_EXCLUSIVE);
-    entry = Search(database, subscription);
-    if (entry == nullptr) entry = Search(InvalidOid, 0);
-    if (entry != nullptr && !OidIsValid(entry->database)) {
+    SubscriptionShared *entry = Search(database, subscription);
+    if (entry == nullptr && HasRoom(database, owner)) {
+        entry = Search(InvalidOid, 0);
         Zero(entry);
-        entry->database = database;
-        entry->subscription = subscription;
+        SetKey(entry, database, subscription);
+    }
+    if (entry != nullptr) {
+        entry->owner = owner;
+        entry->reserved_by = reserved_by;
     }
     LWLockRelease(Lock(kSubscriptionCounterLock));
     return entry;
@@ -66,6 +110,42 @@ void RemoveSubscriptionShared(Oid database, int32 subscription) {
     SubscriptionShared *entry = Search(database, subscription);
     if (entry != nullptr) Free(entry);
     LWLockRelease(Lock(kSubscriptionCounterLock));
+}
+
+void SettleReservations(Oid database) {
+    for (int i = 0; i < table->capacity; i++) {
+        SubscriptionShared *entry = &entries[i];
+        LWLockAcquire(Lock(kSubscriptionCounterLock), LW_SHARED);
+        const TransactionId xid =
+            entry->database == database ? entry->reserved_by : InvalidTransactionId;
+        LWLockRelease(Lock(kSubscriptionCounterLock));
+        // Prepared ones are in progress, too.
+        if (!TransactionIdIsValid(xid) || TransactionIdIsInProgress(xid)) continue;
+        LWLockAcquire(Lock(kSubscriptionCounterLock), LW_EXCLUSIVE);
+        if (entry->database == database && entry->reserved_by == xid)
+            entry->reserved_by = InvalidTransactionId;
+        LWLockRelease(Lock(kSubscriptionCounterLock));
+    }
+}
+
+void KeepSubscriptions(Oid database, const int32 *subscriptions, int count) {
+    LWLockAcquire(Lock(kSubscriptionCounterLock), LW_EXCLUSIVE);
+    for (int i = 0; i < table->capacity; i++) {
+        if (table->keys[i].database != database || TransactionIdIsValid(entries[i].reserved_by)) continue;
+        bool listed = false;
+        for (int j = 0; j < count && !listed; j++) listed = subscriptions[j] == table->keys[i].subscription;
+        if (!listed) Free(&entries[i]);
+    }
+    LWLockRelease(Lock(kSubscriptionCounterLock));
+}
+
+SubscriptionPlaces ReadSubscriptionPlaces() {
+    SubscriptionPlaces places = {0, table->capacity};
+    LWLockAcquire(Lock(kSubscriptionCounterLock), LW_SHARED);
+    for (int i = 0; i < table->capacity; i++)
+        if (OidIsValid(table->keys[i].database)) places.used++;
+    LWLockRelease(Lock(kSubscriptionCounterLock));
+    return places;
 }
 
 void ResetSubscriptionShared(SubscriptionShared *entry) {
@@ -79,7 +159,7 @@ void CountSubscriptionLatency(SubscriptionShared *entry, int64 microseconds) {
 }
 
 bool ReadSubscriptionCounters(int number, SubscriptionCounterSnapshot *snapshot) {
-    SubscriptionShared *entry = &table->entries[number];
+    SubscriptionShared *entry = &entries[number];
 
     LWLockAcquire(Lock(kSubscriptionCounterLock), LW_SHARED);
     snapshot->database = entry->database;
@@ -93,8 +173,9 @@ bool ReadSubscriptionCounters(int number, SubscriptionCounterSnapshot *snapshot)
 }
 
 void AddSubscriptionCounters(const SubscriptionCounterSnapshot &snapshot) {
+    // The dispatcher will know the owner.
     SubscriptionShared *entry =
-        FindSubscriptionShared(snapshot.database, snapshot.subscription, true);
+        PlaceSubscription(snapshot.database, snapshot.subscription, InvalidOid, InvalidTransactionId);
     if (entry == nullptr) return;
     pg_atomic_fetch_add_u64(&entry->done, static_cast<int64>(snapshot.done));
     pg_atomic_fetch_add_u64(&entry->failed, static_cast<int64>(snapshot.failed));
@@ -102,37 +183,29 @@ void AddSubscriptionCounters(const SubscriptionCounterSnapshot &snapshot) {
         pg_atomic_fetch_add_u64(&entry->latency[i], static_cast<int64>(snapshot.latency[i]));
 }
 
-TimestampTz OldestPublishedAt(Oid database) {
-    TimestampTz oldest = 0;
-    LWLockAcquire(Lock(kSubscriptionCounterLock), LW_SHARED);
-    if (Search(InvalidOid, 0) == nullptr) oldest = DT_NOBEGIN;
-    for (SubscriptionShared &entry : table->entries) {
-        if (entry.database != database) continue;
-        const TimestampTz own =
-            static_cast<TimestampTz>(pg_atomic_read_u64(&entry.oldest_published_at));
-        if (own != 0 && (oldest == 0 || own < oldest)) oldest = own;
-    }
-    LWLockRelease(Lock(kSubscriptionCounterLock));
-    return oldest;
-}
-
 void RemoveDatabaseStatistics(Oid database) {
     RemoveDatabaseChannelCounters(database);
     LWLockAcquire(Lock(kSubscriptionCounterLock), LW_EXCLUSIVE);
-    for (SubscriptionShared &entry : table->entries)
-        if (entry.database == database) Free(&entry);
+    for (int i = 0; i < table->capacity; i++)
+        if (table->keys[i].database == database) Free(&entries[i]);
     LWLockRelease(Lock(kSubscriptionCounterLock));
 }
 
-Size SubscriptionCounterMemory() { return MAXALIGN(sizeof(SubscriptionTableShared)); }
+Size SubscriptionCounterMemory() {
+    return add_size(KeysSize(),
+                    mul_size(sizeof(SubscriptionShared), static_cast<Size>(settings::max_subscriptions)));
+}
 
 void InitSubscriptionCounters() {
     bool found;
     table = static_cast<SubscriptionTableShared *>(
-        ShmemInitStruct("pg_herald subscriptions", sizeof(SubscriptionTableShared), &found));
+        ShmemInitStruct("pg_herald subscriptions", SubscriptionCounterMemory(), &found));
+    entries = reinterpret_cast<SubscriptionShared *>(reinterpret_cast<char *>(table) + KeysSize());
     if (found) return;
-    std::memset(static_cast<void *>(table), 0, sizeof(SubscriptionTableShared));
-    for (SubscriptionShared &entry : table->entries) {
+    std::memset(static_cast<void *>(table), 0, SubscriptionCounterMemory());
+    table->capacity = settings::max_subscriptions;
+    for (int i = 0; i < table->capacity; i++) {
+        SubscriptionShared &entry = entries[i];
         pg_atomic_init_u32(&entry.pending, 0);
         pg_atomic_init_u32(&entry.running, 0);
         pg_atomic_init_u32(&entry.retrying, 0);

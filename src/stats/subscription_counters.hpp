@@ -1,4 +1,8 @@
 // What the dispatcher tells everyone about a subscription, and pause requests the other way round.
+//
+// A place each, herald.max_subscriptions in the server. A role gets no more of them than are left to others, all roles
+// of a database no more than three times as many. A place is taken by herald.subscribe(), before anybody
+// can see the subscription, and kept for it by the number of its transaction, however that ends.
 
 #pragma once
 
@@ -11,12 +15,13 @@ extern "C" {
 
 namespace herald {
 
-inline constexpr int kMaxSubscriptionCounters = 1024;
-
 struct SubscriptionShared {
     // Guarded by the subscription counter lock.
     Oid database;  // InvalidOid: free
     int32 subscription;
+    Oid owner;  // a role, whose share this is of; InvalidOid: not known yet
+    // Of the transaction that makes the subscription; invalid: it is decided.
+    TransactionId reserved_by;
 
     // Atomic. Gauges, written by the dispatcher.
     pg_atomic_uint32 pending;
@@ -40,10 +45,24 @@ struct SubscriptionShared {
 
 static_assert(std::is_standard_layout_v<SubscriptionShared>);
 
-// The entry of a subscription. Where there is none: a new one if `create`; NULL where the table is
-// full or `create` is false.
-SubscriptionShared *FindSubscriptionShared(Oid database, int32 subscription, bool create);
+// The entry of a subscription, or NULL.
+SubscriptionShared *FindSubscriptionShared(Oid database, int32 subscription);
+// The same, but a new entry where there is none. NULL where no place is left for that owner. `reserved_by`: the current
+// transaction where it makes the subscription, else invalid.
+SubscriptionShared *PlaceSubscription(Oid database, int32 subscription, Oid owner, TransactionId reserved_by);
 void RemoveSubscriptionShared(Oid database, int32 subscription);
+// Frees the entries of a database whose subscriptions are not among the given ones, which are all that a snapshot
+// shows. Before that snapshot is taken, the entries whose transactions have ended must be told from the others by
+// SettleReservations.
+void SettleReservations(Oid database);
+void KeepSubscriptions(Oid database, const int32 *subscriptions, int count);
+
+// How the places are used: of `capacity`.
+struct SubscriptionPlaces {
+    int used;
+    int capacity;
+};
+SubscriptionPlaces ReadSubscriptionPlaces();
 // Sets counters and histogram to 0; the gauges stay.
 void ResetSubscriptionShared(SubscriptionShared *entry);
 // Adds a latency, in microseconds, to the histogram.
@@ -57,14 +76,10 @@ struct SubscriptionCounterSnapshot {
     uint64 failed;
     uint64 latency[core::kHistogramBuckets];
 };
-// Entries are numbered from 0 to kMaxSubscriptionCounters - 1. False where the entry is free.
+// Entries are numbered from 0 to the capacity - 1. False where the entry is free.
 bool ReadSubscriptionCounters(int number, SubscriptionCounterSnapshot *snapshot);
 // Adds what a snapshot says; nothing where the table is full.
 void AddSubscriptionCounters(const SubscriptionCounterSnapshot &snapshot);
-
-// When the oldest task that waits in the database was published; 0: none waits. Where the table is full it can't
-// be known, and it is DT_NOBEGIN.
-TimestampTz OldestPublishedAt(Oid database);
 
 // Takes away what was counted for a database, channels as well as subscriptions: it was dropped.
 void RemoveDatabaseStatistics(Oid database);

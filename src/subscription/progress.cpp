@@ -32,19 +32,30 @@ constexpr long kLongestSleep = 1000;            // milliseconds
 constexpr int64 kSlowestCheck = USECS_PER_SEC;  // of the tables
 constexpr int kMaxRequests = 64;
 
-// The pause requests this transaction has raised. A subscription's entry may be given away meanwhile,
-// so it is looked up again to lower the request.
-int32 raised[kMaxRequests];
+struct Request {
+    int32 subscription;
+    SubTransactionId subtransaction;
+};
+
+// The pause requests this transaction has raised, ordered by subtransaction. A subscription's entry may be given
+// away meanwhile, so it is looked up again to lower the request.
+Request raised[kMaxRequests];
 int raised_count = 0;
 bool callback_registered = false;
 
-void LowerRequests() {
-    for (int i = 0; i < raised_count; i++) {
-        SubscriptionShared *shared = FindSubscriptionShared(MyDatabaseId, raised[i], false);
+// Those from number `first` on.
+void LowerRequests(int first) {
+    DatabaseShared *database = FindDatabase(MyDatabaseId);
+    // First the request to read the new state, so that there is no moment in between.
+    if (database != nullptr) RaiseFlag(database, kFlagReload);
+    for (int i = first; i < raised_count; i++) {
+        SubscriptionShared *shared =
+            FindSubscriptionShared(MyDatabaseId, raised[i].subscription);
         if (shared != nullptr && pg_atomic_read_u32(&shared->pause_requests) > 0)
             pg_atomic_fetch_sub_u32(&shared->pause_requests, 1);
     }
-    raised_count = 0;
+    raised_count = first;
+    if (database != nullptr) WakeConsumer(database, Consumer::kDispatcher);
 }
 
 void OnTransactionEnd(XactEvent event, void *) {
@@ -54,16 +65,23 @@ void OnTransactionEnd(XactEvent event, void *) {
         case XACT_EVENT_PARALLEL_COMMIT:
         case XACT_EVENT_ABORT:
         case XACT_EVENT_PARALLEL_ABORT:
-        case XACT_EVENT_PREPARE: {
-            DatabaseShared *database = FindDatabase(MyDatabaseId);
-            // First the request to read the new state, so that there is no moment in between.
-            if (database != nullptr) RaiseFlag(database, kFlagReload);
-            LowerRequests();
-            if (database != nullptr) WakeConsumer(database, Consumer::kDispatcher);
+        case XACT_EVENT_PREPARE:
+            LowerRequests(0);
             break;
-        }
         default:
             break;
+    }
+}
+
+void OnSubtransactionEnd(SubXactEvent event, SubTransactionId own, SubTransactionId parent, void *) {
+    if (event == SUBXACT_EVENT_COMMIT_SUB) {
+        for (int i = raised_count; i > 0 && raised[i - 1].subtransaction == own; i--)
+            raised[i - 1].subtransaction = parent;
+    } else if (event == SUBXACT_EVENT_ABORT_SUB) {
+        // Subtransactions nest, and their numbers grow: all that came with it or after goes.
+        int kept = raised_count;
+        while (kept > 0 && raised[kept - 1].subtransaction >= own) kept--;
+        if (kept < raised_count) LowerRequests(kept);
     }
 }
 
@@ -80,15 +98,18 @@ int64 Remaining(TimestampTz started, int64 timeout) {
 }
 
 void RaiseRequest(int32 subscription_id) {
-    SubscriptionShared *shared = FindSubscriptionShared(MyDatabaseId, subscription_id, true);
+    SubscriptionShared *shared = FindSubscriptionShared(MyDatabaseId, subscription_id);
     if (shared == nullptr || raised_count == kMaxRequests)
         ereport(ERROR,
                 (errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
                  errmsg("cannot wait for more subscriptions to pause"),
                  errhint("Pause without waiting, and look at herald.workers for what still runs.")));
-    if (!callback_registered) RegisterXactCallback(OnTransactionEnd, nullptr);
+    if (!callback_registered) {
+        RegisterXactCallback(OnTransactionEnd, nullptr);
+        RegisterSubXactCallback(OnSubtransactionEnd, nullptr);
+    }
     callback_registered = true;
-    raised[raised_count++] = subscription_id;
+    raised[raised_count++] = {subscription_id, GetCurrentSubTransactionId()};
     pg_atomic_fetch_add_u32(&shared->pause_requests, 1);
 }
 
@@ -165,7 +186,7 @@ Look AskDispatcher(DatabaseShared *database, int32 subscription_id, TimestampTz 
         WakeConsumer(database, Consumer::kDispatcher);
         Sleep(1000);
     }
-    SubscriptionShared *shared = FindSubscriptionShared(MyDatabaseId, subscription_id, false);
+    SubscriptionShared *shared = FindSubscriptionShared(MyDatabaseId, subscription_id);
     if (shared == nullptr) return Look::kUnknown;
     bool idle = pg_atomic_read_u32(&shared->pending) == 0 &&
                 pg_atomic_read_u32(&shared->running) == 0 &&

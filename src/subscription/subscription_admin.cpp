@@ -10,6 +10,7 @@
 #include "pg/roles.hpp"
 #include "pg/spi.hpp"
 #include "settings.hpp"
+#include "stats/subscription_counters.hpp"
 #include "subscription/progress.hpp"
 #include "subscription/role_check.hpp"
 #include "subscription/subscription.hpp"
@@ -18,7 +19,9 @@
 extern "C" {
 #include "access/xlog.h"
 #include "catalog/pg_type.h"
+#include "access/xact.h"
 #include "storage/lmgr.h"
+#include "utils/snapmgr.h"
 }
 
 namespace herald {
@@ -35,7 +38,7 @@ pg::Param OptionalInt4(std::optional<int32> value) {
 
 void TellAtCommit() {
     pg::InvalidateCatalogCaches();
-    RaiseFlagAtCommit(kFlagReload);
+    RaiseFlagAtCommit(kFlagReload | kFlagSubscribed);
 }
 
 // The durable channel to subscribe to, declared here where nobody has.
@@ -150,6 +153,35 @@ NewDefinition CheckNewDefinition(const Subscription &subscription, const Subscri
     return definition;
 }
 
+// No place is left. Perhaps for subscriptions of this database that are gone, or never came to be.
+SubscriptionShared *PlaceAfterCleaning(int32 id, TransactionId xid) {
+    int count;
+    SettleReservations(MyDatabaseId);
+    PushActiveSnapshot(GetLatestSnapshot());
+    Subscription *subscriptions = LoadSubscriptions(CurrentMemoryContext, &count);
+    PopActiveSnapshot();
+    int32 *ids = static_cast<int32 *>(palloc(sizeof(int32) * static_cast<Size>(Max(count, 1))));
+    for (int i = 0; i < count; i++) ids[i] = subscriptions[i].id;
+    KeepSubscriptions(MyDatabaseId, ids, count);
+    return PlaceSubscription(MyDatabaseId, id, GetUserId(), xid);
+}
+
+// The new subscription gets its place now, or is refused: later nobody could be told.
+void RequirePlace(int32 id) {
+    const TransactionId xid = GetTopTransactionId();
+    if (PlaceSubscription(MyDatabaseId, id, GetUserId(), xid) != nullptr ||
+        PlaceAfterCleaning(id, xid) != nullptr)
+        return;
+    const SubscriptionPlaces places = ReadSubscriptionPlaces();
+    ereport(ERROR,
+            (errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
+             errmsg("no place is left for another subscription of this role"),
+             errdetail("%d of %d places of the server are in use. A role may have as many as are left, all roles of a "
+                       "database three times as many.",
+                       places.used, places.capacity),
+             errhint("Unsubscribe what is no longer needed, or raise herald.max_subscriptions and restart the server.")));
+}
+
 }  // namespace
 
 void Subscribe(const char *name, const SubscriptionOptions &options, bool if_not_exists) {
@@ -200,8 +232,8 @@ void Subscribe(const char *name, const SubscriptionOptions &options, bool if_not
                               pg::Text(system_identifier), pg::Int8(MyDatabaseId), pg::Text(owner_role),
                               pg::Text(pg::RoleIdentity(role)), pg::Text(handler_owner_name),
                               pg::Text(pg::RoleIdentity(handler_owner))}) > 0;
-    if (inserted && std::strcmp(options.start_at, "new") == 0)
-        SettleExisting(pg::SpiInt4(0, 1), channel_id);
+    const int32 id = inserted ? pg::SpiInt4(0, 1) : 0;
+    if (inserted && std::strcmp(options.start_at, "new") == 0) SettleExisting(id, channel_id);
     pg::SpiEnd();
     pg::BecomeCaller(caller);
 
@@ -209,6 +241,7 @@ void Subscribe(const char *name, const SubscriptionOptions &options, bool if_not
         ReportTaken(name, if_not_exists);
         return;
     }
+    RequirePlace(id);
     TellAtCommit();
     ReportConcurrency(name, options.max_concurrency);
 }

@@ -7,17 +7,12 @@
 #include "pg/pg.hpp"
 #include "stats/dead_counts.hpp"
 #include "stats/subscription_counters.hpp"
+#include "worker/claims.hpp"
 #include "worker/session.hpp"
-#include "worker/slots.hpp"
 
 extern "C" {
-#include "commands/dbcommands.h"
 #include "nodes/parsenodes.h"
-#include "nodes/value.h"
-#include "pgstat.h"
-#include "storage/latch.h"
 #include "tcop/utility.h"
-#include "commands/defrem.h"
 }
 
 namespace herald {
@@ -25,47 +20,6 @@ namespace herald {
 namespace {
 
 ProcessUtility_hook_type previous_hook = nullptr;
-
-// How long a command waits for our processes to leave, before it sees for itself who is there.
-constexpr int kLeavePatience = 3000;  // milliseconds
-
-// The database that the statement needs for itself, or InvalidOid.
-Oid DatabaseToLeave(Node *statement) {
-    const char *name = nullptr;
-    switch (nodeTag(statement)) {
-        case T_DropdbStmt:
-            name = castNode(DropdbStmt, statement)->dbname;
-            break;
-        case T_RenameStmt:
-            if (castNode(RenameStmt, statement)->renameType == OBJECT_DATABASE)
-                name = castNode(RenameStmt, statement)->subname;
-            break;
-        case T_CreatedbStmt: {
-            ListCell *cell;
-            foreach (cell, castNode(CreatedbStmt, statement)->options) {
-                DefElem *option = static_cast<DefElem *>(lfirst(cell));
-                if (std::strcmp(option->defname, "template") == 0 && option->arg != nullptr)
-                    name = defGetString(option);
-            }
-            break;
-        }
-        case T_AlterDatabaseStmt: {
-            AlterDatabaseStmt *alter = castNode(AlterDatabaseStmt, statement);
-            ListCell *cell;
-            foreach (cell, alter->options)
-                if (std::strcmp(static_cast<DefElem *>(lfirst(cell))->defname, "tablespace") == 0)
-                    name = alter->dbname;
-            break;
-        }
-        default:
-            break;
-    }
-    if (name == nullptr) return InvalidOid;
-    Oid database = get_database_oid(name, true);
-    // Who may not do it anyway must not be able to send our processes away.
-    if (!OidIsValid(database) || !pg::OwnsDatabase(database, GetUserId())) return InvalidOid;
-    return database;
-}
 
 // The statement may have ended, or changed, what our processes of this database work on.
 bool TouchesExtension(Node *statement) {
@@ -100,28 +54,6 @@ void NoteExtensionChange() {
     LookForExtensionAtCommit();
 }
 
-void WaitUntilLeft(DatabaseShared *database) {
-    for (int waited = 0; waited < kLeavePatience; waited += 10) {
-        bool left = true;
-        for (int i = 0; i < kConsumers; i++)
-            left = left && !ConsumerRuns(database, static_cast<Consumer>(i));
-        for (int i = 0; i < WorkerSlotLimit(); i++) {
-            WorkerSlotShared *slot = WorkerSlot(i);
-            SlotState state = StateOf(slot);
-            // A busy worker may finish its task; the command waits for it, or ends it, on its own.
-            if (slot->database == database->database &&
-                (state == SlotState::kIdle || state == SlotState::kLeaving ||
-                 state == SlotState::kStarting))
-                left = false;
-        }
-        if (left) return;
-        (void)WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, 10,
-                        PG_WAIT_EXTENSION);
-        ResetLatch(MyLatch);
-        CHECK_FOR_INTERRUPTS();
-    }
-}
-
 // The arguments of the hook, so that they can be handed on as one.
 struct Command {
     PlannedStmt *statement;
@@ -140,31 +72,6 @@ void Execute(const Command &command) {
          command.environment, command.receiver, command.completion);
 }
 
-// The database this transaction wants for itself, until it ends: only then is it clear whether the database
-// still exists. The end comes in any case, also when the process is terminated.
-DatabaseShared *claimed_database = nullptr;
-
-// A command changed which databases there are, or who may connect.
-bool databases_changed = false;
-
-void OnTransactionEnd(XactEvent event, void *) {
-    if (event != XACT_EVENT_COMMIT && event != XACT_EVENT_ABORT) return;
-    if (claimed_database != nullptr) pg_atomic_fetch_sub_u32(&claimed_database->leave_requests, 1);
-    if (claimed_database != nullptr || databases_changed) WakeLauncher();
-    claimed_database = nullptr;
-    databases_changed = false;
-}
-
-// Has none of our processes in the database, nor any started there, until the transaction ends.
-void ClaimDatabase(DatabaseShared *database) {
-    if (claimed_database != nullptr) return;
-    claimed_database = database;
-    pg_atomic_fetch_add_u32(&database->leave_requests, 1);
-    for (int i = 0; i < kConsumers; i++) WakeConsumer(database, static_cast<Consumer>(i));
-    EvictIdleWorkers(database->database);
-    WaitUntilLeft(database);
-}
-
 void OnCommand(PlannedStmt *statement, const char *query, bool read_only_tree,
                ProcessUtilityContext context, ParamListInfo params, QueryEnvironment *environment,
                DestReceiver *receiver, QueryCompletion *completion) {
@@ -172,10 +79,10 @@ void OnCommand(PlannedStmt *statement, const char *query, bool read_only_tree,
                              params,    environment, receiver,       completion};
     Node *node = statement->utilityStmt;
 
-    Oid wanted = DatabaseToLeave(node);
+    const Oid wanted = DatabaseToLeave(node, context == PROCESS_UTILITY_TOPLEVEL);
     DatabaseShared *database = OidIsValid(wanted) ? FindDatabase(wanted) : nullptr;
     if (database != nullptr) ClaimDatabase(database);
-    databases_changed = databases_changed || ChangesDatabases(node);
+    if (ChangesDatabases(node)) NoteDatabaseChange();
     if (TouchesExtension(node) && FindDatabase(MyDatabaseId) != nullptr) NoteExtensionChange();
     bool two_phase = nodeTag(node) == T_TransactionStmt &&
                      (castNode(TransactionStmt, node)->kind == TRANS_STMT_COMMIT_PREPARED ||
@@ -192,9 +99,14 @@ void OnCommand(PlannedStmt *statement, const char *query, bool read_only_tree,
     // No callback knows what a prepared transaction published or changed; its entries may even have been
     // lost in a restart. So both consumers look at everything.
     DatabaseShared *own = two_phase ? FindDatabase(MyDatabaseId) : nullptr;
+    // Nor whether it created the extension.
+    if (two_phase && pg::ExtensionExists()) {
+        own = FindOrCreateDatabase(MyDatabaseId);
+        if (own != nullptr) LookForExtension(own);
+    }
     if (own != nullptr) {
         ForgetDeadCounts(own);
-        RaiseFlag(own, kFlagRescan | kFlagReload | kFlagParked | kFlagReloadAnnouncer);
+        RaiseFlag(own, kFlagRescan | kFlagReload | kFlagParked | kFlagReloadAnnouncer | kFlagSubscribed);
         for (int i = 0; i < kConsumers; i++) WakeConsumer(own, static_cast<Consumer>(i));
         // Who starts an announcer for what was left without one.
         if (!Announces(own)) WakeLauncher();
@@ -204,7 +116,7 @@ void OnCommand(PlannedStmt *statement, const char *query, bool read_only_tree,
 }  // namespace
 
 void InitCommandHook() {
-    RegisterXactCallback(OnTransactionEnd, nullptr);
+    InitClaims();
     previous_hook = ProcessUtility_hook;
     ProcessUtility_hook = OnCommand;
 }

@@ -2,13 +2,18 @@
 // announcer running in each, and cleans up after databases that are gone.
 //
 // A database is looked at by starting a dispatcher in it, one at a time: at start, when it appears, and
-// when CREATE EXTENSION commits there. A dispatcher that finds nothing says so and ends.
+// when CREATE EXTENSION commits there. A dispatcher that finds nothing says so and ends. Where the extension is,
+// places.cpp decides who gets places of max_worker_processes.
+//
+// Whoever connects to a database waits for a command that has locked it, such as a RENAME in a transaction that is
+// open or prepared. Nothing is started where that would be so.
 
 #include "outbox/outbox.hpp"
 #include "pg/guard.hpp"
 #include "pg/process.hpp"
 #include "settings.hpp"
 #include "stats/subscription_counters.hpp"
+#include "worker/places.hpp"
 #include "worker/processes.hpp"
 #include "worker/selection.hpp"
 #include "worker/slots.hpp"
@@ -20,6 +25,7 @@ extern "C" {
 #include "catalog/pg_database.h"
 #include "pgstat.h"
 #include "storage/ipc.h"
+#include "storage/lmgr.h"
 #include "utils/snapmgr.h"
 }
 
@@ -35,6 +41,8 @@ constexpr TimestampTz kFirstDelay = USECS_PER_SEC / 4;
 constexpr TimestampTz kLongestDelay = 60 * USECS_PER_SEC;
 // A process that lived this long has recovered: the next failure is a first one again.
 constexpr TimestampTz kHealthy = 30 * USECS_PER_SEC;
+// A look that takes longer than this keeps no other one waiting.
+constexpr TimestampTz kLongLook = 5 * USECS_PER_SEC;
 
 class Launcher {
 public:
@@ -55,7 +63,9 @@ private:
 
     void ListServed();
     void ForgetGone();
-    void Tend(Oid oid, Served *served, TimestampTz now);
+    void Look(Oid oid, Served *served, TimestampTz now);
+    void TendAll(TimestampTz now);
+    bool IsLocked(Oid oid, TimestampTz now);
     void TendProcess(Oid oid, Consumer consumer, Process *process, TimestampTz now);
     void TendLeftovers(TimestampTz now);
     bool Ended(Process *process, bool may_fail, TimestampTz now);
@@ -68,6 +78,7 @@ private:
     // sent the invalidations of our caches yet.
     std::set<Oid> existing_;
     int probing_ = 0;  // looks under way
+    Places places_;
     TimestampTz next_time_ = DT_NOEND;
 };
 
@@ -105,6 +116,8 @@ void Launcher::ForgetGone() {
         }
         for (Process &process : entry->second.processes)
             if (process.handle != nullptr) pfree(process.handle);
+        DatabaseShared *database = FindDatabase(entry->first);
+        if (database != nullptr) pg_atomic_write_u32(&database->admitted, 0);
         entry = databases_.erase(entry);
     }
     // Entries in shared memory of databases that no longer exist at all.
@@ -135,6 +148,17 @@ bool Launcher::Ended(Process *process, bool may_fail, TimestampTz now) {
     return true;
 }
 
+// True where a process that connects would have to wait. Another try comes soon: no lock tells its end.
+bool Launcher::IsLocked(Oid oid, TimestampTz now) {
+    LOCKTAG tag;
+    SET_LOCKTAG_OBJECT(tag, InvalidOid, DatabaseRelationId, oid, 0);
+    pg::BeginTransaction();
+    const bool locked = LockAcquire(&tag, RowExclusiveLock, false, true) == LOCKACQUIRE_NOT_AVAIL;
+    pg::CommitTransaction();
+    if (locked) NoteTime(now + USECS_PER_SEC);
+    return locked;
+}
+
 void Launcher::TendProcess(Oid oid, Consumer consumer, Process *process, TimestampTz now) {
     DatabaseShared *database = FindDatabase(oid);
     if (!Ended(process, true, now)) return;
@@ -147,6 +171,7 @@ void Launcher::TendProcess(Oid oid, Consumer consumer, Process *process, Timesta
         NoteTime(process->next_start);
         return;
     }
+    if (IsLocked(oid, now)) return;
     process->handle = consumer == Consumer::kDispatcher ? StartDispatcher(oid) : StartAnnouncer(oid);
     process->started = now;
     if (process->handle == nullptr) {
@@ -160,10 +185,10 @@ void Launcher::TendProcess(Oid oid, Consumer consumer, Process *process, Timesta
     }
 }
 
-void Launcher::Tend(Oid oid, Served *served, TimestampTz now) {
+// Whether the extension is there.
+void Launcher::Look(Oid oid, Served *served, TimestampTz now) {
     DatabaseShared *database = FindDatabase(oid);
     Process *dispatcher = &served->processes[static_cast<int>(Consumer::kDispatcher)];
-    Process *announcer = &served->processes[static_cast<int>(Consumer::kAnnouncer)];
     auto presence = database == nullptr
                         ? Presence::kUnknown
                         : static_cast<Presence>(pg_atomic_read_u32(&database->presence));
@@ -172,16 +197,13 @@ void Launcher::Tend(Oid oid, Served *served, TimestampTz now) {
         NoteTime(now + USECS_PER_SEC);
         return;
     }
-    if (presence == Presence::kPresent) {
-        if (!ConsumerRuns(database, Consumer::kDispatcher))
-            TendProcess(oid, Consumer::kDispatcher, dispatcher, now);
-        if (!ConsumerRuns(database, Consumer::kAnnouncer))
-            TendProcess(oid, Consumer::kAnnouncer, announcer, now);
-        return;
-    }
+    if (presence == Presence::kPresent) return;
     bool looked = dispatcher->handle != nullptr;
     if (!Ended(dispatcher, false, now)) {
-        probing_++;
+        if (now - dispatcher->started < kLongLook) {
+            probing_++;
+            NoteTime(dispatcher->started + kLongLook);
+        }
         return;
     }
     // Where a look has no result (a broken database), not in a tight loop.
@@ -193,16 +215,45 @@ void Launcher::Tend(Oid oid, Served *served, TimestampTz now) {
         NoteTime(dispatcher->next_start);
         return;
     }
+    if (IsLocked(oid, now)) return;
     dispatcher->handle = StartDispatcher(oid);
     dispatcher->started = now;
     dispatcher->failures = 0;
     if (dispatcher->handle == nullptr) {
+        (void)EvictOneIdleWorker(InvalidOid, InvalidOid, false);
         dispatcher->next_start = now + USECS_PER_SEC;
         NoteTime(dispatcher->next_start);
         return;
     }
     served->probed = true;
     probing_++;
+}
+
+void Launcher::TendAll(TimestampTz now) {
+    std::vector<DatabaseShared *> present;
+    for (auto &[oid, served] : databases_) {
+        Look(oid, &served, now);
+        DatabaseShared *database = FindDatabase(oid);
+        if (database == nullptr) continue;
+        if (pg_atomic_read_u32(&database->leave_requests) == 0 &&
+            pg_atomic_read_u32(&database->presence) == static_cast<uint32>(Presence::kPresent))
+            present.push_back(database);
+        else
+            pg_atomic_write_u32(&database->admitted, 0);  // it waits for its places again
+    }
+    NoteTime(places_.Decide(present, now));
+    for (DatabaseShared *database : present) {
+        if (pg_atomic_read_u32(&database->admitted) == 0) continue;
+        const Oid oid = database->database;
+        const int needed = ConsumersNeeded(database);
+        Process *processes = databases_[oid].processes;
+        if (needed == 2 && !ConsumerRuns(database, Consumer::kDispatcher))
+            TendProcess(oid, Consumer::kDispatcher,
+                        &processes[static_cast<int>(Consumer::kDispatcher)], now);
+        if (needed > 0 && !ConsumerRuns(database, Consumer::kAnnouncer))
+            TendProcess(oid, Consumer::kAnnouncer, &processes[static_cast<int>(Consumer::kAnnouncer)],
+                        now);
+    }
 }
 
 // Announcements that were left to an announcer, which then had to leave: another one sends them, even where
@@ -219,7 +270,8 @@ void Launcher::TendLeftovers(TimestampTz now) {
             continue;
         auto served = databases_.find(known[i]);
         if (settings::enabled && served != databases_.end() && served->second.seen &&
-            pg_atomic_read_u32(&database->presence) == static_cast<uint32>(Presence::kPresent))
+            pg_atomic_read_u32(&database->presence) == static_cast<uint32>(Presence::kPresent) &&
+            pg_atomic_read_u32(&database->admitted) != 0)
             continue;
         TendProcess(known[i], Consumer::kAnnouncer, &leftovers_[known[i]], now);
     }
@@ -253,7 +305,9 @@ void Launcher::Run() {
         TimestampTz now = GetCurrentTimestamp();
         probing_ = 0;
         if (settings::enabled)
-            for (auto &[oid, served] : databases_) Tend(oid, &served, now);
+            TendAll(now);
+        else
+            ShowPlaces({0, 0, 0});
         TendLeftovers(now);
         now = GetCurrentTimestamp();
         long milliseconds = settings::sweep_interval * 1000L;

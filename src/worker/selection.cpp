@@ -25,7 +25,7 @@ bool DatabaseSelected(const char *name) {
     List *names = NIL;
     char *copy = pstrdup(settings::databases);
     bool selected = false;
-    // A malformed list selects nothing; herald.status() says so.
+    // The setting's check lets no malformed list in.
     if (SplitIdentifierString(copy, ',', &names)) {
         ListCell *cell;
         foreach (cell, names)
@@ -63,7 +63,11 @@ DatabaseShared *EnterDatabase(Consumer consumer) {
         pg_atomic_write_u32(&database->presence, static_cast<uint32>(Presence::kPresent));
     else
         NoteAbsence(database, changes);
-    if (!(served && DatabaseServed(database)) && !leftovers) proc_exit(0);
+    if (!(served && DatabaseServed(database)) && !leftovers) {
+        // A look is no failure.
+        pg_atomic_write_u32(&database->left[static_cast<int>(consumer)], 1);
+        proc_exit(0);
+    }
     if (!BecomeConsumer(database, consumer)) proc_exit(0);
     WakeLauncher();  // which starts the other one
     return database;
@@ -71,7 +75,7 @@ DatabaseShared *EnterDatabase(Consumer consumer) {
 
 bool DatabaseServed(DatabaseShared *database) {
     return settings::enabled && pg_atomic_read_u32(&database->leave_requests) == 0 &&
-           database->database == MyDatabaseId &&
+           database->database == MyDatabaseId && pg_atomic_read_u32(&database->admitted) != 0 &&
            pg_atomic_read_u32(&database->presence) != static_cast<uint32>(Presence::kAbsent) &&
            DatabaseSelected(own_database_name);
 }

@@ -18,8 +18,8 @@ Oid ServedExtension();
 // where there is nothing to serve, or somebody serves it already.
 DatabaseShared *EnterDatabase(Consumer consumer);
 
-// False where the process is to leave: disabled, deselected, the extension is gone, or somebody
-// needs the database without us.
+// False where the process is to leave: disabled, deselected, the extension is gone, somebody needs the database
+// without us, or other databases are to have its place.
 bool DatabaseServed(DatabaseShared *database);
 
 }  // namespace herald

@@ -1,0 +1,181 @@
+// See places.hpp.
+
+#include "worker/places.hpp"
+
+#include "outbox/outbox.hpp"
+#include "settings.hpp"
+
+extern "C" {
+#include "miscadmin.h"
+#include "postmaster/bgworker.h"
+#include "utils/timestamp.h"
+}
+
+#include <algorithm>
+#include <cstring>
+
+namespace herald {
+
+namespace {
+
+// For the launcher itself, and for a worker.
+constexpr int kOwnPlaces = 2;
+// Who has nothing to do makes room for those who have after the first, who has after the second.
+constexpr TimestampTz kShortTurn = USECS_PER_SEC;
+constexpr TimestampTz kTurn = 30 * USECS_PER_SEC;
+constexpr TimestampTz kLookInterval = USECS_PER_SEC / 5;
+// Databases in which nothing was to be done are looked at every so many sweeps: rows can come from a restore.
+constexpr int kSweepsPerLook = 20;
+
+// Places that others have taken and keep. The workers of a parallel query come and go.
+int PlacesOfOthers() {
+    int count = 0;
+    for (uint32 i = 0; i < ProcGlobal->allProcCount; i++) {
+        const int pid = ProcGlobal->allProcs[i].pid;
+        const char *type = pid == 0 ? nullptr : GetBackgroundWorkerTypeByPid(pid);
+        if (type != nullptr && std::strncmp(type, "pg_herald ", 10) != 0 &&
+            std::strcmp(type, "parallel worker") != 0)
+            count++;
+    }
+    return count;
+}
+
+int ConsumersRunning(DatabaseShared *database) {
+    int count = 0;
+    for (int i = 0; i < kConsumers; i++)
+        if (ConsumerRuns(database, static_cast<Consumer>(i))) count++;
+    return count;
+}
+
+bool HasWork(DatabaseShared *database) {
+    return pg_atomic_read_u32(&database->open_tasks) > 0 || pg_atomic_read_u32(&database->flags) != 0 ||
+           OutboxLength(database, Consumer::kDispatcher) > 0 ||
+           OutboxLength(database, Consumer::kAnnouncer) > 0;
+}
+
+// Nobody has asked for its consumers.
+bool OnlyLooks(DatabaseShared *database) {
+    for (pg_atomic_uint32 &wanted : database->wanted)
+        if (pg_atomic_read_u32(&wanted) == static_cast<uint32>(Want::kYes)) return false;
+    return true;
+}
+
+bool IsAdmitted(DatabaseShared *database) { return pg_atomic_read_u32(&database->admitted) != 0; }
+
+}  // namespace
+
+// True where a database was found that is to be looked at.
+bool Places::LookAgain(const std::vector<DatabaseShared *> &served, TimestampTz now) {
+    const TimestampTz interval = kSweepsPerLook * settings::sweep_interval * USECS_PER_SEC;
+    for (DatabaseShared *database : served) {
+        Tenant &tenant = tenants_[database->database];
+        if (ConsumersRunning(database) > 0 || tenant.looked_at == 0) tenant.looked_at = now;
+        if (ConsumersNeeded(database) > 0 || now - tenant.looked_at < interval) continue;
+        tenant.looked_at = now;
+        for (pg_atomic_uint32 &wanted : database->wanted) {
+            uint32 no = static_cast<uint32>(Want::kNo);
+            (void)pg_atomic_compare_exchange_u32(&wanted, &no, static_cast<uint32>(Want::kLook));
+        }
+        return true;  // one at a time
+    }
+    return false;
+}
+
+// The admitted database that has had its turn, or NULL. Who has been there longest goes first.
+DatabaseShared *Places::ToRevoke(const std::vector<DatabaseShared *> &served, TimestampTz now) {
+    DatabaseShared *found = nullptr;
+    for (DatabaseShared *database : served) {
+        if (!IsAdmitted(database) || pg_atomic_read_u32(&database->heard_channels) > 0) continue;
+        const TimestampTz turn = now - tenants_[database->database].admitted_at;
+        if (turn < (HasWork(database) ? kTurn : kShortTurn)) continue;
+        if (found == nullptr ||
+            tenants_[database->database].admitted_at < tenants_[found->database].admitted_at)
+            found = database;
+    }
+    return found;
+}
+
+void Places::Report(const PlaceGauges &gauges, int capacity) {
+    ShowPlaces(gauges);
+    const bool short_of = static_cast<int>(gauges.needed) > max_worker_processes;
+    if (short_of && !warned_)
+        ereport(WARNING,
+                (errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
+                 errmsg("max_worker_processes is too low for all databases that use pg_herald"),
+                 errdetail("It is %d, and %u databases need %u. There is room for %d dispatchers and announcers.",
+                           max_worker_processes, gauges.databases, gauges.needed, Max(capacity, 0)),
+                 errhint("Raise max_worker_processes to at least %u and restart the server. Until then databases take "
+                         "turns.",
+                         gauges.needed)));
+    warned_ = short_of;
+}
+
+TimestampTz Places::Decide(const std::vector<DatabaseShared *> &served, TimestampTz now) {
+    const int others = PlacesOfOthers();
+    const int capacity = max_worker_processes - others - kOwnPlaces;
+    std::vector<DatabaseShared *> waiting;
+    PlaceGauges gauges = {0, 0, 0};
+    int used = 0;
+    int needed = 0;
+    bool leaving = false;  // a place gets free soon
+
+    for (auto tenant = tenants_.begin(); tenant != tenants_.end();) {
+        const bool gone = std::none_of(served.begin(), served.end(), [&](const DatabaseShared *database) {
+            return database->database == tenant->first;
+        });
+        tenant = gone ? tenants_.erase(tenant) : std::next(tenant);
+    }
+    for (DatabaseShared *database : served) {
+        Tenant &tenant = tenants_[database->database];
+        const int need = ConsumersNeeded(database);
+        const int running = ConsumersRunning(database);
+        if (!OnlyLooks(database)) {
+            needed += need;
+            if (need > 0) gauges.databases++;
+        }
+        leaving = leaving || (running > 0 && !IsAdmitted(database));
+        // Whoever leaves because nothing is to be done is not sent away.
+        if (need == 0 && running == 0) pg_atomic_write_u32(&database->admitted, 0);
+        if (need == 0 || IsAdmitted(database)) tenant.waits_since = 0;
+        used += IsAdmitted(database) ? Max(need, running) : running;
+        if (need == 0 || IsAdmitted(database)) continue;
+        if (tenant.waits_since == 0) tenant.waits_since = now;
+        waiting.push_back(database);
+    }
+    gauges.needed = static_cast<uint32>(needed + others + kOwnPlaces);
+
+    std::sort(waiting.begin(), waiting.end(), [&](DatabaseShared *one, DatabaseShared *other) {
+        const bool works = HasWork(one);
+        if (works != HasWork(other)) return works;
+        return tenants_[one->database].waits_since < tenants_[other->database].waits_since;
+    });
+    bool somebody_works = false;
+    for (DatabaseShared *database : waiting) {
+        Tenant &tenant = tenants_[database->database];
+        const int need = ConsumersNeeded(database);
+        // Some of them may still be running.
+        const int more = need - ConsumersRunning(database);
+        // Nobody else is served: then there is no better use of what there is.
+        if (used + more > capacity && used > 0) {
+            gauges.waiting++;
+            // One that has never been looked at may have tasks.
+            somebody_works = somebody_works || HasWork(database) || tenant.admitted_at == 0;
+            continue;
+        }
+        used += Max(more, 0);
+        tenant.waits_since = 0;
+        tenant.admitted_at = now;
+        pg_atomic_write_u32(&database->admitted, 1);
+    }
+    Report(gauges, capacity);
+    if (gauges.waiting == 0 && used + kConsumers <= capacity && LookAgain(served, now)) return now;
+    if (!somebody_works) return DT_NOEND;
+    DatabaseShared *revoked = leaving ? nullptr : ToRevoke(served, now);
+    if (revoked != nullptr) {
+        pg_atomic_write_u32(&revoked->admitted, 0);
+        for (int i = 0; i < kConsumers; i++) WakeConsumer(revoked, static_cast<Consumer>(i));
+    }
+    return now + kLookInterval;
+}
+
+}  // namespace herald
