@@ -213,11 +213,13 @@ clean_log($node);
 $node->stop;
 
 # Where the log is full, the writer goes on.
-$node = start_herald('feed_log_full', conf => "herald.max_log_size = 1MB\nherald.sweep_interval = 1s\n");
+$node = start_herald('feed_log_full', conf => "herald.sweep_interval = 1s\n");
 run(q(CREATE TABLE public.orders (id integer PRIMARY KEY);
 	SELECT herald.create_channel('stored'), herald.subscribe('stored', 'stored', 'app.note', run_as => 'app'), herald.pause('stored');
 	SELECT herald.enable_change_feed('orders', 'stored')));
 run(q(SELECT herald.publish('stored', to_jsonb((SELECT string_agg(md5(random()::text || i || j), '') FROM generate_series(1, 32) AS j))) FROM generate_series(1, 3000) AS i));
+# Only now, as the messages above must not meet the limit.
+reload_with($node, 'herald.max_log_size' => '1MB');
 wait_until($node, q(SELECT NOT ok FROM herald.status() WHERE name = 'log'), 'the log is full');
 my ($out, $err);
 $node->psql('postgres', q(INSERT INTO orders VALUES (1)), stdout => \$out, stderr => \$err);
