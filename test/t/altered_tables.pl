@@ -51,7 +51,7 @@ sub work_on
 sub only_refusals
 {
 	my ($what, @errors) = @_;
-	my @bad = grep { !(/ERROR:\s+(?:55000|42703|42804|42P10)/ && /^HINT:/m) && !/ERROR:\s+(?:23505|23514|42704|42710|42501|53400):/ } @errors;
+	my @bad = grep { !(/ERROR:\s+(?:55000|0A000|42703|42804|42P10)/ && /^HINT:/m) && !/ERROR:\s+(?:23505|23514|42704|42710|42501|53400):/ } @errors;
 	return is(join('', @bad), '', "$what: done or refused with a hint" . (@errors ? ' (' . @errors . ' refused)' : ''));
 }
 
