@@ -140,6 +140,14 @@ uint64 SpiRun(const char *sql, long limit) { return SpiRunWith(sql, nullptr, 0, 
 
 namespace {
 
+// A rule or trigger of an administrator may have let a statement return nothing.
+void RequireRow(uint64 row) {
+    if (SPI_tuptable != nullptr && row < SPI_tuptable->numvals) return;
+    ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+                    errmsg("a statement on a table of pg_herald returned no row"),
+                    errhint("%s", kMisfitHint)));
+}
+
 // A column that an administrator has given another type would be read as what it is not.
 void RequireType(int column, Oid type) {
     const Oid there = SPI_gettypeid(SPI_tuptable->tupdesc, column);
@@ -154,6 +162,7 @@ void RequireType(int column, Oid type) {
 
 Field SpiField(uint64 row, int column, Oid type) {
     Field field;
+    RequireRow(row);
     RequireType(column, type);
     field.value = SPI_getbinval(SPI_tuptable->vals[row], SPI_tuptable->tupdesc, column,
                                 &field.is_null);
@@ -181,6 +190,7 @@ double SpiFloat8(uint64 row, int column, double when_null) {
 }
 
 char *SpiText(uint64 row, int column) {
+    RequireRow(row);
     return SPI_getvalue(SPI_tuptable->vals[row], SPI_tuptable->tupdesc, column);
 }
 
