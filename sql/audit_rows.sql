@@ -54,7 +54,7 @@ INSERT INTO every_type (id, n, f4, f8, d, ts, tz, j, jb, ia, t, p, nu) VALUES
     (-9223372036854775808, '1e-100', 3, -4.5, NULL, NULL, NULL, '{"\"":"\ud83d\ude00"}', NULL, NULL, NULL, NULL, NULL),
     (-10000, 5, 2, 3, NULL, NULL, NULL, '{"a":0.0001E+5}', NULL, NULL, NULL, NULL, NULL),
     (100000000, 5.00, 2, 3, NULL, NULL, NULL, '{"aa":1,"b":2,"aa":{"c":[1]}}', NULL, NULL, NULL, NULL, NULL);
-CREATE FUNCTION differing(wanted bigint) RETURNS TABLE (id jsonb, differs text[]) LANGUAGE sql AS $$
+CREATE FUNCTION differing(wanted bigint) RETURNS TABLE (id jsonb, differs text[]) LANGUAGE sql SET timezone = 'UTC' AS $$
     WITH e AS MATERIALIZED (SELECT * FROM entries('{every_type}'))
     SELECT e.id, (SELECT array_agg(k) FROM jsonb_object_keys(to_jsonb(whole) || e.new) AS k WHERE to_jsonb(whole) -> k IS DISTINCT FROM e.new -> k)
       FROM e LEFT JOIN every_type AS whole ON whole.id = (e.id ->> 'id')::bigint
@@ -62,14 +62,14 @@ CREATE FUNCTION differing(wanted bigint) RETURNS TABLE (id jsonb, differs text[]
     UNION ALL SELECT NULL, array['entries', count(*)::text] FROM e HAVING count(*) <> wanted
 $$;
 SELECT * FROM differing(12);
--- Settings of the writer's session don't show, but for the time zone; each column anew in an UPDATE.
+-- Settings of the writer's session don't show; each column anew in an UPDATE.
 SET timezone = 'Asia/Kolkata'; SET extra_float_digits = 0; SET bytea_output = escape; SET intervalstyle = iso_8601; SET datestyle = 'German';
 UPDATE every_type SET b = true, i4 = coalesce(i4, 0) + 1, "Ünï ""q" = 7;
 RESET extra_float_digits; RESET bytea_output; SET datestyle = 'ISO'; SET intervalstyle = 'postgres';
 SELECT * FROM differing(12);
 RESET timezone;
 
--- The same time twice, in another zone the second time.
+-- The same time twice, written in another zone the second time.
 CREATE TABLE zoned (id integer PRIMARY KEY, tz timestamptz);
 SELECT herald.enable_audit('zoned');
 SET timezone = 'UTC';
