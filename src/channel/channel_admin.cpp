@@ -367,7 +367,7 @@ int32 DeclareForSubscription(const char *name) {
     }
     NoteChannelChange();
     // The name may be a mistake, in its letters or in the order of the arguments.
-    ereport(NOTICE, (errmsg("channel \"%s\" is new", name),
+    ereport(NOTICE, (errcode(ERRCODE_UNDEFINED_OBJECT), errmsg("channel \"%s\" is new", name),
                      errdetail("Nobody had declared it: now it is durable, owned by role \"%s\", and everybody may "
                                "publish to it.", GetUserNameFromId(GetUserId(), false))));
     return id;

@@ -63,7 +63,8 @@ int32 RequireSubscribableChannel(const char *name) {
 void ReportConcurrency(const char *name, std::optional<int32> max_concurrency) {
     constexpr int32 kDefault = 4;
     if (max_concurrency.value_or(0) <= Max(settings::max_workers, kDefault)) return;
-    ereport(NOTICE, (errmsg("max_concurrency of subscription \"%s\" is above herald.max_workers", name),
+    ereport(NOTICE, (errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
+                     errmsg("max_concurrency of subscription \"%s\" is above herald.max_workers", name),
                      errdetail("No more than %d tasks run at a time.", settings::max_workers),
                      errhint("Raise herald.max_workers.")));
 }
