@@ -133,6 +133,7 @@ Part reload_part = {AnnouncerStep::kReload, "could not read channels and subscri
 Part store_part = {AnnouncerStep::kStore, nullptr, 0, 0, 0, 0};
 Part announce_part = {AnnouncerStep::kAnnounce, nullptr, 0, 0, 0, 0};
 Part purge_part = {AnnouncerStep::kPurge, "could not purge what is too old", 0, 0, 0, 0};
+Part pointer_part = {AnnouncerStep::kPurge, "could not purge payloads that are too old", 0, 0, 0, 0};
 Part rotate_part = {AnnouncerStep::kRotate, "could not rotate the log", 0, 0, 0, 0};
 
 // Shows in herald.status() what has failed first of all that fails.
@@ -236,6 +237,8 @@ long MillisecondsUntil(TimestampTz time) {
     // synchronously (see heard.cpp).
     SetConfigOption("synchronous_commit", "off", PGC_USERSET, PGC_S_OVERRIDE);
     on_shmem_exit(LetGo, PointerGetDatum(database));
+    // What failed for a predecessor is tried anew.
+    pg_atomic_write_u64(&database->failing_since, 0);
     InitListener();
     pgstat_report_activity(STATE_IDLE, nullptr);
 
@@ -271,7 +274,7 @@ long MillisecondsUntil(TimestampTz time) {
         // Often enough that little is kept for much longer than it should be.
         if (GetCurrentTimestamp() - last_pointer_purge >=
                 Min(settings::pointer_retention * USECS_PER_SEC / 4, kPointerInterval) &&
-            Try(database, &purge_part, [&] { PurgePointers(database); }))
+            Try(database, &pointer_part, [&] { PurgePointers(database); }))
             last_pointer_purge = GetCurrentTimestamp();
         if (GetCurrentTimestamp() >= next_rotation && Announces(database)) {
             if (!Try(database, &rotate_part, [&] { next_rotation = RotateLog(database); })) {
@@ -287,7 +290,7 @@ long MillisecondsUntil(TimestampTz time) {
         // What could not be done now is tried again soon: a full NOTIFY queue, a full disk.
         long milliseconds = announced ? settings::sweep_interval * 1000L : 200L;
         milliseconds = Min(milliseconds, MillisecondsUntil(next_rotation));
-        for (const Part *part : {&reload_part, &store_part, &purge_part})
+        for (const Part *part : {&reload_part, &store_part, &purge_part, &pointer_part})
             if (part->failures > 0) milliseconds = Min(milliseconds, MillisecondsUntil(part->next));
         EndTurn(database);
         if (!pg::SleepOnLatch(milliseconds)) {
