@@ -1069,7 +1069,7 @@ COMMENT ON FUNCTION herald.disable_audit IS
     '42501, 42704 not audited.';
 
 CREATE FUNCTION herald.audit_history(target regclass, record_id jsonb)
-RETURNS SETOF herald.audit_log LANGUAGE c STABLE STRICT PARALLEL RESTRICTED ROWS 20
+RETURNS SETOF herald.audit_log LANGUAGE c STABLE STRICT PARALLEL UNSAFE ROWS 20
 AS 'MODULE_PATHNAME', 'herald_audit_history';
 COMMENT ON FUNCTION herald.audit_history IS
     'What happened to one row, oldest first. record_id: the columns of its key, with any name they have had (22023 for '

@@ -1,7 +1,7 @@
 -- Whoever looks at something, in a transaction that he then leaves open, must not keep the log from being emptied: no view
 -- and no function that anybody may use keeps a lock on a segment of it.
 \set VERBOSITY terse
-CREATE ROLE looks_owner; CREATE ROLE looks_stranger;
+CREATE ROLE looks_owner LOGIN; CREATE ROLE looks_stranger;
 GRANT CREATE ON DATABASE :"DBNAME" TO looks_owner;
 CREATE SCHEMA looks; GRANT ALL ON SCHEMA looks TO looks_owner;
 CREATE FUNCTION looks.kept() RETURNS SETOF text LANGUAGE sql AS $$

@@ -135,6 +135,7 @@ Part reload_part = {AnnouncerStep::kReload, "could not read channels and subscri
 Part store_part = {AnnouncerStep::kStore, nullptr, 0, 0, 0, 0};
 Part announce_part = {AnnouncerStep::kAnnounce, nullptr, 0, 0, 0, 0};
 Part purge_part = {AnnouncerStep::kPurge, "could not purge what is too old", 0, 0, 0, 0};
+Part pointer_part = {AnnouncerStep::kPurge, "could not purge payloads that are too old", 0, 0, 0, 0};
 Part rotate_part = {AnnouncerStep::kRotate, "could not rotate the log", 0, 0, 0, 0};
 
 bool Store(DatabaseShared *database) {
@@ -216,6 +217,8 @@ long MillisecondsUntil(TimestampTz time) {
     // synchronously (see heard.cpp).
     SetConfigOption("synchronous_commit", "off", PGC_USERSET, PGC_S_OVERRIDE);
     on_shmem_exit(LetGo, PointerGetDatum(database));
+    // What failed for a predecessor is tried anew.
+    pg_atomic_write_u64(&database->failing_since, 0);
     InitListener();
     pgstat_report_activity(STATE_IDLE, nullptr);
 
@@ -264,7 +267,7 @@ long MillisecondsUntil(TimestampTz time) {
         // Often enough that little is kept for much longer than it should be.
         if (fit && GetCurrentTimestamp() - last_pointer_purge >=
                 Min(settings::pointer_retention * USECS_PER_SEC / 4, kPointerInterval) &&
-            Try(database, &purge_part, [&] { PurgePointers(database); }))
+            Try(database, &pointer_part, [&] { PurgePointers(database); }))
             last_pointer_purge = GetCurrentTimestamp();
         if (fit && GetCurrentTimestamp() >= next_rotation && Announces(database)) {
             fit = LooksFit();
@@ -290,7 +293,7 @@ long MillisecondsUntil(TimestampTz time) {
         // What could not be done now is tried again soon: a full NOTIFY queue, a full disk.
         long milliseconds = announced ? settings::sweep_interval * 1000L : 200L;
         milliseconds = Min(milliseconds, fit ? MillisecondsUntil(next_rotation) : kMisfitInterval);
-        for (const Part *part : {&reload_part, &store_part, &purge_part})
+        for (const Part *part : {&reload_part, &store_part, &purge_part, &pointer_part})
             if (part->failures > 0) milliseconds = Min(milliseconds, MillisecondsUntil(part->next));
         milliseconds = Min(milliseconds, MillisecondsUntil(leaves_at));
         EndTurn(database);

@@ -8,6 +8,7 @@
 #include "change/table_tree.hpp"
 #include "pg/arguments.hpp"
 #include "pg/guard.hpp"
+#include "pg/subtransaction.hpp"
 
 extern "C" {
 #include "catalog/pg_type.h"
@@ -108,7 +109,9 @@ HERALD_FUNCTION(audit_history) {
     // The rows of a view may have columns that were added to it later: the caller's descriptor counts.
     InitMaterializedSRF(fcinfo, MAT_SRF_USE_EXPECTED_DESC);
     ReturnSetInfo *result = reinterpret_cast<ReturnSetInfo *>(fcinfo->resultinfo);
-    CollectHistory(PG_GETARG_OID(0), PG_GETARG_JSONB_P(1), result->setResult, result->setDesc);
+    // Who looks and leaves his transaction open must not keep the trail from being emptied.
+    const Jsonb *record_id = PG_GETARG_JSONB_P(1);
+    pg::ReadAndLetGo([&] { CollectHistory(PG_GETARG_OID(0), record_id, result->setResult, result->setDesc); });
     return static_cast<Datum>(0);
 }
 
