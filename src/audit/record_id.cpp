@@ -4,6 +4,7 @@
 
 #include "audit/record_id.hpp"
 
+#include "pg/pinned_settings.hpp"
 #include "pg/spi.hpp"
 
 extern "C" {
@@ -59,9 +60,9 @@ GivenKey RequireKey(int32 target_id, const char *table, const Jsonb *record_id, 
     GivenKey key{};
     Datum *names, *numbers;
     MemoryContext spi = MemoryContextSwitchTo(context);
-    deconstruct_array(DatumGetArrayTypeP(pg::SpiField(row, 3).value), TEXTOID, -1, false, TYPALIGN_INT, &names, nullptr,
+    deconstruct_array(DatumGetArrayTypeP(pg::SpiField(row, 3, TEXTARRAYOID).value), TEXTOID, -1, false, TYPALIGN_INT, &names, nullptr,
                       &key.count);
-    deconstruct_array(DatumGetArrayTypeP(pg::SpiField(row, 4).value), INT2OID, sizeof(int16), true, TYPALIGN_SHORT,
+    deconstruct_array(DatumGetArrayTypeP(pg::SpiField(row, 4, INT2ARRAYOID).value), INT2OID, sizeof(int16), true, TYPALIGN_SHORT,
                       &numbers, nullptr, &key.count);
     for (int i = 0; i < key.count; i++) {
         key.names[i] = TextDatumGetCString(names[i]);
@@ -85,7 +86,7 @@ Jsonb *InOtherTypes(const Jsonb *record_id, bool as_text) {
                   " AND m.value #>> '{}' ~ '^(0|-?[1-9][0-9]{0,37})$' THEN (m.value #>> '{}')::jsonb ELSE m.value END)"
                   " FROM pg_catalog.jsonb_each($1) AS m",
         std::array{pg::Jsonb(PointerGetDatum(record_id), false)});
-    return DatumGetJsonbP(pg::SpiField(0, 1).value);
+    return DatumGetJsonbP(pg::SpiField(0, 1, JSONBOID).value);
 }
 
 Jsonb *InColumnTypes(Oid relation, const GivenKey &key, const Jsonb *record_id) {
@@ -105,12 +106,17 @@ Jsonb *InColumnTypes(Oid relation, const GivenKey &key, const Jsonb *record_id) 
                          format_type_extended(type, modifier, FORMAT_TYPE_TYPEMOD_GIVEN | FORMAT_TYPE_FORCE_QUALIFY));
     }
     appendStringInfoChar(&sql, ')');
+    // As the caller, but under a search_path that decides nothing.
+    const int settings_level = NewGUCNestLevel();
+    (void)set_config_option("search_path", pg::kSafeSearchPath, PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0,
+                            false);
     pg::SpiBegin();
     (void)pg::SpiRun(sql.data, std::array{pg::Jsonb(PointerGetDatum(record_id), false)});
     MemoryContext spi = MemoryContextSwitchTo(context);
-    Jsonb *result = DatumGetJsonbPCopy(pg::SpiField(0, 1).value);
+    Jsonb *result = DatumGetJsonbPCopy(pg::SpiField(0, 1, JSONBOID).value);
     MemoryContextSwitchTo(spi);
     pg::SpiEnd();
+    AtEOXact_GUC(false, settings_level);
     return result;
 }
 

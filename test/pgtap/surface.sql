@@ -1,7 +1,7 @@
 -- The SQL contract: names, arguments in order with their defaults, results, columns, and who may use
 -- what. A change here is a change for every caller.
 BEGIN;
-SELECT plan(15);
+SELECT plan(20);
 
 SELECT set_eq(
     $$SELECT format('%s(%s) -> %s', p.proname, pg_get_function_arguments(p.oid), pg_get_function_result(p.oid))
@@ -71,7 +71,8 @@ SELECT set_eq(
     'validate(schema jsonb, payload jsonb, check_formats boolean DEFAULT false) -> boolean',
     'validation_errors(schema jsonb, payload jsonb, check_formats boolean DEFAULT false, OUT payload_path text, OUT schema_path text, OUT message text, OUT instance_location text, OUT keyword_location text) -> SETOF record',
     'version(OUT library text, OUT extension text) -> record',
-    'wait_idle(subscription text, timeout interval) -> boolean'
+    'wait_idle(subscription text, timeout interval) -> boolean',
+    'withdraw_default_rights() -> void'
     ],
     'functions, with their arguments and results');
 
@@ -198,6 +199,48 @@ SELECT set_eq(
         JOIN pg_class AS c ON c.oid = t.tgrelid
        WHERE t.tgfoid = 'herald.guard_audit_log()'::regprocedure AND t.tgenabled = 'A'$$,
     'which is on each of its segments, and fires always');
+
+SELECT is_empty(
+    $$SELECT c.relname FROM pg_class AS c
+       WHERE c.relnamespace = 'herald'::regnamespace AND c.relkind = 'r'
+         AND NOT EXISTS (SELECT FROM pg_trigger AS t
+                          WHERE t.tgrelid = c.oid AND t.tgname = 'guard' AND t.tgenabled = 'A'
+                            AND t.tgtype & 62 = 62)  -- before insert, delete, update, truncate
+    $$,
+    'every table has a guard before each kind of change, which fires always');
+
+SELECT is_empty(
+    $$WITH ours (class, object, name) AS (
+          SELECT 'pg_rewrite'::regclass, w.oid, c.relname::text
+            FROM pg_rewrite AS w JOIN pg_class AS c ON c.oid = w.ev_class WHERE c.relnamespace = 'herald'::regnamespace
+          UNION ALL SELECT 'pg_class'::regclass, c.oid, c.relname FROM pg_class AS c WHERE c.relnamespace = 'herald'::regnamespace
+          UNION ALL SELECT 'pg_proc'::regclass, p.oid, p.proname FROM pg_proc AS p WHERE p.pronamespace = 'herald'::regnamespace
+          UNION ALL SELECT 'pg_type'::regclass, t.oid, t.typname FROM pg_type AS t WHERE t.typnamespace = 'herald'::regnamespace
+          UNION ALL SELECT 'pg_constraint'::regclass, n.oid, n.conname FROM pg_constraint AS n WHERE n.connamespace = 'herald'::regnamespace
+          UNION ALL SELECT 'pg_attrdef'::regclass, a.oid, c.relname
+            FROM pg_attrdef AS a JOIN pg_class AS c ON c.oid = a.adrelid WHERE c.relnamespace = 'herald'::regnamespace)
+      SELECT o.name, pg_describe_object(d.refclassid, d.refobjid, 0)
+        FROM pg_depend AS d JOIN ours AS o ON d.classid = o.class AND d.objid = o.object
+       CROSS JOIN LATERAL pg_identify_object(d.refclassid, d.refobjid, 0) AS i
+       WHERE i.schema NOT IN ('pg_catalog', 'herald')$$,
+    'nothing of the extension depends on what is in another schema');
+
+SELECT is_empty(
+    $$SELECT c.relname FROM pg_class AS c
+       WHERE c.relnamespace = 'herald'::regnamespace AND c.relkind = 'v' AND pg_get_viewdef(c.oid) ~ 'OPERATOR\((?!pg_catalog\.)'$$,
+    'no view has an operator of another schema');
+
+SELECT is(
+    (SELECT e.extname::text FROM pg_depend AS d JOIN pg_extension AS e ON e.oid = d.refobjid
+      WHERE d.classid = 'pg_namespace'::regclass AND d.objid = 'herald'::regnamespace
+        AND d.refclassid = 'pg_extension'::regclass AND d.deptype = 'e'),
+    'pg_herald', 'the schema belongs to the extension, and goes with it');
+
+SELECT set_eq(
+    $$SELECT a.grantee::regrole::text || ' ' || a.privilege_type FROM pg_type AS t CROSS JOIN LATERAL aclexplode(t.typacl) AS a
+       WHERE t.oid = 'herald.task'::regtype AND a.grantee <> t.typowner$$,
+    ARRAY['- USAGE'],
+    'everybody may use herald.task');
 
 SELECT * FROM finish();
 ROLLBACK;
