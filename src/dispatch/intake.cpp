@@ -2,9 +2,7 @@
 
 #include "dispatch/intake.hpp"
 
-#include <algorithm>
-#include <vector>
-
+#include "core/snapshot_scan.hpp"
 #include "log/key_hash.hpp"
 #include "pg/extension.hpp"
 
@@ -32,20 +30,9 @@ TaskEntry peeked[kPeekSize];
 uint32 peeked_numbers[kPeekSize];
 uint32 decided[kPeekSize];
 
-// Messages that a scan of the log has found, to be added by id: the heap gives reused space to younger
-// ones. Those with a key are all kept to the end, as their order matters; the others are sorted in
-// portions, as memory matters. On the heap: an ERROR ends the process.
-struct Found {
-    int32 channel;
-    core::MessageRef message;
-};
-constexpr std::size_t kPortion = 64 * 1024;
-std::vector<Found> *keyed = nullptr;
-std::vector<Found> *others = nullptr;
+using RowVisitor = void (*)(core::SnapshotScan *, TupleTableSlot *, uint8 segment);
 
-using RowVisitor = void (*)(core::Scheduler *, TupleTableSlot *, uint8 segment);
-
-void ScanTable(Oid table, core::Scheduler *scheduler, uint8 segment, RowVisitor visit) {
+void ScanTable(Oid table, core::SnapshotScan *found, uint8 segment, RowVisitor visit) {
     Relation relation = table_open(table, AccessShareLock);
     TableScanDesc scan = pg::BeginTableScan(relation, GetActiveSnapshot());
     TupleTableSlot *row = table_slot_create(relation, nullptr);
@@ -55,7 +42,7 @@ void ScanTable(Oid table, core::Scheduler *scheduler, uint8 segment, RowVisitor 
 
     while (table_scan_getnextslot(scan, ForwardScanDirection, row)) {
         CHECK_FOR_INTERRUPTS();
-        visit(scheduler, row, segment);
+        visit(found, row, segment);
         MemoryContextReset(per_row);
     }
     MemoryContextSwitchTo(caller);
@@ -65,23 +52,16 @@ void ScanTable(Oid table, core::Scheduler *scheduler, uint8 segment, RowVisitor 
     table_close(relation, AccessShareLock);
 }
 
-void VisitSettled(core::Scheduler *scheduler, TupleTableSlot *row, uint8) {
+void VisitSettled(core::SnapshotScan *found, TupleTableSlot *row, uint8) {
     bool is_null;
     int32 subscription = DatumGetInt32(slot_getattr(row, 1, &is_null));
     ArrayType *ids = DatumGetArrayTypeP(slot_getattr(row, 2, &is_null));
     const int64 *id = reinterpret_cast<const int64 *>(ARR_DATA_PTR(ids));
     int count = ArrayGetNItems(ARR_NDIM(ids), ARR_DIMS(ids));
-    for (int i = 0; i < count; i++) scheduler->MarkSettled(subscription, id[i]);
+    for (int i = 0; i < count; i++) found->AddSettled(subscription, id[i]);
 }
 
-void AddInOrder(core::Scheduler *scheduler, std::vector<Found> *found) {
-    std::sort(found->begin(), found->end(),
-              [](const Found &a, const Found &b) { return a.message.id < b.message.id; });
-    for (const Found &each : *found) scheduler->AddMessage(each.channel, each.message);
-    found->clear();
-}
-
-void VisitLog(core::Scheduler *scheduler, TupleTableSlot *row, uint8 segment) {
+void VisitLog(core::SnapshotScan *found, TupleTableSlot *row, uint8 segment) {
     bool is_null;
     core::MessageRef message;
     message.id = DatumGetInt64(slot_getattr(row, 1, &is_null));
@@ -92,11 +72,9 @@ void VisitLog(core::Scheduler *scheduler, TupleTableSlot *row, uint8 segment) {
     message.segment = segment;
     Datum key = slot_getattr(row, 5, &is_null);
     message.key_hash = is_null ? 0 : HashOfKey(DatumGetTextPP(key));
-    (is_null ? others : keyed)->push_back({channel, message});
-    if (others->size() == kPortion) AddInOrder(scheduler, others);
+    found->AddLogged(channel, message);
 }
 
-// Parked tasks are sorted in portions, too, but for those with a key.
 enum ParkedColumn : AttrNumber {
     kParkedSubscription = 1,
     kParkedMessage,
@@ -110,44 +88,18 @@ enum ParkedColumn : AttrNumber {
     kParkedAttempts,
     kParkedDue,
 };
-struct Waiting {
-    core::SubscriptionId subscription;
-    core::MessageRef message;
-    int32 attempts;
-    core::Microseconds due;
-};
-std::vector<Waiting> *waiting = nullptr;
-std::vector<Waiting> *waiting_keyed = nullptr;
-
-void AddParkedInOrder(core::Scheduler *scheduler, std::vector<Waiting> *found) {
-    std::sort(found->begin(), found->end(),
-              [](const Waiting &a, const Waiting &b) { return a.message.id < b.message.id; });
-    for (const Waiting &each : *found) {
-        // What rotation has parked is not to wait for a time, and may be very many.
-        if (each.attempts == 0 && each.due == each.message.published_at)
-            scheduler->AddAgain(each.subscription, each.message);
-        else
-            scheduler->AddParked(each.subscription, each.message, each.attempts, each.due);
-    }
-    found->clear();
-}
-
-void VisitParked(core::Scheduler *scheduler, TupleTableSlot *row, uint8 segment) {
+void VisitParked(core::SnapshotScan *found, TupleTableSlot *row, uint8 segment) {
     bool is_null;
-    Waiting task;
-    task.subscription = DatumGetInt32(slot_getattr(row, kParkedSubscription, &is_null));
-    task.message.id = DatumGetInt64(slot_getattr(row, kParkedMessage, &is_null));
-    task.message.published_at = DatumGetTimestampTz(slot_getattr(row, kParkedPublishedAt, &is_null));
-    task.message.block = 0;
-    task.message.offset = 0;
-    task.message.segment = segment;
+    core::MessageRef message{};
+    const int32 subscription = DatumGetInt32(slot_getattr(row, kParkedSubscription, &is_null));
+    message.id = DatumGetInt64(slot_getattr(row, kParkedMessage, &is_null));
+    message.published_at = DatumGetTimestampTz(slot_getattr(row, kParkedPublishedAt, &is_null));
+    message.segment = segment;
     Datum key = slot_getattr(row, kParkedKey, &is_null);
-    task.message.key_hash = is_null ? 0 : HashOfKey(DatumGetTextPP(key));
-    bool ignored;
-    task.attempts = DatumGetInt32(slot_getattr(row, kParkedAttempts, &ignored));
-    task.due = DatumGetTimestampTz(slot_getattr(row, kParkedDue, &ignored));
-    (is_null ? waiting : waiting_keyed)->push_back(task);
-    if (waiting->size() == kPortion) AddParkedInOrder(scheduler, waiting);
+    message.key_hash = is_null ? 0 : HashOfKey(DatumGetTextPP(key));
+    const int32 attempts = DatumGetInt32(slot_getattr(row, kParkedAttempts, &is_null));
+    const TimestampTz due = DatumGetTimestampTz(slot_getattr(row, kParkedDue, &is_null));
+    found->AddParked(subscription, message, attempts, due);
 }
 
 }  // namespace
@@ -181,13 +133,11 @@ void TakeFromOutbox(DatabaseShared *database, Oid extension, core::Scheduler *sc
 }
 
 void ScanParked(core::Scheduler *scheduler) {
-    waiting = new std::vector<Waiting>;
-    waiting_keyed = new std::vector<Waiting>;
-    ScanTable(pg::Tables().parked_store, scheduler, core::kParkedSegment, VisitParked);
-    AddParkedInOrder(scheduler, waiting);
-    AddParkedInOrder(scheduler, waiting_keyed);
-    delete waiting;
-    delete waiting_keyed;
+    // On the heap, as all that an ERROR passes by: it ends the process.
+    auto *found = new core::SnapshotScan(scheduler);
+    ScanTable(pg::Tables().parked_store, found, core::kParkedSegment, VisitParked);
+    found->Finish();
+    delete found;
 }
 
 // Locked first, seen second: a segment that is emptied in between would be missed together with what was
@@ -202,16 +152,13 @@ void LockLog(const pg::ExtensionTables &tables) {
 void ScanAll(core::Scheduler *scheduler) {
     const pg::ExtensionTables tables = pg::Tables();
     LockLog(tables);
-    for (Oid settled : tables.settled) ScanTable(settled, scheduler, 0, VisitSettled);
-    ScanParked(scheduler);
-    keyed = new std::vector<Found>;
-    others = new std::vector<Found>;
+    auto *found = new core::SnapshotScan(scheduler);
+    ScanTable(tables.parked_store, found, core::kParkedSegment, VisitParked);
+    for (Oid settled : tables.settled) ScanTable(settled, found, 0, VisitSettled);
     for (int segment = 0; segment < pg::kSegments; segment++)
-        ScanTable(tables.log[segment], scheduler, static_cast<uint8>(segment), VisitLog);
-    AddInOrder(scheduler, others);
-    AddInOrder(scheduler, keyed);
-    delete keyed;
-    delete others;
+        ScanTable(tables.log[segment], found, static_cast<uint8>(segment), VisitLog);
+    found->Finish();
+    delete found;
 }
 
 }  // namespace herald
