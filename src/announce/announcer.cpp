@@ -9,6 +9,7 @@
 #include "audit/segments.hpp"
 #include "announce/rotation.hpp"
 #include "failure/failure_log.hpp"
+#include "pg/clock.hpp"
 #include "pg/guard.hpp"
 #include "pg/process.hpp"
 #include "pg/spi.hpp"
@@ -153,18 +154,18 @@ long MillisecondsUntil(TimestampTz time) {
         bool stored = StoreHeard();
         bool announced = Announce(database);
         // Several times while the same segment of the audit trail is the oldest: somebody may be reading it.
-        if (GetCurrentTimestamp() - last_purge >= Min(kPurgeInterval, AuditSegmentSpan() / 4)) {
+        if (HasPassed(last_purge, GetCurrentTimestamp(), Min(kPurgeInterval, AuditSegmentSpan() / 4))) {
             PurgeOld();
             ApplyAuditRetention();
             last_purge = GetCurrentTimestamp();
         }
         // Often enough that little is kept for much longer than it should be.
-        if (GetCurrentTimestamp() - last_pointer_purge >=
-            Min(settings::pointer_retention * USECS_PER_SEC / 4, kPointerInterval)) {
+        if (HasPassed(last_pointer_purge, GetCurrentTimestamp(),
+                      Min(settings::pointer_retention * USECS_PER_SEC / 4, kPointerInterval))) {
             PurgePointers(database);
             last_pointer_purge = GetCurrentTimestamp();
         }
-        if (GetCurrentTimestamp() >= next_rotation) next_rotation = RotateLog(database);
+        if (!IsAhead(next_rotation, GetCurrentTimestamp(), settings::sweep_interval * USECS_PER_SEC)) next_rotation = RotateLog(database);
         MemoryContextSwitchTo(TopMemoryContext);
         if (MustReceive()) {
             CHECK_FOR_INTERRUPTS();

@@ -8,6 +8,8 @@
 #include "dispatch/intake.hpp"
 #include "dispatch/pool.hpp"
 #include "dispatch/results.hpp"
+#include "outbox/prepared.hpp"
+#include "pg/clock.hpp"
 #include "pg/extension.hpp"
 #include "pg/guard.hpp"
 #include "pg/process.hpp"
@@ -33,6 +35,8 @@ namespace {
 
 // Every so many sweeps the log is read, too.
 constexpr int kSweepsPerScan = 20;
+// What is done about them is to read.
+constexpr uint32 kOwnFlags = kFlagRescan | kFlagReload | kFlagParked;
 // Bytes of memory of messages that are gone.
 constexpr std::size_t kTolerated = 8 * 1024 * 1024;
 // Bytes of the heap that are not in use, and how many tasks may be the reason.
@@ -53,6 +57,7 @@ public:
     void Run();
 
 private:
+    void NameSubscriptions();
     bool Reload();
     void ReadWhatIsNew();
     uint32 TakeFlags(uint32 flags);
@@ -72,6 +77,8 @@ private:
     TimestampTz next_sweep_ = 0;  // the first turn begins with one: it reads everything
     int sweeps_ = 0;
     bool knows_all_ = false;  // the first scan is done
+    bool knows_new_ = true;     // nothing was left in the outbox that was there when the turn began
+    bool passed_over_ = false;  // nothing was dealt in the last turn, because subscriptions had changed
     std::size_t seen_at_first_ = 0;    // by then, in bytes
     std::size_t wasted_at_first_ = 0;  // what a new beginning could not give back
 };
@@ -90,6 +97,7 @@ std::size_t GiveMemoryBack() {
 // Reads the subscriptions. True where one is new: what may wait for it must be read, too.
 bool Dispatcher::Reload() {
     int count;
+    results_.NotePauses();
     Subscription *subscriptions = LoadSubscriptions(CurrentMemoryContext, &count);
     bool inert = false;
 
@@ -111,24 +119,33 @@ bool Dispatcher::Reload() {
         }
         configs_.push_back({subscription.id, subscription.channel_id, subscription.role,
                             subscription.max_concurrency, runnable, subscription.batch});
-        results_.SetChannel(subscription.id, subscription.channel);
+        if (!results_.SetChannel(subscription.id, subscription.channel)) RaiseFlag(database_, kFlagReload);
     }
-    results_.CountEarly();
     pg_atomic_write_u32(&database_->inert, inert ? 1 : 0);
     ShowSubscribed();
     return !scheduler_.Configure(configs_).empty();
 }
 
+void Dispatcher::NameSubscriptions() {
+    int count;
+    pg::BeginTransaction();
+    if (ExtensionServed()) {
+        const Subscription *subscriptions = LoadSubscriptions(CurrentMemoryContext, &count);
+        for (int i = 0; i < count; i++)
+            (void)results_.SetChannel(subscriptions[i].id, subscriptions[i].channel);
+    }
+    pg::CommitTransaction();
+}
+
 void Dispatcher::ReadWhatIsNew() {
-    constexpr uint32 kOwnFlags = kFlagRescan | kFlagReload | kFlagParked;
     if (pool_.TakeReloadRequest()) RaiseFlag(database_, kFlagReload);
+    knows_new_ = true;
     if ((pg_atomic_read_u32(&database_->flags) & kOwnFlags) == 0 &&
         OutboxLength(database_, Consumer::kDispatcher) == 0)
         return;
 
-    // First the snapshot, then the flags: what a session asked for before a publication that the snapshot
-    // shows is done before it (a scan that finds older messages of the same key, say).
     pg::BeginTransaction();
+    (void)ListPrepared(database_);
     uint32 asked = TakeFlags(kOwnFlags);
     if (asked != 0) {
         uint32 changes = pg_atomic_read_u32(&database_->extension_changes);
@@ -157,7 +174,9 @@ void Dispatcher::ReadWhatIsNew() {
         knows_all_ = true;
         seen_at_first_ = scheduler_.SeenBytes();
     }
-    TakeFromOutbox(database_, ServedExtension(), &scheduler_);
+    // What a session asked for before it published is done before that is taken (a scan that finds older messages
+    // of the same key, say): else it stays where it is until the next turn.
+    knows_new_ = TakeFromOutbox(database_, ServedExtension(), &scheduler_);
     pg::CommitTransaction();
 }
 
@@ -201,7 +220,7 @@ long Dispatcher::SleepTime(TimestampTz dealt) const {
 
 // The insurance: nobody should have to be found by it.
 void Dispatcher::Sweep(TimestampTz now) {
-    if (now < next_sweep_) return;
+    if (IsAhead(next_sweep_, now, settings::sweep_interval * USECS_PER_SEC)) return;
     RaiseFlag(database_, kFlagReload);
     if (sweeps_++ % kSweepsPerScan == 0) {
         RaiseFlag(database_, kFlagRescan);
@@ -238,6 +257,8 @@ void Dispatcher::Leave() {
 void Dispatcher::Run() {
     // The fence: first the slots, then (in ReadWhatIsNew) the snapshot.
     pool_.AdoptSlots(ServedExtension());
+    // The first reports are counted before the first turn reads anything, and that turn may be left.
+    NameSubscriptions();
     pgstat_report_activity(STATE_IDLE, nullptr);
 
     for (;;) {
@@ -251,17 +272,22 @@ void Dispatcher::Run() {
         if (pool_.AddressesAreStale() || TakeFlags(kFlagMoved) != 0) return;
         ReadWhatIsNew();
         ApplyPauseRequests(now);
-        // A pause ends its request only after it has asked for a reload: not seen, it must be read first.
+        // What a pause has changed is to be read before tasks are dealt, but changes in a row must not keep them from
+        // being dealt. A subscription whose pause is known only by its request is not dealt in any case.
+        const bool changed = (pg_atomic_read_u32(&database_->flags) & kFlagReload) != 0;
         const TimestampTz stopped =
             static_cast<TimestampTz>(pg_atomic_read_u64(&database_->dealing_stopped));
-        if (stopped > now)
+        if (IsAhead(stopped, now, kLongestStop))
             pool_.NoteTime(stopped);
-        else if ((pg_atomic_read_u32(&database_->flags) & kFlagReload) == 0)
+        else if (!changed || passed_over_)
             pool_.Deal(now);
+        passed_over_ = changed && !passed_over_;
         results_.ShowGauges(scheduler_);
         // Not counted: a turn that was left in its middle has not ended, but is made up for by this one.
-        pg_atomic_write_u64(&database_->turns_ended, pg_atomic_read_u64(&database_->turns_begun));
-        if ((pg_atomic_read_u32(&database_->flags) & kFlagReload) != 0) {
+        if (knows_new_) pg_atomic_write_u32(&database_->gauges_known, 1);
+        if (knows_new_)
+            pg_atomic_write_u64(&database_->turns_ended, pg_atomic_read_u64(&database_->turns_begun));
+        if ((pg_atomic_read_u32(&database_->flags) & kOwnFlags) != 0) {
             CHECK_FOR_INTERRUPTS();
             continue;
         }

@@ -28,7 +28,6 @@ constexpr int kPeekSize = 1024;
 // Not on the stack: they are large, and there is one dispatcher per process.
 TaskEntry peeked[kPeekSize];
 uint32 peeked_numbers[kPeekSize];
-uint32 decided[kPeekSize];
 
 using RowVisitor = void (*)(core::SnapshotScan *, TupleTableSlot *, uint8 segment);
 
@@ -104,30 +103,51 @@ void VisitParked(core::SnapshotScan *found, TupleTableSlot *row, uint8 segment) 
 
 }  // namespace
 
-void TakeFromOutbox(DatabaseShared *database, Oid extension, core::Scheduler *scheduler) {
-    Snapshot snapshot = GetActiveSnapshot();
+bool TakeFromOutbox(DatabaseShared *database, Oid extension, core::Scheduler *scheduler) {
     int skip = 0;
 
     for (;;) {
-        int count =
-            PeekTasks(database, skip, peeked, peeked_numbers, kPeekSize);
-        int decided_count = 0;
+        const int count = PeekTasks(database, skip, peeked, peeked_numbers, kPeekSize);
+        int taken = 0;
+        int left = 0;  // undecided
+        TransactionId prepared = InvalidTransactionId;
+        uint32 flags = 0;
+        // Asked for before one of these was linked, and maybe by who linked it.
+        if ((pg_atomic_read_u32(&database->flags) & kFlagRescan) != 0) return false;
+        // The snapshot is likewise newer than each of them: what was committed before it is.
+        PopActiveSnapshot();
+        PushActiveSnapshot(GetTransactionSnapshot());
         for (int i = 0; i < count; i++) {
-            const TaskEntry &entry = peeked[i];
-            const bool prepared = TransactionIdIsValid(entry.xid);
-            if (prepared && XidInMVCCSnapshot(entry.xid, snapshot)) {
-                skip++;
+            const TransactionId xid = PreparedAt(peeked_numbers[i], &flags);
+            if (TransactionIdIsValid(xid) && XidInMVCCSnapshot(xid, GetActiveSnapshot())) {
+                left++;
                 continue;
             }
-            decided[decided_count++] = peeked_numbers[i];
+            if (TransactionIdIsValid(xid)) {
+                prepared = xid;
+                peeked_numbers[taken] = peeked_numbers[i];
+                break;
+            }
+            const TaskEntry &entry = peeked[i];
+            peeked_numbers[taken++] = peeked_numbers[i];
             if (entry.extension != extension) continue;
-            if (prepared && !TransactionIdDidCommit(entry.xid)) continue;
             scheduler->AddMessage(entry.channel_id,
                                   {entry.message_id, entry.published_at, entry.block, entry.offset,
                                    entry.segment, entry.key_hash});
         }
-        RemoveFromOutbox(database, Consumer::kDispatcher, decided, decided_count);
-        if (count < kPeekSize) break;
+        RemoveFromOutbox(database, Consumer::kDispatcher, peeked_numbers, taken);
+        skip += left;
+        if (TransactionIdIsValid(prepared)) {
+            // Its entries are peeked next, in its place; what it asks for comes before them and whatever follows.
+            const bool committed = TransactionIdDidCommit(prepared);
+            flags = committed ? flags & ~static_cast<uint32>(kFlagDeadLetters) : 0;
+            EndPrepared(database, Consumer::kDispatcher, peeked_numbers[taken], committed);
+            if (flags == 0) continue;
+            RaiseFlag(database, flags);
+            if ((flags & kFlagReloadAnnouncer) != 0) WakeConsumer(database, Consumer::kAnnouncer);
+            return false;
+        }
+        if (count < kPeekSize) return true;
         CHECK_FOR_INTERRUPTS();
     }
 }

@@ -80,6 +80,7 @@ Cell *AddToChain(OutboxChain *chain, uint32 *free_list, Oid role) {
     *free_list = cell->next;
     cell->next = 0;
     cell->more = 0;
+    cell->is_prepared = 0;
     cell->share = ShareOf(role);
     if (chain->last == 0)
         chain->first = number;
@@ -99,6 +100,7 @@ void AddText(OutboxChain *chain, uint32 *free_list, const char *text, uint32 byt
         std::memcpy(holder->text, text + done, Min(bytes - done, sizeof(Cell::text)));
         holder->next = 0;
         holder->more = 0;
+        holder->is_prepared = 0;
         *more = piece;
         more = &holder->more;
     }
@@ -106,11 +108,20 @@ void AddText(OutboxChain *chain, uint32 *free_list, const char *text, uint32 byt
 
 void FreeEntry(DatabaseShared *database, uint32 number) {
     const uint32 share = CellAt(number)->share;
+    if (CellAt(number)->is_prepared != 0) {
+        for (uint32 entry = CellAt(number)->more; entry != 0;) {
+            const uint32 following = CellAt(entry)->next;
+            FreeEntry(database, entry);
+            entry = following;
+        }
+        CellAt(number)->more = 0;
+    }
     while (number != 0) {
         Cell *cell = CellAt(number);
         const uint32 more = cell->more;
         cell->next = memory->free;
         cell->more = 0;
+        cell->is_prepared = 0;
         memory->free = number;
         memory->used--;
         memory->shares[share]--;
@@ -151,6 +162,7 @@ void InitOutboxMemory() {
     for (uint32 i = 0; i < memory->capacity; i++) {
         memory->cells[i].next = i + 1 < memory->capacity ? i + 2 : 0;
         memory->cells[i].more = 0;
+        memory->cells[i].is_prepared = 0;
     }
     memory->free = memory->capacity > 0 ? 1 : 0;
 }
