@@ -97,6 +97,7 @@ std::size_t GiveMemoryBack() {
 // Reads the subscriptions. True where one is new: what may wait for it must be read, too.
 bool Dispatcher::Reload() {
     int count;
+    elog(DEBUG1, "pg_herald: reading the subscriptions");
     results_.NotePauses();
     Subscription *subscriptions = LoadSubscriptions(CurrentMemoryContext, &count);
     bool inert = false;

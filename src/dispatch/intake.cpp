@@ -171,6 +171,7 @@ void LockLog(const pg::ExtensionTables &tables) {
 
 void ScanAll(core::Scheduler *scheduler) {
     const pg::ExtensionTables tables = pg::Tables();
+    elog(DEBUG1, "pg_herald: reading the log");
     LockLog(tables);
     auto *found = new core::SnapshotScan(scheduler);
     ScanTable(tables.parked_store, found, core::kParkedSegment, VisitParked);
