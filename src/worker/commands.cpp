@@ -11,15 +11,17 @@
 #include "worker/slots.hpp"
 
 extern "C" {
+#include "catalog/dependency.h"
 #include "catalog/namespace.h"
+#include "catalog/pg_class.h"
 #include "commands/dbcommands.h"
+#include "commands/extension.h"
 #include "nodes/parsenodes.h"
 #include "nodes/value.h"
 #include "pgstat.h"
 #include "storage/latch.h"
 #include "tcop/utility.h"
 #include "commands/defrem.h"
-#include "utils/lsyscache.h"
 }
 
 namespace herald {
@@ -92,7 +94,8 @@ bool HasChangedOurs(Node *statement) {
     const CopyStmt *copy = castNode(CopyStmt, statement);
     if (!copy->is_from || copy->relation == nullptr || !pg::ExtensionExists()) return false;
     const Oid table = RangeVarGetRelid(copy->relation, NoLock, true);
-    return OidIsValid(table) && get_rel_namespace(table) == pg::Tables().schema;
+    return OidIsValid(table) &&
+           getExtensionOfObject(RelationRelationId, table) == get_extension_oid("pg_herald", true);
 }
 
 bool ChangesDatabases(Node *statement) {
