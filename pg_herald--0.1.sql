@@ -887,7 +887,8 @@ SELECT l.subscription, l.channel, l.state, l.reason, l.pending, l.running, l.don
        l.p50_ms, l.p95_ms, l.p99_ms
   FROM herald.list_subscription_stats() AS l;
 COMMENT ON VIEW herald.subscription_stats IS
-    'How far each subscription is. Latencies, in milliseconds, run from publication to the start of the handler.';
+    'How far each subscription is. pending, running, retrying and oldest_pending_age are NULL where no dispatcher '
+    'counts. Latencies, in milliseconds, run from publication to the start of the handler.';
 
 -- Payloads and errors: for members of the subscription's owner, of the role it runs as, or of the
 -- channel's owner. Not for pg_monitor.

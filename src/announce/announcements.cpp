@@ -33,7 +33,7 @@ struct Sent {
 
 // One transaction of announcements; static, because it is large and outlives an ERROR.
 struct Batch {
-    int skip;  // entries at the head of the queue that are undecided
+    int skip;  // prepared transactions at the head of the queue that are undecided
     int peeked;
     int finished_count;
     int sent_count;
@@ -69,23 +69,27 @@ void NotifyBatch(DatabaseShared *database) {
     Snapshot snapshot = GetActiveSnapshot();
     for (int i = 0; i < batch.peeked; i++) {
         const AnnouncementEntry &entry = batch.entries[i];
-        const bool prepared = TransactionIdIsValid(entry.xid);
-        if (prepared && XidInMVCCSnapshot(entry.xid, snapshot)) {
-            batch.skip++;
-            continue;
-        }
-        if (!prepared || TransactionIdDidCommit(entry.xid)) {
-            const char *payload;
-            const char *channel = ReadOutboxText(batch.numbers[i], &payload);
-            const uint64 hash = HashOfText(channel, entry.text_bytes);
-            if (WouldFold(hash, entry.publisher)) {
-                if (!pg::QueueNotifications()) return;
-                batch.first_pending = batch.sent_count;
+        uint32 flags;
+        const TransactionId prepared = PreparedAt(batch.numbers[i], &flags);
+        if (TransactionIdIsValid(prepared)) {
+            if (XidInMVCCSnapshot(prepared, snapshot)) {
+                batch.skip++;
+                continue;
             }
-            Async_Notify(channel, payload);
-            batch.counters[batch.sent_count] = entry.counters;
-            batch.sent[batch.sent_count++] = {hash, entry.publisher};
+            // Its entries are peeked next, in its place.
+            EndPrepared(database, Consumer::kAnnouncer, batch.numbers[i], TransactionIdDidCommit(prepared));
+            return;
         }
+        const char *payload;
+        const char *channel = ReadOutboxText(batch.numbers[i], &payload);
+        const uint64 hash = HashOfText(channel, entry.text_bytes);
+        if (WouldFold(hash, entry.publisher)) {
+            if (!pg::QueueNotifications()) return;
+            batch.first_pending = batch.sent_count;
+        }
+        Async_Notify(channel, payload);
+        batch.counters[batch.sent_count] = entry.counters;
+        batch.sent[batch.sent_count++] = {hash, entry.publisher};
         batch.finished[batch.finished_count++] = batch.numbers[i];
     }
 }

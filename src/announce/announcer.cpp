@@ -11,6 +11,7 @@
 #include "announce/role_names.hpp"
 #include "announce/rotation.hpp"
 #include "failure/failure_log.hpp"
+#include "pg/clock.hpp"
 #include "pg/guard.hpp"
 #include "pg/process.hpp"
 #include "pg/spi.hpp"
@@ -257,7 +258,7 @@ long MillisecondsUntil(TimestampTz time) {
         // Tables that were changed are left alone, and looked at again soon.
         const bool stored = !fit || Store(database);
         // Several times while the same segment of the audit trail is the oldest: somebody may be reading it.
-        if (fit && GetCurrentTimestamp() - last_purge >= Min(kPurgeInterval, AuditSegmentSpan() / 4) &&
+        if (fit && HasPassed(last_purge, GetCurrentTimestamp(), Min(kPurgeInterval, AuditSegmentSpan() / 4)) &&
             Try(database, &purge_part, [&] {
                 MarkTables();
                 PurgeOld();
@@ -265,11 +266,13 @@ long MillisecondsUntil(TimestampTz time) {
             }))
             last_purge = GetCurrentTimestamp();
         // Often enough that little is kept for much longer than it should be.
-        if (fit && GetCurrentTimestamp() - last_pointer_purge >=
-                Min(settings::pointer_retention * USECS_PER_SEC / 4, kPointerInterval) &&
+        if (fit &&
+            HasPassed(last_pointer_purge, GetCurrentTimestamp(),
+                      Min(settings::pointer_retention * USECS_PER_SEC / 4, kPointerInterval)) &&
             Try(database, &pointer_part, [&] { PurgePointers(database); }))
             last_pointer_purge = GetCurrentTimestamp();
-        if (fit && GetCurrentTimestamp() >= next_rotation && Announces(database)) {
+        if (fit && Announces(database) &&
+            !IsAhead(next_rotation, GetCurrentTimestamp(), settings::sweep_interval * USECS_PER_SEC)) {
             fit = LooksFit();
             if (fit && !Try(database, &rotate_part, [&] { next_rotation = RotateLog(database); })) {
                 StopRotation(database);

@@ -5,6 +5,7 @@
 #include "announce/leftovers.hpp"
 #include "announce/log_size.hpp"
 #include "log/log_table.hpp"
+#include "pg/clock.hpp"
 #include "pg/compat.hpp"
 #include "pg/extension.hpp"
 #include "pg/process.hpp"
@@ -32,9 +33,7 @@ namespace herald {
 
 namespace {
 
-// How long no task is dealt so that the workers let go of a segment, and how long until the next try, at the
-// longest: it doubles, since most of those who hold a segment (a look, a vacuum) hold it briefly.
-constexpr TimestampTz kLongestStop = USECS_PER_SEC / 2;
+// How long until the next try, at the longest: it doubles, since most of those who hold a segment (a look, a vacuum) hold it briefly.
 constexpr TimestampTz kNextTry = 10 * USECS_PER_SEC;
 constexpr TimestampTz kStep = 10 * 1000;
 constexpr TimestampTz kSoon = USECS_PER_SEC;
@@ -45,6 +44,9 @@ TimestampTz stop_began = 0;  // tasks are not dealt since; 0: they are
 TimestampTz next_try = 0;
 TimestampTz try_interval = kSoon;
 TimestampTz last_turn = 0;
+// When the current segment got its first message, by the clock of this process: what a publisher's clock said may be
+// anything. DT_NOEND: it is empty.
+TimestampTz began = DT_NOEND;
 
 // Of a segment in which nothing is left to do: since when, for which subscriptions, and who had a snapshot of the
 // database then.
@@ -90,10 +92,10 @@ bool OthersAreDrained() {
 }
 
 bool IsTime(int current) {
-    TimestampTz first = FirstPublished(pg::Tables().log[current]);
-    if (first != DT_NOEND &&
-        GetCurrentTimestamp() - first >= settings::rotation_period * USECS_PER_SEC)
-        return true;
+    const TimestampTz now = GetCurrentTimestamp();
+    const TimestampTz first = FirstPublished(pg::Tables().log[current]);
+    began = first == DT_NOEND ? DT_NOEND : Min(began, Min(first, now));
+    if (began != DT_NOEND && now - began >= settings::rotation_period * USECS_PER_SEC) return true;
     const uint64 bytes = HeapBytes(pg::Tables().log[current]);
     // So that what is emptied at half of the limit is the older half of it.
     if (LogLimit() > 0 && bytes >= LogLimit() / 4) return true;
@@ -199,8 +201,8 @@ bool MayTruncate(DatabaseShared *database, int segment) {
     const Done &state = done[segment];
     if (state.since == 0) return false;
     // An old snapshot must not make the log grow without end.
-    if (IsHalfFull(database) || GetCurrentTimestamp() - state.since >
-                                    Max(settings::rotation_period * USECS_PER_SEC, kLongestSnapshot))
+    if (IsHalfFull(database) || HasPassed(state.since, GetCurrentTimestamp(),
+                                          Max(settings::rotation_period * USECS_PER_SEC, kLongestSnapshot)))
         return true;
     int count;
     const VirtualTransactionId *present = ListSnapshots(&count);
@@ -276,14 +278,14 @@ void ShowHeld(DatabaseShared *database, Emptied result, int segment, TimestampTz
 // Tries to empty a segment; returns when to try again, or DT_NOEND: it is empty.
 TimestampTz EmptyOrRetry(DatabaseShared *database, int segment) {
     TimestampTz now = GetCurrentTimestamp();
-    if (now < next_try) return next_try;
+    if (IsAhead(next_try, now, kNextTry)) return next_try;
     Emptied result = Empty(database, segment);
     now = GetCurrentTimestamp();
     ShowHeld(database, result, segment, now);
     // Workers that go on with tasks of the segment would hold it for ever; those that run their last one won't.
     const bool last_ones = result == Emptied::kHeldByWorkers && OthersAreDrained();
     if (result == Emptied::kHeldByWorkers && !last_ones &&
-        (stop_began == 0 || now - stop_began < kLongestStop)) {
+        (stop_began == 0 || !HasPassed(stop_began, now, kLongestStop))) {
         if (stop_began == 0) SetDealing(database, false);
         return now + kStep;
     }
@@ -326,6 +328,7 @@ TimestampTz RotateLog(DatabaseShared *database) {
         ClearDone(current);
         pg_atomic_write_u32(&database->segment, static_cast<uint32>(current));
         last_turn = GetCurrentTimestamp();
+        began = DT_NOEND;
     }
     // What was written to a period ago at the latest: the oldest segment, and where nothing has been published
     // since, the one before the current. That one also where the log is full: publishers may be refused, so that the
@@ -334,7 +337,7 @@ TimestampTz RotateLog(DatabaseShared *database) {
     const int previous = Following(Following(current));
     if (!IsEmpty(Following(current)))
         due = Following(current);
-    else if ((GetCurrentTimestamp() - last_turn >= period || IsFull(database) ||
+    else if ((HasPassed(last_turn, GetCurrentTimestamp(), period) || IsFull(database) ||
               (IsHalfFull(database) && OthersAreDrained())) &&
              !IsEmpty(previous))
         due = previous;

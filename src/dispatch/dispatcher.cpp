@@ -8,6 +8,8 @@
 #include "dispatch/intake.hpp"
 #include "dispatch/pool.hpp"
 #include "dispatch/results.hpp"
+#include "outbox/prepared.hpp"
+#include "pg/clock.hpp"
 #include "pg/extension.hpp"
 #include "pg/guard.hpp"
 #include "pg/process.hpp"
@@ -35,6 +37,8 @@ namespace {
 
 // Every so many sweeps the log is read, too.
 constexpr int kSweepsPerScan = 20;
+// What is done about them is to read.
+constexpr uint32 kOwnFlags = kFlagRescan | kFlagReload | kFlagParked;
 // Bytes of memory of messages that are gone.
 constexpr std::size_t kTolerated = 8 * 1024 * 1024;
 // Bytes of the heap that are not in use, and how many tasks may be the reason.
@@ -60,6 +64,7 @@ public:
     void Run();
 
 private:
+    void NameSubscriptions();
     bool Reload();
     void ReadWhatIsNew();
     uint32 TakeFlags(uint32 flags);
@@ -82,6 +87,8 @@ private:
     bool knows_all_ = false;  // the first scan is done
     bool fit_ = true;         // the tables can be read and written
     TimestampTz needed_at_ = GetCurrentTimestamp();  // when a subscription was seen last
+    bool knows_new_ = true;     // nothing was left in the outbox that was there when the turn began
+    bool passed_over_ = false;  // nothing was dealt in the last turn, because subscriptions had changed
     std::size_t seen_at_first_ = 0;    // by then, in bytes
     std::size_t wasted_at_first_ = 0;  // what a new beginning could not give back
 };
@@ -100,6 +107,8 @@ std::size_t GiveMemoryBack() {
 // Reads the subscriptions. True where one is new: what may wait for it must be read, too.
 bool Dispatcher::Reload() {
     int count;
+    elog(DEBUG1, "pg_herald: reading the subscriptions");
+    results_.NotePauses();
     Subscription *subscriptions = LoadSubscriptions(CurrentMemoryContext, &count);
     bool inert = false;
     std::vector<int32> ids;
@@ -122,31 +131,40 @@ bool Dispatcher::Reload() {
         }
         configs_.push_back({subscription.id, subscription.channel_id, subscription.role,
                             subscription.max_concurrency, runnable, subscription.batch});
-        results_.SetChannel(subscription.id, subscription.channel,
-                            pg::RoleByName(subscription.owner));
+        if (!results_.SetChannel(subscription.id, subscription.channel, subscription.owner_role))
+            RaiseFlag(database_, kFlagReload);
         ids.push_back(subscription.id);
     }
     KeepSubscriptions(database_->database, ids.data(), count);
     // For the next time: its snapshot will show what has been committed by now.
     SettleReservations(database_->database);
-    results_.CountEarly();
     pg_atomic_write_u32(&database_->inert, inert ? 1 : 0);
     ShowSubscribed();
     return !scheduler_.Configure(configs_).empty();
 }
 
+void Dispatcher::NameSubscriptions() {
+    int count;
+    pg::BeginTransaction();
+    if (ExtensionServed() && TaskTablesFit()) {
+        const Subscription *subscriptions = LoadSubscriptions(CurrentMemoryContext, &count);
+        for (int i = 0; i < count; i++)
+            (void)results_.SetChannel(subscriptions[i].id, subscriptions[i].channel, subscriptions[i].owner_role);
+    }
+    pg::CommitTransaction();
+}
+
 void Dispatcher::ReadWhatIsNew() {
-    constexpr uint32 kOwnFlags = kFlagRescan | kFlagReload | kFlagParked;
     if (pool_.TakeReloadRequest()) RaiseFlag(database_, kFlagReload);
+    knows_new_ = true;
     if ((pg_atomic_read_u32(&database_->flags) & kOwnFlags) == 0 &&
         OutboxLength(database_, Consumer::kDispatcher) == 0)
         return;
 
-    // First the snapshot, then the flags: what a session asked for before a publication that the snapshot
-    // shows is done before it (a scan that finds older messages of the same key, say).
     pg::BeginTransaction();
     // One of the tables was changed, or is not known yet.
     if (!pg::TablesKnown()) RaiseFlag(database_, kFlagReload);
+    (void)ListPrepared(database_);
     uint32 asked = TakeFlags(kOwnFlags);
     if (asked != 0) {
         uint32 changes = pg_atomic_read_u32(&database_->extension_changes);
@@ -181,7 +199,9 @@ void Dispatcher::ReadWhatIsNew() {
         knows_all_ = true;
         seen_at_first_ = scheduler_.SeenBytes();
     }
-    TakeFromOutbox(database_, ServedExtension(), &scheduler_);
+    // What a session asked for before it published is done before that is taken (a scan that finds older messages
+    // of the same key, say): else it stays where it is until the next turn.
+    knows_new_ = TakeFromOutbox(database_, ServedExtension(), &scheduler_);
     pg::CommitTransaction();
 }
 
@@ -225,7 +245,7 @@ long Dispatcher::SleepTime(TimestampTz dealt) const {
 
 // The insurance: nobody should have to be found by it.
 void Dispatcher::Sweep(TimestampTz now) {
-    if (now < next_sweep_) return;
+    if (IsAhead(next_sweep_, now, settings::sweep_interval * USECS_PER_SEC)) return;
     RaiseFlag(database_, kFlagReload);
     if (sweeps_++ % kSweepsPerScan == 0) {
         RaiseFlag(database_, kFlagRescan);
@@ -281,6 +301,8 @@ void Dispatcher::Leave() {
 void Dispatcher::Run() {
     // The fence: first the slots, then (in ReadWhatIsNew) the snapshot.
     pool_.AdoptSlots(ServedExtension());
+    // The first reports are counted before the first turn reads anything, and that turn may be left.
+    NameSubscriptions();
     pgstat_report_activity(STATE_IDLE, nullptr);
 
     for (;;) {
@@ -300,18 +322,23 @@ void Dispatcher::Run() {
             continue;
         }
         ApplyPauseRequests(now);
-        // A pause ends its request only after it has asked for a reload: not seen, it must be read first.
+        // What a pause has changed is to be read before tasks are dealt, but changes in a row must not keep them from
+        // being dealt. A subscription whose pause is known only by its request is not dealt in any case.
+        const bool changed = (pg_atomic_read_u32(&database_->flags) & kFlagReload) != 0;
         const TimestampTz stopped =
             static_cast<TimestampTz>(pg_atomic_read_u64(&database_->dealing_stopped));
-        if (stopped > now)
+        if (IsAhead(stopped, now, kLongestStop))
             pool_.NoteTime(stopped);
-        else if ((pg_atomic_read_u32(&database_->flags) & kFlagReload) == 0)
+        else if (!changed || passed_over_)
             pool_.Deal(now);
+        passed_over_ = changed && !passed_over_;
         results_.ShowGauges(database_, scheduler_);
         if (HasNothingToDo(now)) Leave();
         // Not counted: a turn that was left in its middle has not ended, but is made up for by this one.
-        pg_atomic_write_u64(&database_->turns_ended, pg_atomic_read_u64(&database_->turns_begun));
-        if ((pg_atomic_read_u32(&database_->flags) & kFlagReload) != 0) {
+        if (knows_new_) pg_atomic_write_u32(&database_->gauges_known, 1);
+        if (knows_new_)
+            pg_atomic_write_u64(&database_->turns_ended, pg_atomic_read_u64(&database_->turns_begun));
+        if ((pg_atomic_read_u32(&database_->flags) & kOwnFlags) != 0) {
             CHECK_FOR_INTERRUPTS();
             continue;
         }

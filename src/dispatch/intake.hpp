@@ -8,10 +8,11 @@
 
 namespace herald {
 
-// Takes the committed entries of the outbox. In a transaction with an active snapshot; entries of a prepared
-// transaction that has not ended for that snapshot stay where they are.
+// Takes the committed entries of the outbox. In a transaction with an active snapshot, which is replaced; a prepared
+// transaction that has not ended stays where it is.
 // Entries of an earlier incarnation of the extension are dropped.
-void TakeFromOutbox(DatabaseShared *database, Oid extension, core::Scheduler *scheduler);
+// False: the tables are to be read before the next one is taken, for what came before it.
+bool TakeFromOutbox(DatabaseShared *database, Oid extension, core::Scheduler *scheduler);
 
 // Reads settled tables, parked tasks and the log under the active snapshot.
 void ScanAll(core::Scheduler *scheduler);

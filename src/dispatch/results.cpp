@@ -6,11 +6,13 @@
 
 namespace herald {
 
-void Results::SetChannel(core::SubscriptionId subscription, const char *channel, Oid owner) {
+bool Results::SetChannel(core::SubscriptionId subscription, const char *channel, Oid owner) {
+    const bool known = channels_.count(subscription) != 0;
     Channel &entry = channels_[subscription];
     pg::CopyString(entry.name, channel, sizeof(entry.name));
     entry.slot = ChannelCounterSlot(database_, channel, true, InvalidOid);
     entry.shared = PlaceSubscription(database_, subscription, owner, InvalidTransactionId);
+    return known || entry.shared == nullptr || pg_atomic_read_u32(&entry.shared->pauses) == 0;
 }
 
 // The entry may have been taken away since it was looked up.
@@ -30,10 +32,7 @@ void Results::Forget(core::SubscriptionId subscription) {
 void Results::Count(core::SubscriptionId subscription, Outcome outcome, int failures,
                     int64 latency) {
     auto found = channels_.find(subscription);
-    if (found == channels_.end()) {
-        early_.push_back({subscription, outcome, failures, latency});
-        return;
-    }
+    if (found == channels_.end()) return;  // it is gone
     Channel &channel = found->second;
     if (!ChannelCounterSlotValid(channel.slot))
         channel.slot = ChannelCounterSlot(database_, channel.name, true, InvalidOid);
@@ -53,13 +52,6 @@ void Results::Count(core::SubscriptionId subscription, Outcome outcome, int fail
         CountNow(channel.slot, ChannelCounter::kRetried, static_cast<uint64>(retried));
         if (shared != nullptr) pg_atomic_fetch_add_u64(&shared->failed, failures);
     }
-}
-
-void Results::CountEarly() {
-    for (const Result &result : early_)
-        if (channels_.count(result.subscription) != 0)
-            Count(result.subscription, result.outcome, result.failures, result.latency);
-    early_.clear();
 }
 
 void Results::ShowGauges(DatabaseShared *database, const core::Scheduler &scheduler) const {
@@ -86,11 +78,20 @@ void Results::ShowGauges(DatabaseShared *database, const core::Scheduler &schedu
     pg_atomic_write_u32(&database->unplaced, unplaced);
 }
 
+void Results::NotePauses() {
+    for (auto &[subscription, channel] : channels_) {
+        const SubscriptionShared *shared = SharedOf(subscription, channel);
+        if (shared != nullptr)
+            channel.pauses = pg_atomic_read_u32(&const_cast<SubscriptionShared *>(shared)->pauses);
+    }
+}
+
 bool Results::PauseRequested(core::SubscriptionId subscription) const {
     auto found = channels_.find(subscription);
     if (found == channels_.end()) return false;
     SubscriptionShared *shared = SharedOf(subscription, found->second);
-    return shared != nullptr && pg_atomic_read_u32(&shared->pause_requests) > 0;
+    return shared != nullptr && (pg_atomic_read_u32(&shared->pause_requests) > 0 ||
+                                 pg_atomic_read_u32(&shared->pauses) != found->second.pauses);
 }
 
 }  // namespace herald

@@ -5,7 +5,6 @@
 #include "pg/pg.hpp"
 
 #include <unordered_map>
-#include <vector>
 
 #include "core/scheduler.hpp"
 #include "outbox/database.hpp"
@@ -18,21 +17,24 @@ class Results {
 public:
     explicit Results(Oid database) : database_(database) {}
 
-    // Which channel a subscription's results are counted for, too.
-    void SetChannel(core::SubscriptionId subscription, const char *channel, Oid owner);
+    // Which channel a subscription's results are counted for, too. False where it was not known, and what was read of
+    // it may be older than a pause.
+    bool SetChannel(core::SubscriptionId subscription, const char *channel, Oid owner);
     // The subscription is gone.
     void Forget(core::SubscriptionId subscription);
 
-    // Counts what became of a task's run; `failures`: attempts that were recorded as failed.
+    // Counts what became of a task's run, once it is taken from the worker's slot; `failures`: attempts that were
+    // recorded as failed. The subscription is known by then, or gone.
     void Count(core::SubscriptionId subscription, Outcome outcome, int failures, int64 latency);
-
-    // Counts what came before the subscription was known: a new dispatcher collects reports before it reads the tables.
-    void CountEarly();
 
     // Shows how much work waits and runs, for every subscription and of all together.
     void ShowGauges(DatabaseShared *database, const core::Scheduler &scheduler) const;
 
-    // True where herald.pause(..., wait) wants the subscription to stop before its transaction commits.
+    // Before the subscriptions are read: which pauses what is read knows of.
+    void NotePauses();
+
+    // True where herald.pause(..., wait) wants the subscription to stop before its transaction commits, or has
+    // wanted it since the subscriptions were read last.
     bool PauseRequested(core::SubscriptionId subscription) const;
 
 private:
@@ -40,20 +42,13 @@ private:
         char name[NAMEDATALEN];
         int slot;                    // of channel_counters.hpp
         SubscriptionShared *shared;  // NULL: there was no place
-    };
-
-    struct Result {
-        core::SubscriptionId subscription;
-        Outcome outcome;
-        int failures;
-        int64 latency;
+        uint32 pauses;               // that began before the subscriptions were read
     };
 
     SubscriptionShared *SharedOf(core::SubscriptionId subscription, const Channel &channel) const;
 
     Oid database_;
     std::unordered_map<core::SubscriptionId, Channel> channels_;
-    std::vector<Result> early_;
 };
 
 }  // namespace herald

@@ -125,6 +125,7 @@ Cell *AddToChain(OutboxChain *chain, uint32 *free_list, Oid role) {
     Cell *cell = CellAt(number);
     *free_list = cell->next;
     cell->more = 0;
+    cell->is_prepared = 0;
     cell->share = ShareOf(role);
     Append(chain, number);
     return cell;
@@ -139,20 +140,30 @@ void AddText(OutboxChain *chain, uint32 *free_list, const char *text, uint32 byt
         std::memcpy(holder->text, text + done, Min(bytes - done, sizeof(Cell::text)));
         holder->next = 0;
         holder->more = 0;
+        holder->is_prepared = 0;
         *more = piece;
         more = &holder->more;
     }
 }
 
 // Gives an entry's cells back, under the outbox lock; how many.
-static uint32 FreeEntry(DatabaseShared *database, uint32 number) {
+uint32 FreeEntry(DatabaseShared *database, uint32 number) {
     const uint32 share = CellAt(number)->share;
     uint32 count = 0;
+    if (CellAt(number)->is_prepared != 0) {
+        for (uint32 entry = CellAt(number)->more; entry != 0;) {
+            const uint32 following = CellAt(entry)->next;
+            count += FreeEntry(database, entry);
+            entry = following;
+        }
+        CellAt(number)->more = 0;
+    }
     for (; number != 0; count++) {
         Cell *cell = CellAt(number);
         const uint32 more = cell->more;
         cell->next = memory->free;
         cell->more = 0;
+        cell->is_prepared = 0;
         memory->free = number;
         memory->used--;
         memory->shares[share]--;
@@ -196,6 +207,7 @@ void InitOutboxMemory() {
     for (uint32 i = 0; i < memory->capacity; i++) {
         memory->cells[i].next = i + 1 < memory->capacity ? i + 2 : 0;
         memory->cells[i].more = 0;
+        memory->cells[i].is_prepared = 0;
     }
     memory->free = memory->capacity > 0 ? 1 : 0;
 }

@@ -15,15 +15,27 @@
 
 namespace herald {
 
+// What a prepared transaction has for a consumer: its entries hang on this cell, so that nobody steps over
+// each of them until it has ended. Written by the transaction, and once more when it is linked.
+struct PreparedEntry {
+    uint64 publisher;  // as in AnnouncementEntry
+    TransactionId xid;
+    uint32 flags;  // for the dispatcher, if it is committed
+    uint32 last;   // of its entries; the first one is `more`
+    uint32 entries;
+};
+
 struct Cell {
     union {
         TaskEntry task;
         AnnouncementEntry announcement;
+        PreparedEntry prepared;
         char text[48];
     };
     uint32 next;   // of the queue, the chain or the free list; cell number + 1, 0: none
-    uint32 more;   // where the entry's text goes on
+    uint32 more;   // where the entry's text goes on, or the first one of a prepared transaction
     uint32 share;  // whose cells these are; of an entry's first cell
+    uint32 is_prepared;  // 1: `prepared` is what stands here
 };
 static_assert(sizeof(Cell) == 64);
 
@@ -35,6 +47,9 @@ struct OutboxChain {
 };
 
 Cell *CellAt(uint32 number);
+
+// Gives an entry's cells back, under the outbox lock; how many. One of a prepared transaction: with all that hangs on it.
+uint32 FreeEntry(DatabaseShared *database, uint32 number);
 
 // How many cells an entry with that much text takes.
 uint32 CellsFor(uint32 text_bytes);

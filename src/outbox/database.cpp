@@ -49,7 +49,10 @@ DatabaseShared *Search(Oid database) {
 
 void LeaveConsumer(int, Datum) {
     if (own_database == nullptr || own_consumer < 0) return;
-    if (own_consumer == static_cast<int>(Consumer::kDispatcher)) SetStarved(own_database, 0);
+    if (own_consumer == static_cast<int>(Consumer::kDispatcher)) {
+        SetStarved(own_database, 0);
+        pg_atomic_write_u32(&own_database->gauges_known, 0);
+    }
     if (own_consumer == static_cast<int>(Consumer::kAnnouncer))
         pg_atomic_write_u32(&own_database->announces, 0);
     pg_atomic_write_u64(&own_database->busy_since[own_consumer], 0);
@@ -88,6 +91,9 @@ DatabaseShared *FindOrCreateDatabase(Oid database) {
             SetStarved(entry, 0);
             pg_atomic_write_u32(&entry->start_problem, 0);
             pg_atomic_write_u32(&entry->inert, 0);
+            pg_atomic_write_u32(&entry->unlisted, 1);
+            pg_atomic_write_u32(&entry->dead_prepared, 0);
+            pg_atomic_write_u32(&entry->gauges_known, 0);
             pg_atomic_write_u32(&entry->announces, 0);
             pg_atomic_write_u32(&entry->segment, 0);
             pg_atomic_write_u32(&entry->segment_known, 0);
@@ -302,6 +308,9 @@ void InitDatabaseMemory() {
         pg_atomic_init_u32(&entry.starved, 0);
         pg_atomic_init_u32(&entry.start_problem, 0);
         pg_atomic_init_u32(&entry.inert, 0);
+        pg_atomic_init_u32(&entry.unlisted, 1);
+        pg_atomic_init_u32(&entry.dead_prepared, 0);
+        pg_atomic_init_u32(&entry.gauges_known, 0);
         pg_atomic_init_u32(&entry.announces, 0);
         pg_atomic_init_u32(&entry.segment, 0);
         pg_atomic_init_u64(&entry.dealing_stopped, 0);

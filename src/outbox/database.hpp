@@ -17,6 +17,8 @@ namespace herald {
 inline constexpr int kMaxDatabases = 512;
 inline constexpr uint32 kSubscribedBits = 1024;
 inline constexpr uint32 kPointerShares = 64;
+// How long tasks may be kept from being dealt so that a segment can be emptied.
+inline constexpr TimestampTz kLongestStop = USECS_PER_SEC / 2;
 
 // What the dispatcher (or announcer) is asked to do at its next turn.
 enum DatabaseFlag : uint32 {
@@ -26,6 +28,7 @@ enum DatabaseFlag : uint32 {
     kFlagReloadAnnouncer = 1 << 3,  // the announcer's part of kFlagReload
     kFlagMoved = 1 << 4,          // messages are no longer where they were: start anew
     kFlagSubscribed = 1 << 5,     // not kept: somebody may subscribe now, so a dispatcher is wanted
+    kFlagDeadLetters = 1 << 6,    // only of prepared transactions: dead letters must be counted again
 };
 
 enum class Consumer : int { kDispatcher = 0, kAnnouncer = 1 };
@@ -109,7 +112,7 @@ struct DatabaseShared {
     // segment could not be emptied (0: not so).
     pg_atomic_uint32 segment;
     pg_atomic_uint32 segment_known;  // 1: known since the server has started, set by the first announcer
-    pg_atomic_uint64 dealing_stopped;
+    pg_atomic_uint64 dealing_stopped;  // at most kLongestStop ahead
     // Atomic, counted up by the announcer with each move of tasks from the log: a task dealt with an earlier
     // number may not be where it was.
     pg_atomic_uint32 moves;
@@ -121,6 +124,12 @@ struct DatabaseShared {
     pg_atomic_uint32 dead_in_flight;
     pg_atomic_uint64 dead_changes;
     pg_atomic_uint64 dead_epoch;
+    // Atomic. Not 0 where prepared transactions may have something for the consumers of which the outbox doesn't know.
+    // Counted up by a transaction that is prepared and finds no room for it; set to 0 by the dispatcher, see prepared.hpp.
+    pg_atomic_uint32 unlisted;
+    // Atomic. Prepared transactions in the outbox that change dead letters, or may. Counted up by whoever puts one
+    // there, down by the dispatcher.
+    pg_atomic_uint32 dead_prepared;
     // Atomic. 1 where the subscriptions belong to another cluster or database and must be activated.
     pg_atomic_uint32 inert;
     // Atomic. 1 where the consumer has left because it was not wanted, which is no failure; written by itself,
@@ -141,6 +150,9 @@ struct DatabaseShared {
     pg_atomic_uint32 unrecorded_code;
     // Atomic, a TimestampTz. When the consumers started; written by themselves.
     pg_atomic_uint64 started_at[kConsumers];
+    // Atomic. 1 where a dispatcher runs and has read everything once, so that its gauges say how much waits; written by
+    // it.
+    pg_atomic_uint32 gauges_known;
     // Atomic. Turns of the dispatcher begun and ended, written by it: when a turn that began after some
     // moment has ended, everything committed by that moment is in its gauges.
     pg_atomic_uint64 turns_begun;
@@ -214,6 +226,12 @@ void WakeConsumer(DatabaseShared *database, Consumer consumer);
 bool ConsumerRuns(DatabaseShared *database, Consumer consumer);
 inline bool Announces(DatabaseShared *database) {
     return pg_atomic_read_u32(&database->announces) != 0;
+}
+
+// True where the gauges of the database's subscriptions say what waits.
+inline bool GaugesKnown(Oid database) {
+    DatabaseShared *entry = FindDatabase(database);
+    return entry != nullptr && pg_atomic_read_u32(&entry->gauges_known) != 0;
 }
 
 // The launcher's latch. Safe in a commit callback.

@@ -6,6 +6,7 @@
 // and sends them first.
 
 #include "outbox/folding.hpp"
+#include "outbox/prepared.hpp"
 #include "outbox/publications.hpp"
 #include "outbox/queue.hpp"
 
@@ -37,6 +38,9 @@ uint64 last_queued = 0;
 bool scan_needed = false;
 // Not subtransaction-aware on purpose: a flag too many costs one look at tables.
 uint32 requested_flags = 0;
+uint32 flags_if_prepared = 0;
+// A prepared transaction for whose part of the dispatcher there was no room at all.
+bool unlisted = false;
 bool launcher_requested = false;
 DirectAnnouncer announce_directly = nullptr;
 // Fixed before the commit, where looking it up may still fail.
@@ -47,29 +51,42 @@ OutboxChain *ChainOf(Consumer consumer) { return &chains[static_cast<int>(consum
 void Forget() {
     for (OutboxChain &chain : chains) FreeChain(committing_database, &chain);
     scan_needed = false;
-    requested_flags = 0;
+    requested_flags = flags_if_prepared = 0;
+    unlisted = false;
     launcher_requested = false;
     committing_database = nullptr;
     ForgetPublications();
 }
 
 // The dispatcher's part: an entry for each stored message.
-void FillTasks(TransactionId xid) {
+void FillTasks(bool preparing) {
     const Publications &collected = CollectedPublications();
     uint32 cells;
     if (collected.task_count == 0 && !collected.too_many_tasks) return;
     // Without a dispatcher nobody takes entries out; the one that starts later scans the log anyway,
     // but its scan may come before this commit.
     scan_needed = collected.too_many_tasks ||
-                  !(TransactionIdIsValid(xid) ||
-                    ConsumerRuns(committing_database, Consumer::kDispatcher)) ||
+                  !(preparing || ConsumerRuns(committing_database, Consumer::kDispatcher)) ||
                   !TakeCells(committing_database, GetSessionUserId(), collected.task_count, &cells);
     if (scan_needed) return;
     for (uint32 i = 0; i < collected.task_count; i++) {
         Cell *cell = AddToChain(ChainOf(Consumer::kDispatcher), &cells, GetSessionUserId());
         cell->task = collected.tasks[i].entry;
-        cell->task.xid = xid;
     }
+}
+
+// All that a transaction that is prepared has for the dispatcher, as one.
+void EncloseTasks(TransactionId xid) {
+    const uint32 flags = requested_flags | flags_if_prepared |
+                         (scan_needed ? static_cast<uint32>(kFlagRescan) : 0);
+    OutboxChain *chain = ChainOf(Consumer::kDispatcher);
+    uint32 cell;
+    if (flags == 0 && chain->entries == 0) return;
+    unlisted = !TakeCells(committing_database, GetSessionUserId(), 1, &cell);
+    if (unlisted)
+        FreeChain(committing_database, chain);
+    else
+        Enclose(chain, &cell, GetSessionUserId(), xid, flags);
 }
 
 // The announcer's part: false where it is not there or there is no room.
@@ -80,16 +97,18 @@ bool FillAnnouncements(TransactionId xid) {
     for (uint32 i = 0; i < collected.announcement_count; i++)
         needed += CellsFor(collected.announcements[i].entry.text_bytes);
     if (needed == 0) return true;
-    if (!(TransactionIdIsValid(xid) || Announces(committing_database))) return false;
-    if (!TakeCells(committing_database, GetSessionUserId(), needed, &cells)) return false;
+    const bool preparing = TransactionIdIsValid(xid);
+    if (!(preparing || Announces(committing_database))) return false;
+    if (!TakeCells(committing_database, GetSessionUserId(), needed + (preparing ? 1 : 0), &cells))
+        return false;
     OutboxChain *chain = ChainOf(Consumer::kAnnouncer);
     for (uint32 i = 0; i < collected.announcement_count; i++) {
         Cell *cell = AddToChain(chain, &cells, GetSessionUserId());
         cell->announcement = collected.announcements[i].entry;
-        cell->announcement.xid = xid;
         AddText(chain, &cells, collected.announcements[i].text,
                 collected.announcements[i].entry.text_bytes);
     }
+    if (preparing) Enclose(chain, &cells, GetSessionUserId(), xid, 0);
     return true;
 }
 
@@ -164,7 +183,8 @@ void SendDirectly() {
 void Fill(bool preparing) {
     // Only a prepared transaction's entries can be seen before they are decided.
     TransactionId xid = preparing ? GetTopTransactionId() : InvalidTransactionId;
-    FillTasks(xid);
+    FillTasks(preparing);
+    if (preparing) EncloseTasks(xid);
     if (FillAnnouncements(xid)) return;
     if (preparing)
         ereport(ERROR, (errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
@@ -221,7 +241,8 @@ void OnTransactionEnd(XactEvent event, void *) {
         case XACT_EVENT_PRE_COMMIT:
         case XACT_EVENT_PRE_PREPARE:
             if (collected.task_count == 0 && collected.announcement_count == 0 &&
-                !collected.too_many_tasks && requested_flags == 0 && !launcher_requested)
+                !collected.too_many_tasks && requested_flags == 0 && !launcher_requested &&
+                (flags_if_prepared == 0 || event == XACT_EVENT_PRE_COMMIT))
                 break;
             committing_database = ThisDatabase();
             Fill(event == XACT_EVENT_PRE_PREPARE);
@@ -231,7 +252,10 @@ void OnTransactionEnd(XactEvent event, void *) {
             Forget();
             break;
         case XACT_EVENT_PREPARE:
-            // Its flags are raised by COMMIT PREPARED, which asks for all.
+            if ((flags_if_prepared & kFlagDeadLetters) != 0 && committing_database != nullptr && !unlisted)
+                pg_atomic_fetch_add_u32(&committing_database->dead_prepared, 1);
+            if (unlisted) pg_atomic_fetch_add_u32(&committing_database->unlisted, 1);
+            if (unlisted) WakeConsumer(committing_database, Consumer::kDispatcher);
             for (int i = 0; i < kConsumers && committing_database != nullptr; i++)
                 (void)LinkChain(committing_database, static_cast<Consumer>(i), &chains[i]);
             Forget();
@@ -263,6 +287,8 @@ bool BringsTasks(int32 channel_id) {
 }
 
 void RaiseFlagAtCommit(uint32 flags) { requested_flags |= flags; }
+
+void RaiseFlagIfPrepared(uint32 flags) { flags_if_prepared |= flags; }
 
 void LookForExtensionAtCommit() { launcher_requested = true; }
 

@@ -3,7 +3,7 @@
 // A transaction collects its publications in its own memory. Before it commits (where an ERROR still aborts
 // cleanly) it takes cells of shared memory and fills them; in the commit callback, when other snapshots
 // see its rows already, it links them to the consumers' queues and sets their latches: nothing there can
-// fail. A prepared transaction's entries are linked at PREPARE, tagged with its transaction id, and
+// fail. A prepared transaction's entries are linked at PREPARE, all of them as one (see prepared.hpp), and
 // judged by the consumers' snapshots. An entry stays in shared memory until its consumer removes it, so
 // that the death of a consumer loses nothing. Messages that find no room turn into a request to scan the
 // log, announcements into NOTIFYs of the publishing transaction.
@@ -19,7 +19,6 @@ namespace herald {
 struct TaskEntry {
     int64 message_id;
     TimestampTz published_at;
-    TransactionId xid;  // of a prepared transaction; invalid: committed
     Oid extension;      // whose ids these are: created anew, the extension counts from 1 again
     int32 channel_id;
     uint32 block;
@@ -37,8 +36,7 @@ struct AnnouncementEntry {
     // (accept_notify): then others send a pointer to this message instead.
     int64 message_id;
     uint32 payload_bytes;  // of that message
-    TransactionId xid;     // of a prepared transaction; invalid: committed
-    int32 session;         // pid of the publisher
+    int32 session;         // pid of the publisher; 0: a transaction that was prepared
     int32 counters;        // of the channel, see stats/channel_counters.hpp
     uint32 text_bytes;     // channel, 0, payload, 0
 };
@@ -58,6 +56,8 @@ bool BringsTasks(int32 channel_id);
 
 // Sets flags for the consumers of this database when (and only if) the transaction commits.
 void RaiseFlagAtCommit(uint32 flags);
+// The same where it is committed by COMMIT PREPARED; else the transaction sees to it itself.
+void RaiseFlagIfPrepared(uint32 flags);
 // Makes the launcher look for the extension in this database, at commit: it was created, dropped, updated.
 void LookForExtensionAtCommit();
 
@@ -69,6 +69,11 @@ int PeekAnnouncements(DatabaseShared *database, int skip, AnnouncementEntry *ent
                       uint32 *numbers, int capacity);
 // The text of an announcement that Peek gave, in the current memory context. `payload` points into it.
 const char *ReadOutboxText(uint32 number, const char **payload);
+// Of an entry that Peek gave, and which is no entry but what a prepared transaction has for the consumer, the
+// transaction's id and the flags to be raised if it is committed. Invalid: it is an ordinary one.
+TransactionId PreparedAt(uint32 number, uint32 *flags);
+// Puts the entries of such a transaction into its place, or frees them. By the consumer, who knows that it has ended.
+void EndPrepared(DatabaseShared *database, Consumer consumer, uint32 number, bool committed);
 // Removes entries by the numbers Peek gave, in that order.
 void RemoveFromOutbox(DatabaseShared *database, Consumer consumer, const uint32 *numbers,
                       int count);

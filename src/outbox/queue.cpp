@@ -38,8 +38,12 @@ void Unlink(QueueShared *queue, uint32 previous, uint32 number) {
     queue->length--;
 }
 
-bool IsOf(const AnnouncementEntry &entry, int32 session) {
-    return entry.session == session && !TransactionIdIsValid(entry.xid);
+bool IsOf(const Cell &cell, int32 session) {
+    return cell.is_prepared == 0 && cell.announcement.session == session;
+}
+
+uint64 *PublisherOf(Cell *cell) {
+    return cell->is_prepared != 0 ? &cell->prepared.publisher : &cell->announcement.publisher;
 }
 
 // Gives each transaction in a chain a number of its own: new entries have none yet, those that were taken
@@ -47,10 +51,10 @@ bool IsOf(const AnnouncementEntry &entry, int32 session) {
 void NumberChain(QueueShared *queue, uint32 first) {
     uint64 before = PG_UINT64_MAX;
     for (uint32 number = first; number != 0; number = CellAt(number)->next) {
-        AnnouncementEntry *entry = &CellAt(number)->announcement;
-        if (entry->publisher != before) queue->linked++;
-        before = entry->publisher;
-        entry->publisher = queue->linked;
+        uint64 *publisher = PublisherOf(CellAt(number));
+        if (*publisher != before) queue->linked++;
+        before = *publisher;
+        *publisher = queue->linked;
     }
 }
 
@@ -87,7 +91,7 @@ int PeekAnnouncements(DatabaseShared *database, int skip, AnnouncementEntry *ent
     LWLockAcquire(Lock(kOutboxLock), LW_EXCLUSIVE);
     int count = Peek(queue, skip, numbers, capacity,
                      [&](int i, const Cell &cell) { entries[i] = cell.announcement; });
-    if (count > 0) queue->in_hand = entries[count - 1].publisher;
+    if (count > 0) queue->in_hand = *PublisherOf(CellAt(numbers[count - 1]));
     LWLockRelease(Lock(kOutboxLock));
     return count;
 }
@@ -135,7 +139,7 @@ bool MayBeQueued(DatabaseShared *database, uint64 publisher) {
     if (publisher == 0) return false;
     LWLockAcquire(Lock(kOutboxLock), LW_SHARED);
     const bool queued =
-        queue->head != 0 && CellAt(queue->head)->announcement.publisher <= publisher;
+        queue->head != 0 && *PublisherOf(CellAt(queue->head)) <= publisher;
     LWLockRelease(Lock(kOutboxLock));
     return queued;
 }
@@ -146,14 +150,13 @@ bool TakeBack(DatabaseShared *database, int32 session, OutboxChain *chain) {
 
     LWLockAcquire(Lock(kOutboxLock), LW_EXCLUSIVE);
     for (uint32 number = queue->head; number != 0 && free_to_go; number = CellAt(number)->next) {
-        const AnnouncementEntry &entry = CellAt(number)->announcement;
-        if (entry.publisher > queue->in_hand) break;
-        free_to_go = !IsOf(entry, session);
+        if (*PublisherOf(CellAt(number)) > queue->in_hand) break;
+        free_to_go = !IsOf(*CellAt(number), session);
     }
     uint32 previous = 0;
     for (uint32 number = free_to_go ? queue->head : 0; number != 0;) {
         const uint32 following = CellAt(number)->next;
-        if (IsOf(CellAt(number)->announcement, session)) {
+        if (IsOf(*CellAt(number), session)) {
             Unlink(queue, previous, number);
             Append(chain, number);
         } else {

@@ -193,16 +193,31 @@ void PutSubscription(FunctionCallInfo fcinfo, const Subscription &subscription) 
     AddText(&row, subscription.channel);
     AddText(&row, ShownState(subscription));
     AddText(&row, subscription.reason);
+    // Nothing is said of what nobody has counted: a restored subscription, or no dispatcher.
+    const bool known = shared != nullptr && GaugesKnown(MyDatabaseId);
+    const auto add_gauge = [&](pg_atomic_uint32 *gauge) {
+        if (known)
+            Add(&row, Int64GetDatum(pg_atomic_read_u32(gauge)));
+        else
+            AddNull(&row);
+    };
     if (shared == nullptr) {
-        for (int i = 0; i < 5; i++) Add(&row, Int64GetDatum(0));
+        for (bool counter : {false, false, true, true, false})
+            if (counter)
+                Add(&row, Int64GetDatum(0));
+            else
+                AddNull(&row);
         AddNull(&row);
     } else {
-        Add(&row, Int64GetDatum(pg_atomic_read_u32(&shared->pending)));
-        Add(&row, Int64GetDatum(pg_atomic_read_u32(&shared->running)));
+        add_gauge(&shared->pending);
+        add_gauge(&shared->running);
         Add(&row, Int64GetDatum(static_cast<int64>(pg_atomic_read_u64(&shared->done))));
         Add(&row, Int64GetDatum(static_cast<int64>(pg_atomic_read_u64(&shared->failed))));
-        Add(&row, Int64GetDatum(pg_atomic_read_u32(&shared->retrying)));
-        AddTime(&row, static_cast<TimestampTz>(pg_atomic_read_u64(&shared->oldest_published_at)));
+        add_gauge(&shared->retrying);
+        if (known)
+            AddTime(&row, static_cast<TimestampTz>(pg_atomic_read_u64(&shared->oldest_published_at)));
+        else
+            AddNull(&row);
         for (int i = 0; i < core::kHistogramBuckets; i++)
             counts[i] = pg_atomic_read_u64(&shared->latency[i]);
     }

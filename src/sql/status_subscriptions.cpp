@@ -37,6 +37,7 @@ void ReportSubscriptions(FunctionCallInfo fcinfo) {
     int count;
     int64 dead = 0;
     TimestampTz oldest = 0;
+    bool unknown = false;  // nobody has counted what waits
     Listed inert, paused, held, roles, handlers, crashes;
     Subscription *subscriptions = LoadSubscriptions(CurrentMemoryContext, &count);
 
@@ -65,6 +66,7 @@ void ReportSubscriptions(FunctionCallInfo fcinfo) {
         fault = CrashesOf(subscription);
         if (fault != nullptr) AddListed(&crashes, subscription.name, fault);
         SubscriptionShared *shared = FindSubscriptionShared(MyDatabaseId, subscription.id);
+        unknown = unknown || shared == nullptr;
         const TimestampTz published =
             shared == nullptr
                 ? 0
@@ -95,11 +97,14 @@ void ReportSubscriptions(FunctionCallInfo fcinfo) {
                  "more. It rests between crashes, up to a minute.");
     Report(fcinfo, "dead_letters", dead == 0, psprintf(INT64_FORMAT, dead),
            "Look at herald.dead_letters, then call herald.replay() or herald.discard_dead_letters().");
+    if (!GaugesKnown(MyDatabaseId)) unknown = count > 0;
     const int64 age = oldest == 0 ? 0 : Max(GetCurrentTimestamp() - oldest, 0);
-    Report(fcinfo, "oldest_pending", age < kOldAge,
-           oldest == 0 ? "none"
-                       : psprintf("%lld s old", static_cast<long long>(age / USECS_PER_SEC)),
-           "herald.tasks tells what the oldest tasks wait for.");
+    Report(fcinfo, "oldest_pending", age < kOldAge && !unknown,
+           unknown        ? "unknown"
+           : oldest == 0 ? "none"
+                         : psprintf("%lld s old", static_cast<long long>(age / USECS_PER_SEC)),
+           unknown ? "No dispatcher counts what waits; herald.tasks tells."
+                   : "herald.tasks tells what the oldest tasks wait for.");
 }
 
 }  // namespace herald

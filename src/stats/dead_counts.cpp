@@ -3,6 +3,7 @@
 #include "stats/dead_counts.hpp"
 
 #include "outbox/locks.hpp"
+#include "outbox/outbox.hpp"
 #include "pg/extension.hpp"
 #include "stats/subscription_counters.hpp"
 #include "tables/own_tables.hpp"
@@ -67,7 +68,7 @@ void OnTransactionEnd(XactEvent event, void *) {
         case XACT_EVENT_COMMIT:
             if (difference_count > 0) Apply();
             break;
-        case XACT_EVENT_PREPARE:  // COMMIT PREPARED makes all be counted again
+        case XACT_EVENT_PREPARE:  // its commit makes all be counted again, see outbox/prepared.hpp
         case XACT_EVENT_ABORT:
             break;
         default:
@@ -107,6 +108,7 @@ void CountDeadAtCommit(int32 subscription, int64 difference) {
     if (difference == 0) return;
     // The commit must not fail for lack of it.
     (void)ThisDatabase();
+    RaiseFlagIfPrepared(kFlagDeadLetters);
     if (difference_count == difference_capacity) {
         const int capacity = difference_capacity == 0 ? 16 : 2 * difference_capacity;
         const Size size = sizeof(Difference) * static_cast<Size>(capacity);

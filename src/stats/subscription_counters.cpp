@@ -210,6 +210,7 @@ void InitSubscriptionCounters() {
         pg_atomic_init_u32(&entry.running, 0);
         pg_atomic_init_u32(&entry.retrying, 0);
         pg_atomic_init_u32(&entry.pause_requests, 0);
+        pg_atomic_init_u32(&entry.pauses, 0);
         pg_atomic_init_u64(&entry.oldest_published_at, 0);
         pg_atomic_init_u64(&entry.dead, 0);
         pg_atomic_init_u64(&entry.dead_epoch, 0);

@@ -30,6 +30,8 @@ struct SubscriptionShared {
     // Atomic. Raised and lowered by herald.pause at once, whatever becomes of its transaction; while
     // not 0 the dispatcher deals nothing.
     pg_atomic_uint32 pause_requests;
+    // Atomic. Counted up with each such request, before it is raised.
+    pg_atomic_uint32 pauses;
     // Atomic. A TimestampTz of the oldest pending or retrying task; 0: none. Written by the dispatcher.
     pg_atomic_uint64 oldest_published_at;
     // Atomic. Written by the dispatcher: tasks done, failed attempts.

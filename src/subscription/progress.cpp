@@ -110,6 +110,7 @@ void RaiseRequest(int32 subscription_id) {
     }
     callback_registered = true;
     raised[raised_count++] = {subscription_id, GetCurrentSubTransactionId()};
+    pg_atomic_fetch_add_u32(&shared->pauses, 1);
     pg_atomic_fetch_add_u32(&shared->pause_requests, 1);
 }
 

@@ -3,14 +3,18 @@
 #include "worker/commands.hpp"
 
 #include "outbox/outbox.hpp"
+#include "outbox/prepared.hpp"
 #include "pg/extension.hpp"
 #include "pg/pg.hpp"
-#include "stats/dead_counts.hpp"
 #include "stats/subscription_counters.hpp"
 #include "worker/claims.hpp"
 #include "worker/session.hpp"
 
 extern "C" {
+#include "catalog/dependency.h"
+#include "catalog/namespace.h"
+#include "catalog/pg_class.h"
+#include "commands/extension.h"
 #include "nodes/parsenodes.h"
 #include "tcop/utility.h"
 }
@@ -21,19 +25,31 @@ namespace {
 
 ProcessUtility_hook_type previous_hook = nullptr;
 
-// The statement may have ended, or changed, what our processes of this database work on.
-bool TouchesExtension(Node *statement) {
+// The statement may end the extension.
+bool MayDropExtension(Node *statement) {
     switch (nodeTag(statement)) {
         case T_DropStmt: {
             ObjectType type = castNode(DropStmt, statement)->removeType;
             return type == OBJECT_EXTENSION || type == OBJECT_SCHEMA;
         }
-        case T_AlterExtensionStmt:
         case T_DropOwnedStmt:
             return true;
         default:
             return false;
     }
+}
+
+// The statement has changed what our processes of this database work on, without a function of ours: the extension
+// itself, or rows that a dump brings back.
+bool HasChangedOurs(Node *statement) {
+    if (nodeTag(statement) == T_AlterExtensionStmt)
+        return std::strcmp(castNode(AlterExtensionStmt, statement)->extname, "pg_herald") == 0;
+    if (nodeTag(statement) != T_CopyStmt) return false;
+    const CopyStmt *copy = castNode(CopyStmt, statement);
+    if (!copy->is_from || copy->relation == nullptr || !pg::ExtensionExists()) return false;
+    const Oid table = RangeVarGetRelid(copy->relation, NoLock, true);
+    return OidIsValid(table) &&
+           getExtensionOfObject(RelationRelationId, table) == get_extension_oid("pg_herald", true);
 }
 
 bool ChangesDatabases(Node *statement) {
@@ -83,34 +99,25 @@ void OnCommand(PlannedStmt *statement, const char *query, bool read_only_tree,
     DatabaseShared *database = OidIsValid(wanted) ? FindDatabase(wanted) : nullptr;
     if (database != nullptr) ClaimDatabase(database);
     if (ChangesDatabases(node)) NoteDatabaseChange();
-    if (TouchesExtension(node) && FindDatabase(MyDatabaseId) != nullptr) NoteExtensionChange();
     bool two_phase = nodeTag(node) == T_TransactionStmt &&
                      (castNode(TransactionStmt, node)->kind == TRANS_STMT_COMMIT_PREPARED ||
                       castNode(TransactionStmt, node)->kind == TRANS_STMT_ROLLBACK_PREPARED);
     if (nodeTag(node) == T_ConstraintsSetStmt) NoteSetConstraints();
     const bool creates = nodeTag(node) == T_CreateExtensionStmt && !pg::ExtensionExists();
+    const bool may_drop = MayDropExtension(node) && pg::ExtensionExists();
     Execute(command);
+    // Only what has happened: what is refused, or happens to others, is nothing to look at.
+    if ((may_drop && !pg::ExtensionExists()) || HasChangedOurs(node)) {
+        NoteExtensionChange();
+        RaiseFlagAtCommit(kFlagRescan);
+    }
     // By name or by CASCADE.
     if (creates && pg::ExtensionExists()) {
         // Of an earlier one, whose channels and subscriptions are gone.
         RemoveDatabaseStatistics(MyDatabaseId);
         NoteExtensionChange();
     }
-    // No callback knows what a prepared transaction published or changed; its entries may even have been
-    // lost in a restart. So both consumers look at everything.
-    DatabaseShared *own = two_phase ? FindDatabase(MyDatabaseId) : nullptr;
-    // Nor whether it created the extension.
-    if (two_phase && pg::ExtensionExists()) {
-        own = FindOrCreateDatabase(MyDatabaseId);
-        if (own != nullptr) LookForExtension(own);
-    }
-    if (own != nullptr) {
-        ForgetDeadCounts(own);
-        RaiseFlag(own, kFlagRescan | kFlagReload | kFlagParked | kFlagReloadAnnouncer | kFlagSubscribed);
-        for (int i = 0; i < kConsumers; i++) WakeConsumer(own, static_cast<Consumer>(i));
-        // Who starts an announcer for what was left without one.
-        if (!Announces(own)) WakeLauncher();
-    }
+    if (two_phase) AfterPreparedEnd();
 }
 
 }  // namespace

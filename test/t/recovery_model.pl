@@ -67,6 +67,7 @@ my %made;                    # what has happened how often
 my %ended;                   # processes terminated since the server started: the launcher gets slower and slower
 my $late_from;               # when "late" subscribed
 my @sessions;                # { psql, transaction }
+my $old;                     # a session with a snapshot that is older than rotation's first step
 
 sub any_of { return $_[ int(rand(@_)) ] }
 
@@ -97,6 +98,7 @@ sub lose_sessions
 	@sessions = ();
 	%ended = ();
 	open_sessions();
+	end_rotation();
 	return;
 }
 
@@ -333,6 +335,8 @@ my @actions = (
 	[ 1, 'alter', sub { $node->safe_psql('postgres', "SELECT herald.alter_subscription('" . any_of('plain', 'reader') . "', max_concurrency => " . (1 + int(rand(5))) . ', batch => ' . any_of('true', 'false') . ')') } ],
 	[ 1, 'move', sub { move_rows(int(rand(3))) } ],
 	[ 0.3, 'overflow', sub { publish_many_at_once($_[0]) } ],
+	# It makes the dispatcher read all tables, whether or not there is something to activate.
+	[ 2, 'scan', sub { $node->safe_psql('postgres', 'SELECT herald.activate()') } ],
 	[ 1.5, undef, sub { terminate('dispatcher') } ],
 	[ 0.7, undef, sub { terminate('announcer') } ],
 	[ 1.5, undef, sub { terminate('worker') } ],
@@ -340,13 +344,59 @@ my @actions = (
 );
 my $weights = 0;
 $weights += $_->[0] for @actions;
-# Each of these once in an epoch, at random places, and one of them twice: not the rotation, which takes seconds.
-my @faults = ([ 'rotation', \&rotate ], [ 'crash', \&crash ], [ 'immediate', sub { restart('immediate') } ], [ 'fast', sub { restart('fast') } ]);
+# Each of these once in an epoch, at random places, and one of them twice: not a rotation, which takes seconds.
+my @faults = ([ 'rotation', \&rotate ], [ 'half a rotation', \&begin_rotation ], [ 'crash', \&crash ], [ 'immediate', sub { restart('immediate') } ], [ 'fast', sub { restart('fast') } ]);
+
+# Rotation's first step without its second, for which an old snapshot is in the way: what was left of a segment is parked,
+# and stands in the log as well. It stays like that for as long as the session with the snapshot lives.
+sub begin_rotation
+{
+	return if $old || ++$ended{announcer} > 3;
+	end_open($_, 'COMMIT') for @sessions;
+	end_prepared() while @prepared;
+	$node->safe_psql('postgres', q(SELECT herald.pause('lazy')));
+	publish(any_of(@sessions), 5) for 1 .. 4;
+	reload_with($node, 'herald.rotation_period' => '1s');
+	end_process($node, 'TERM', 'announcer');
+	my $looks = 0;
+	wait_for('what was left is parked', sub {
+		# One after the other, so that one is there all the time: for a segment of which nothing was left the next one waits, too.
+		if ($looks++ % 8 == 0)
+		{
+			my $older = $old;
+			$old = $node->background_psql('postgres');
+			$old->query_safe('BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT 1');
+			end_sessions($older) if $older;
+		}
+		publish(any_of(@sessions), 1 + int(rand(3)));
+		return $node->safe_psql('postgres', 'SELECT count(*) > 0 FROM herald.parked_store WHERE attempts = 0') eq 't';
+	});
+	# What comes in between must not change the order of what waits, which shows when it may run.
+	for (1 .. 12)
+	{
+		my $what = any_of('one', 'batch', 'batch', 'begin', 'savepoint', 'commit', 'prepare', 'end prepared', 'scan', 'scan', 'alter', 'overflow');
+		my $action = first { ($_->[1] // '') eq $what } @actions;
+		$made{"$what in between"}++;
+		$action->[2]->(any_of(@sessions));
+	}
+	$node->safe_psql('postgres', q(SELECT herald.resume('lazy')));
+	return wait_idle($node, 'lazy');
+}
+
+sub end_rotation
+{
+	return unless $old;
+	end_sessions($old);
+	$old = undef;
+	reload_with($node, 'herald.rotation_period' => undef);
+	return;
+}
 
 # Until all of the log is parked or forgotten. Who publishes meanwhile does so in transactions of his own: open ones
 # would keep their segments. A new announcer looks at once.
 sub rotate
 {
+	end_rotation();
 	end_open($_, 'COMMIT') for @sessions;
 	end_prepared() while @prepared;
 	$node->safe_psql('postgres', q(SELECT herald.pause('lazy')));
@@ -487,7 +537,7 @@ sub compare_failures
 open_sessions();
 for my $epoch (1 .. $epochs)
 {
-	my %fault_at = map { int($steps * (0.1 + rand(0.85))) => $_ } @faults, any_of(@faults[ 1 .. $#faults ]);
+	my %fault_at = map { int($steps * (0.1 + rand(0.85))) => $_ } @faults, any_of(@faults[ 2 .. $#faults ]);
 	my %plan = map { $_ => $fault_at{$_}[0] } keys %fault_at;
 	note "epoch $epoch: ", join ', ', map { "$plan{$_} at $_" } sort { $a <=> $b } keys %plan;
 	for my $step (1 .. $steps)
@@ -514,6 +564,7 @@ for my $epoch (1 .. $epochs)
 	terminate('worker') for 1 .. 2;
 	note "epoch $epoch: $#messages messages, ", join ', ', map { "$_ $made{$_}" } sort keys %made;
 	compare("epoch $epoch");
+	end_rotation();
 	compare_failures("epoch $epoch");
 	# What is wrong now stays wrong.
 	last unless Test::More->builder->is_passing;
