@@ -15,7 +15,7 @@ use Test::More;
 
 use List::Util qw(first max min);
 
-my $steps = $ENV{HERALD_TEST_STEPS} // 300;  # of an epoch
+my $steps = $ENV{HERALD_TEST_STEPS} // 240;  # of an epoch
 my $epochs = 3;
 seed_random();
 
