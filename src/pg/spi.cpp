@@ -105,6 +105,8 @@ uint64 SpiRunWith(const char *sql, const Param *params, int count, long limit, S
         pushed = true;
     }
     BeginOwnStatement();
+    ErrorContextCallback hint = {error_context_stack, HintAtMisfit, nullptr};
+    error_context_stack = &hint;
     if (plan != nullptr && *plan == nullptr) {
         SPIPlanPtr prepared = SPI_prepare(sql, count, types);
         if (prepared == nullptr || SPI_keepplan(prepared) != 0)
@@ -112,8 +114,6 @@ uint64 SpiRunWith(const char *sql, const Param *params, int count, long limit, S
                  SPI_result_code_string(SPI_result));
         *plan = prepared;
     }
-    ErrorContextCallback hint = {error_context_stack, HintAtMisfit, nullptr};
-    error_context_stack = &hint;
     int code = plan != nullptr
                    ? SPI_execute_plan(*plan, values, nulls, false, limit)
                    : SPI_execute_with_args(sql, count, types, values, nulls, false, limit);

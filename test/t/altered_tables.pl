@@ -123,9 +123,9 @@ $node->safe_psql('postgres', 'CREATE DATABASE dropped');
 install_herald($node, 'dropped');
 $node->safe_psql('dropped', $setup);
 work_on('dropped');
-$node->safe_psql('dropped', "ALTER TABLE herald.$_ CASCADE") foreach ('log_0 DROP COLUMN schema_version', 'parked_store DROP COLUMN attempts',
-	'pointer_store DROP COLUMN bytes', 'channel_grant_store DROP COLUMN privilege', 'audit_target DROP COLUMN salt', 'failure_store DROP COLUMN hint',
-	map { "$_ DROP COLUMN " . (/context/ ? 'context' : 'changed') } split / /, $audit);
+# None that a view of the extension needs: with CASCADE the extension would go.
+$node->safe_psql('dropped', "ALTER TABLE herald.$_") foreach ('log_0 DROP COLUMN schema_version', 'parked_store DROP COLUMN schema_version',
+	'pointer_store DROP COLUMN bytes', 'audit_target DROP COLUMN salt', 'subscription_store DROP COLUMN database_oid');
 only_refusals('columns that are gone', grep { !/42P01/ } work_on('dropped'));
 
 # An index has entries for what is put into the heap past the executor, and does not decide what is found.
