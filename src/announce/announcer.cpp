@@ -246,7 +246,9 @@ long MillisecondsUntil(TimestampTz time) {
                 });
             if (!fit || !reload) pg_atomic_write_u32(&database->announces, 1);
         }
-        const bool needed = IsWanted(database, Consumer::kDispatcher) || ListenedChannels() > 0 ||
+        const bool subscribed = IsWanted(database, Consumer::kDispatcher) &&
+                                !MayOnlyLook(database, Consumer::kDispatcher);
+        const bool needed = subscribed || ListenedChannels() > 0 ||
                             OutboxLength(database, Consumer::kAnnouncer) > 0;
         if (needed) {
             WantConsumer(database, Consumer::kAnnouncer);

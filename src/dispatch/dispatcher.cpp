@@ -289,7 +289,9 @@ bool Dispatcher::HasNothingToDo(TimestampTz now) {
         pool_.NoteTime(until);
         return false;
     }
-    return GiveUpWork(database_, Consumer::kDispatcher, kFlagReload);
+    if (!GiveUpWork(database_, Consumer::kDispatcher, kFlagReload)) return false;
+    WakeConsumer(database_, Consumer::kAnnouncer);  // it may have nothing to do either
+    return true;
 }
 
 void Dispatcher::Leave() {

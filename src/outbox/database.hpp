@@ -84,8 +84,8 @@ struct DatabaseShared {
     pg_atomic_uint32 leave_requests;
     // Atomic, a Want. Lowered by the consumer itself, when it leaves because nothing is to be done; raised by anybody.
     pg_atomic_uint32 wanted[kConsumers];
-    // Atomic, written by the launcher. 1 where max_worker_processes has places for the consumers of this database;
-    // without it they leave.
+    // Atomic, written by the launcher: how many consumers of this database have a place of max_worker_processes. 0:
+    // they leave.
     pg_atomic_uint32 admitted;
     // Atomic, written by the dispatcher: tasks that wait or run, and when the oldest that waits was published
     // (a TimestampTz; 0: none waits). They stay when it leaves.

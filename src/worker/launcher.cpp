@@ -243,14 +243,17 @@ void Launcher::TendAll(TimestampTz now) {
     }
     NoteTime(places_.Decide(present, now));
     for (DatabaseShared *database : present) {
-        if (pg_atomic_read_u32(&database->admitted) == 0) continue;
         const Oid oid = database->database;
-        const int needed = ConsumersNeeded(database);
+        const int needed = Min(ConsumersNeeded(database),
+                               static_cast<int>(pg_atomic_read_u32(&database->admitted)));
         Process *processes = databases_[oid].processes;
         if (needed == 2 && !ConsumerRuns(database, Consumer::kDispatcher))
             TendProcess(oid, Consumer::kDispatcher,
                         &processes[static_cast<int>(Consumer::kDispatcher)], now);
-        if (needed > 0 && !ConsumerRuns(database, Consumer::kAnnouncer))
+        // A dispatcher that only looks needs no company.
+        const bool announces = IsWanted(database, Consumer::kAnnouncer) ||
+                               !MayOnlyLook(database, Consumer::kDispatcher);
+        if (needed > 0 && announces && !ConsumerRuns(database, Consumer::kAnnouncer))
             TendProcess(oid, Consumer::kAnnouncer, &processes[static_cast<int>(Consumer::kAnnouncer)],
                         now);
     }

@@ -60,7 +60,13 @@ bool OnlyLooks(DatabaseShared *database) {
     return true;
 }
 
-bool IsAdmitted(DatabaseShared *database) { return pg_atomic_read_u32(&database->admitted) != 0; }
+int PlacesOf(DatabaseShared *database) {
+    return static_cast<int>(pg_atomic_read_u32(&database->admitted));
+}
+
+bool IsAdmitted(DatabaseShared *database) {
+    return PlacesOf(database) > 0 && PlacesOf(database) >= ConsumersNeeded(database);
+}
 
 }  // namespace
 
@@ -133,12 +139,15 @@ TimestampTz Places::Decide(const std::vector<DatabaseShared *> &served, Timestam
             needed += need;
             if (need > 0) gauges.databases++;
         }
-        leaving = leaving || (running > 0 && !IsAdmitted(database));
+        leaving = leaving || (running > 0 && PlacesOf(database) == 0);
         // Whoever leaves because nothing is to be done is not sent away.
-        if (need == 0 && running == 0) pg_atomic_write_u32(&database->admitted, 0);
-        if (need == 0 || IsAdmitted(database)) tenant.waits_since = 0;
-        used += IsAdmitted(database) ? Max(need, running) : running;
-        if (need == 0 || IsAdmitted(database)) continue;
+        if (PlacesOf(database) > need && running <= need)
+            pg_atomic_write_u32(&database->admitted, static_cast<uint32>(need));
+        used += Max(PlacesOf(database), running);
+        if (need == 0 || IsAdmitted(database)) {
+            tenant.waits_since = 0;
+            continue;
+        }
         if (tenant.waits_since == 0) tenant.waits_since = now;
         waiting.push_back(database);
     }
@@ -153,19 +162,20 @@ TimestampTz Places::Decide(const std::vector<DatabaseShared *> &served, Timestam
     for (DatabaseShared *database : waiting) {
         Tenant &tenant = tenants_[database->database];
         const int need = ConsumersNeeded(database);
-        // Some of them may still be running.
-        const int more = need - ConsumersRunning(database);
+        // It may have one already, or be leaving.
+        const int more = need - Max(PlacesOf(database), ConsumersRunning(database));
         // Nobody else is served: then there is no better use of what there is.
         if (used + more > capacity && used > 0) {
             gauges.waiting++;
             // One that has never been looked at may have tasks.
-            somebody_works = somebody_works || HasWork(database) || tenant.admitted_at == 0;
+            somebody_works = somebody_works || HasWork(database) || (need == 2 && !tenant.dispatched);
             continue;
         }
         used += Max(more, 0);
         tenant.waits_since = 0;
         tenant.admitted_at = now;
-        pg_atomic_write_u32(&database->admitted, 1);
+        tenant.dispatched = tenant.dispatched || need == 2;
+        pg_atomic_write_u32(&database->admitted, static_cast<uint32>(need));
     }
     Report(gauges, capacity);
     if (gauges.waiting == 0 && used + kConsumers <= capacity && LookAgain(served, now)) return now;

@@ -62,8 +62,8 @@ works($_, 'three that subscribe') for 'd3', 'd1', 'd2', 'd3', 'd1', 'd2';
 subscribe($_) for 'd4', 'd5';
 works("d$_", 'five that subscribe') for 1 .. 5, 1 .. 5;
 # Where nobody's processes have a place, there are none: never one without the other for long.
-wait_until($node, "SELECT count(*) = 0 FROM (SELECT datname FROM pg_stat_activity WHERE backend_type IN ('pg_herald dispatcher', 'pg_herald announcer') GROUP BY datname HAVING count(*) = 1) AS lone", 'no dispatcher without its announcer');
-cmp_ok($node->safe_psql('postgres', processes('true')), '<=', 4, 'a place is kept for workers');
+wait_until($node, "SELECT count(*) = 0 FROM (SELECT datname FROM pg_stat_activity WHERE backend_type IN ('pg_herald dispatcher', 'pg_herald announcer') GROUP BY datname HAVING count(*) = 1 AND min(backend_type) = 'pg_herald dispatcher') AS lone", 'no dispatcher without its announcer');
+cmp_ok($node->safe_psql('postgres', processes('true')), '<=', 5, 'a place is kept for workers');
 like($node->safe_psql('d5', "SELECT string_agg(value, ' ') FROM herald.status() WHERE name IN ('dispatcher', 'announcer')"), qr/^(pid [0-9]+ pid [0-9]+|waits for a place waits for a place)$/, 'the rows of the processes say so, too');
 is(scalar(log_lines($node, qr/WARNING:.*max_worker_processes is too low for all databases/)), 1, 'one warning in the log');
 is(scalar(log_lines($node, qr/(ERROR|FATAL|PANIC):/, $log)), 0, 'and no errors');
@@ -74,7 +74,7 @@ $node->safe_psql('d2', "SELECT herald.alter_subscription('work', handler => 'app
 my $gate1 = close_gate($node, 1, 'd1');
 my $gate2 = close_gate($node, 1, 'd2');
 publish_many($node, 'jobs', 40, database => $_, payload => '{"gate": 1}') for 'd1', 'd2';
-wait_until($node, "SELECT count(*) = 2 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted", 'handlers run in two databases, and a worker each', seconds => 60);
+wait_until($node, "SELECT count(*) >= 1 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted", 'a handler runs, and stays', seconds => 60);
 $gate1->quit;
 wait_until($node, 'SELECT count(*) >= 40 FROM app.effects WHERE message_id > (SELECT max(message_id) FROM app.effects) - 40', 'one of them goes on', database => 'd1', seconds => 90);
 $gate2->quit;

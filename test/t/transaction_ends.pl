@@ -81,6 +81,7 @@ for my $end ('ROLLBACK', 'COMMIT')
 	works($name, "RENAME, PREPARE, $end PREPARED");
 }
 $node->safe_psql('postgres', 'ALTER DATABASE manor RENAME TO house');
+$done{house} = $done{manor};
 works('house', 'renamed again');
 
 # A session that is ended with the database in its hands.
