@@ -77,7 +77,7 @@ void PutTask(FunctionCallInfo fcinfo, const Subscription &subscription, uint64 r
     ReturnSetInfo *result = reinterpret_cast<ReturnSetInfo *>(fcinfo->resultinfo);
     const int64 message_id = pg::SpiInt8(row, 2);
     const int32 attempts = pg::SpiInt4(row, 3);
-    const pg::Field due = pg::SpiField(row, 4);
+    const pg::Field due = pg::SpiField(row, 4, TIMESTAMPTZOID);
     const int32 place = pg::SpiInt4(row, 5);
     const bool dead = place == kBuried;
     const bool running = !dead && IsRunning(subscription.id, message_id);
@@ -93,7 +93,7 @@ void PutTask(FunctionCallInfo fcinfo, const Subscription &subscription, uint64 r
                        due.value,
                        CStringGetTextDatum(reason),
                        Int32GetDatum(place),
-                       pg::SpiField(row, 6).value};
+                       pg::SpiField(row, 6, TIDOID).value};
     bool nulls[9] = {};
     nulls[5] = due.is_null || !waits;
     nulls[6] = !waits;

@@ -52,12 +52,14 @@ constexpr ColumnForm kChannelColumnForms[] = {
     {"created_at", TIMESTAMPTZOID, kNotNull},   {"when_full", TEXTOID, kNotNull},
     {"schema", JSONBOID, kMayBeNull},           {"validation", TEXTOID, kNotNull},
     {"check_formats", BOOLOID, kNotNull},       {"schema_version", INT4OID, kNotNull},
+    {"owner_role", TEXTOID, kMayBeNull},
 };
 
 constexpr ColumnForm kChannelGrantColumnForms[] = {
     {"channel_id", INT4OID, kNotNull},
     {"grantee", TEXTOID, kNotNull},
     {"privilege", TEXTOID, kNotNull},
+    {"grantee_role", TEXTOID, kNotNull},
 };
 
 constexpr ColumnForm kSubscriptionColumnForms[] = {
@@ -70,6 +72,8 @@ constexpr ColumnForm kSubscriptionColumnForms[] = {
     {"batch", BOOLOID, kNotNull},               {"state", TEXTOID, kNotNull},
     {"reason", TEXTOID, kMayBeNull},            {"system_identifier", TEXTOID, kNotNull},
     {"database_oid", INT8OID, kNotNull},        {"created_at", TIMESTAMPTZOID, kNotNull},
+    {"owner_role", TEXTOID, kMayBeNull},        {"run_as_role", TEXTOID, kMayBeNull},
+    {"handler_owner", TEXTOID, kMayBeNull},     {"handler_owner_role", TEXTOID, kMayBeNull},
 };
 
 constexpr ColumnForm kDeadLetterColumnForms[] = {
@@ -91,7 +95,7 @@ constexpr ColumnForm kFailureColumnForms[] = {
     {"detail", TEXTOID, kMayBeNull},            {"hint", TEXTOID, kMayBeNull},
     {"context", TEXTOID, kMayBeNull},           {"handler", TEXTOID, kNotNull},
     {"started_at", TIMESTAMPTZOID, kNotNull},   {"failed_at", TIMESTAMPTZOID, kNotNull},
-    {"next_attempt_at", TIMESTAMPTZOID, kMayBeNull},
+    {"next_attempt_at", TIMESTAMPTZOID, kMayBeNull}, {"run_as_role", TEXTOID, kMayBeNull},
 };
 
 constexpr ColumnForm kPointerColumnForms[] = {
@@ -105,7 +109,7 @@ constexpr ColumnForm kChangeFeedColumnForms[] = {
     {"channel", TEXTOID, kNotNull},             {"channel_id", INT4OID, kMayBeNull},
     {"message", TEXTOID, kNotNull},             {"columns", TEXTARRAYOID, kMayBeNull},
     {"operations", TEXTARRAYOID, kNotNull},     {"owner", TEXTOID, kNotNull},
-    {"created_at", TIMESTAMPTZOID, kNotNull},
+    {"created_at", TIMESTAMPTZOID, kNotNull},   {"owner_role", TEXTOID, kMayBeNull},
 };
 
 constexpr ColumnForm kAuditTargetColumnForms[] = {
