@@ -147,7 +147,7 @@ CREATE TABLE herald.parked_store (
     headers         jsonb,
     payload         jsonb NOT NULL,
     schema_version  integer,
-    attempts        integer NOT NULL CHECK (attempts OPERATOR(pg_catalog.>=) 0),
+    attempts        integer NOT NULL,
     next_attempt_at timestamptz NOT NULL,
     PRIMARY KEY (subscription_id, message_id)
 );
