@@ -97,7 +97,7 @@ void VisitParked(core::SnapshotScan *found, TupleTableSlot *row, uint8 segment) 
     message.segment = segment;
     Datum key = slot_getattr(row, kParkedKey, &is_null);
     message.key_hash = is_null ? 0 : HashOfKey(DatumGetTextPP(key));
-    const int32 attempts = DatumGetInt32(slot_getattr(row, kParkedAttempts, &is_null));
+    const int32 attempts = Max(DatumGetInt32(slot_getattr(row, kParkedAttempts, &is_null)), 0);
     const TimestampTz due = DatumGetTimestampTz(slot_getattr(row, kParkedDue, &is_null));
     found->AddParked(subscription, message, attempts, due);
 }
