@@ -9,6 +9,7 @@
 #include "pg/spi.hpp"
 #include "stats/dead_counts.hpp"
 #include "subscription/subscription.hpp"
+#include "tables/own_tables.hpp"
 
 extern "C" {
 #include "catalog/pg_type.h"
@@ -29,6 +30,8 @@ int64 MoveToParked(const char *sql, int64 id, int32 subscription) {
     pg::SpiEnd();
     pg::BecomeCaller(caller);
 
+    // Or a unique index that is not ours keeps them out.
+    if (moved != parked) RequireTaskTables();
     if (moved != parked)
         ereport(ERROR, (errcode(ERRCODE_OBJECT_IN_USE),
                         errmsg("a task of the same message is waiting already"),

@@ -129,6 +129,18 @@ uint64 SpiRunWith(const char *sql, const Param *params, int count, long limit, S
     return SPI_processed;
 }
 
+Portal SpiOpenCursor(const char *sql, Param param) {
+    RequireSafePath();
+    BeginOwnStatement();
+    ErrorContextCallback hint = {error_context_stack, HintAtMisfit, nullptr};
+    error_context_stack = &hint;
+    const char nulls = param.is_null ? 'n' : ' ';
+    Portal portal = SPI_cursor_open_with_args(nullptr, sql, 1, &param.type, &param.value, &nulls, true, 0);
+    error_context_stack = hint.previous;
+    EndOwnStatement();
+    return portal;
+}
+
 // Errors put the stack of contexts back, as they would not a counter.
 bool InOwnStatement() {
     for (const ErrorContextCallback *each = error_context_stack; each != nullptr; each = each->previous)

@@ -65,6 +65,9 @@ uint64 SpiRun(const char *sql, const std::array<Param, N> &params, long limit) {
     return SpiRunWith(sql, params.data(), static_cast<int>(N), limit, nullptr);
 }
 
+// A cursor for a statement of which one result would be too large; SPI_cursor_fetch and SPI_cursor_close go on with it.
+Portal SpiOpenCursor(const char *sql, Param param);
+
 // A value of a result row (column counts from 1), with its NULL flag. Error: 55000 where it is of another type.
 struct Field {
     Datum value;

@@ -12,6 +12,7 @@
 #include "pg/spi.hpp"
 #include "pg/subtransaction.hpp"
 #include "sql/look.hpp"
+#include "tables/own_tables.hpp"
 #include "worker/slots.hpp"
 
 extern "C" {
@@ -103,9 +104,7 @@ void PutTask(FunctionCallInfo fcinfo, const Subscription &subscription, uint64 r
 void PutTasks(FunctionCallInfo fcinfo, const Subscription *subscriptions, int count, Datum ids) {
     pg::Identity caller = pg::BecomeOwner();
     pg::SpiBegin();
-    pg::RequireSafePath();
-    Oid type = INT4ARRAYOID;
-    Portal portal = SPI_cursor_open_with_args(nullptr, kSelectTasks, 1, &type, &ids, nullptr, true, 0);
+    Portal portal = pg::SpiOpenCursor(kSelectTasks, {INT4ARRAYOID, ids, false});
     MemoryContext per_batch =
         AllocSetContextCreate(CurrentMemoryContext, "pg_herald tasks", ALLOCSET_DEFAULT_SIZES);
     do {
@@ -130,18 +129,19 @@ void PutTasks(FunctionCallInfo fcinfo, const Subscription *subscriptions, int co
 
 // The columns of a table in which payloads lie.
 struct PayloadColumns {
+    const pg::TableForm &form;
     AttrNumber id;
     AttrNumber channel_id;
     AttrNumber payload;
 };
-constexpr PayloadColumns kLogPayloadColumns = {kLogId, kLogChannelId, kLogPayload};
-constexpr PayloadColumns kParkedPayloadColumns = {2, 3, 8};
-constexpr PayloadColumns kBuriedPayloadColumns = {3, 4, 9};
+constexpr PayloadColumns kLogPayloadColumns = {kLogForm, kLogId, kLogChannelId, kLogPayload};
+constexpr PayloadColumns kParkedPayloadColumns = {kParkedForm, 2, 3, 8};
+constexpr PayloadColumns kBuriedPayloadColumns = {kDeadLetterForm, 3, 4, 9};
 
 // The payload of a message in a row at that address, and its channel; NULL where it is not there (any more).
 Jsonb *ReadPayload(Oid table, const PayloadColumns &columns, ItemPointerData tid, int64 id, int32 *channel_id) {
     Jsonb *payload = nullptr;
-    Relation relation = table_open(table, AccessShareLock);
+    Relation relation = pg::OpenTable(table, AccessShareLock, columns.form);
     if (ItemPointerIsValid(&tid) && ItemPointerGetBlockNumber(&tid) < RelationGetNumberOfBlocks(relation)) {
         HeapTupleData tuple;
         Buffer buffer;
