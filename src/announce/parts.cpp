@@ -47,7 +47,8 @@ bool NoteFailed(DatabaseShared *database, Part *part, int sqlstate) {
 bool MayPass(int sqlstate) {
     const int category = ERRCODE_TO_CATEGORY(sqlstate);
     return sqlstate == ERRCODE_LOCK_NOT_AVAILABLE || category == ERRCODE_INSUFFICIENT_RESOURCES ||
-           category == ERRCODE_SYSTEM_ERROR || category == ERRCODE_TRANSACTION_ROLLBACK;
+           category == ERRCODE_SYSTEM_ERROR || category == ERRCODE_TRANSACTION_ROLLBACK ||
+           sqlstate == ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE;
 }
 
 }  // namespace herald

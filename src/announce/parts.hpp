@@ -20,7 +20,8 @@ struct Part {
 void NoteDone(DatabaseShared *database, Part *part);
 // True where the failure is worth a line in the log.
 bool NoteFailed(DatabaseShared *database, Part *part, int sqlstate);
-// Locks, and what the server lacks. Another process would meet the same; any other error ends this one.
+// Locks, what the server lacks, and tables of the extension that others have changed. Another process would meet the
+// same; any other error ends this one.
 bool MayPass(int sqlstate);
 
 // True where the part was done, not where it is not yet to be tried again, or has failed.
