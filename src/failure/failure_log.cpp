@@ -38,9 +38,9 @@ pg::SavedPlan upsert_parked = {
     "ON CONFLICT (subscription_id, message_id) DO UPDATE "
     "SET attempts = excluded.attempts, next_attempt_at = excluded.next_attempt_at"};
 pg::SavedPlan delete_parked = {
-    "DELETE FROM herald.parked_store WHERE (subscription_id, message_id) IN ("
-    "SELECT subscription_id, message_id FROM herald.parked_store "
-    "WHERE subscription_id = $1 AND message_id = $2 FOR UPDATE SKIP LOCKED)"};
+    "DELETE FROM herald.parked_store WHERE ctid = ANY (ARRAY("
+    "SELECT ctid FROM herald.parked_store "
+    "WHERE subscription_id = $1 AND message_id = $2 FOR UPDATE SKIP LOCKED))"};
 pg::SavedPlan find_parked = {
     "SELECT FROM herald.parked_store WHERE subscription_id = $1 AND message_id = $2"};
 pg::SavedPlan insert_dead = {

@@ -121,20 +121,22 @@ sub stuck_publisher
 	return ($session, $pid);
 }
 
-# Holds dispatcher and announcer still, where they keep no lock that others want: they are asked to read their
-# tables, which the session returned has locked until its ROLLBACK.
+# Stops announcer and dispatcher, if there is one, of the database postgres where they wait for work. They go on when the result, which can be ended
+# like a session, is ended.
 sub hold_consumers
 {
 	my ($node) = @_;
-	my $session = $node->background_psql('postgres');
-	$session->query_safe('BEGIN; LOCK TABLE herald.subscription_store IN ACCESS EXCLUSIVE MODE;');
-	$node->safe_psql('postgres', 'CREATE SCHEMA asked; DROP SCHEMA asked');
 	local $Test::Builder::Level = $Test::Builder::Level + 1;
-	wait_until($node, <<'SQL', 'dispatcher and announcer are held');
-SELECT count(*) = 2 FROM pg_stat_activity
- WHERE backend_type IN ('pg_herald dispatcher', 'pg_herald announcer') AND wait_event_type = 'Lock'
-SQL
-	return $session;
+	my @pids = (pid_of($node, 'announcer', 'postgres'), pids_of($node, 'dispatcher', 'postgres'));
+	stop_idle($node, $_) for @pids;
+	return bless \@pids, 'HeraldSessions::Held';
+}
+
+sub HeraldSessions::Held::quit
+{
+	my ($pids) = @_;
+	signal_process('CONT', $_) for @$pids;
+	return;
 }
 
 # Passes when a process waits for work. A new announcer is shown, and status() content, before it has looked around:

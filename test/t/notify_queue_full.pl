@@ -93,7 +93,8 @@ SKIP:
 		push @expected, ("{\"round\": $round}") x 20, $round;
 		wait_for_effects($node, 'work', scalar @ids, name => 'tasks run');
 	}
-	wait_until($node, q(SELECT bool_and(ok) FROM herald.status() WHERE name IN ('dispatcher', 'announcer', 'outbox')), 'status is content');
+	wait_until($node, q(SELECT bool_and(ok) FROM herald.status() WHERE name IN ('dispatcher', 'outbox')), 'status is content with what goes on');
+	wait_until($node, q(SELECT NOT ok AND value LIKE '%cannot announce messages since %' FROM herald.status() WHERE name = 'announcer'), 'and tells what does not');
 	is(announced_of($node, 'jobs', 'prices'), $announced, 'nothing is announced');
 	is(sqlstate_of($node, q(NOTIFY others)), '54000', 'plain NOTIFYs fail still');
 	ok(end_process($node, 'TERM', 'announcer'), 'a new announcer finds the same');
@@ -108,7 +109,7 @@ SKIP:
 	sqlstate_is($node, q(SELECT herald.notify('prices', 'refused')), '54000', 'without an announcer publishers get the error');
 	sqlstate_is($node, q(SELECT herald.publish('jobs', '{"round": "refused"}')), '54000', 'also for what is stored');
 	reload_with($node, 'herald.enabled' => 'on');
-	wait_until($node, q(SELECT bool_and(ok) FROM herald.status() WHERE name IN ('dispatcher', 'announcer')), 'enabled again');
+	wait_until($node, q(SELECT count(*) = 2 FROM herald.status() WHERE name IN ('dispatcher', 'announcer') AND value LIKE 'pid %'), 'enabled again');
 	cmp_ok(scalar log_lines($node, qr/could not announce/, $offset), '>', 0, 'the server log says what happens');
 
 	# There is room again; nobody but the announcer does anything about it.
