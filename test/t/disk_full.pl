@@ -27,7 +27,7 @@ sub limit_files
 	return;
 }
 
-# Fills a table with rows that leave no room for others in their blocks, over a megabyte of them.
+# Fills a table with rows that leave no room for others in their blocks. Where the table ends then.
 sub fill
 {
 	my ($table, $insert) = @_;
@@ -42,7 +42,13 @@ SQL
 publish_many($node, 'jobs', 1);
 wait_for_effects($node, 'work', 1);
 my $worker = pid_of($node, 'worker');
-my $end = fill('herald.settled_0', q(INSERT INTO herald.settled_0 SELECT 0, array_agg(i) FROM generate_series(0, 246 * 800 - 1) AS i GROUP BY i / 246));
+# Rows as small as the worker's fill every block, the first and the last included.
+my $small = 'INSERT INTO herald.settled_0 SELECT 0, ARRAY[i::bigint] FROM generate_series(1, %d) AS i';
+my $of_block = q(SELECT count(*) FROM herald.settled_0 WHERE (ctid::text::point)[0] = %s);
+$node->safe_psql('postgres', sprintf $small, 25_000);
+my $missing = $node->safe_psql('postgres', sprintf $of_block, 5)
+  - $node->safe_psql('postgres', sprintf $of_block, q((SELECT max((ctid::text::point)[0]) FROM herald.settled_0)));
+my $end = fill('herald.settled_0', sprintf $small, $missing);
 cmp_ok($end, '>', 1024 * 1024, 'WAL is spared');
 my $log_start = -s $node->logfile;
 my $runs = q(SELECT last_value FROM app.runs);
