@@ -27,7 +27,7 @@ check:
 ROUNDS ?= 10
 explore:
 	@for round in $$(seq $(ROUNDS)); do HERALD_TEST_SEED=random \
-		HERALD_TESTS="audit_model change_feeds consumers_end json_schema_random recovery_model" \
+		HERALD_TESTS="altered_tables audit_model change_feeds consumers_end json_schema_random recovery_model" \
 		$(top)/scripts/check tap || exit 1; done
 
 check-majors:

@@ -3,6 +3,7 @@
 #pragma once
 
 extern "C" {
+#include "nodes/plannodes.h"
 #include "commands/async.h"
 #include "commands/tablecmds.h"
 #include "access/genam.h"
@@ -98,6 +99,15 @@ inline void TruncateWithoutDecoding(List *relations, List *oids) {
     ExecuteTruncateGuts(relations, oids, NIL, DROP_RESTRICT, false, false);
 #else
     ExecuteTruncateGuts(relations, oids, NIL, DROP_RESTRICT, false);
+#endif
+}
+
+// True where the statement writes to the relation of that number in its range table.
+inline bool IsResultRelation(const PlannedStmt *statement, int number) {
+#if PG_VERSION_NUM >= 190000
+    return bms_is_member(number, statement->resultRelationRelids);
+#else
+    return list_member_int(statement->resultRelations, number);
 #endif
 }
 

@@ -10,6 +10,7 @@ extern "C" {
 #include "pgstat.h"
 #include "postmaster/bgworker.h"
 #include "postmaster/interrupt.h"
+#include "replication/syncrep.h"
 #include "storage/ipc.h"
 #include "storage/latch.h"
 #include "storage/proc.h"
@@ -30,9 +31,12 @@ constexpr int kLongestLockWait = 2000;  // milliseconds
 volatile sig_atomic_t cancel_allowed = 0;
 int session_lock_timeout = 0;  // while lock waits are limited
 
-// The server's handler would cancel whatever it meets. The timer of lock_timeout signals its own process.
+// The server's handler would cancel whatever it meets. The timer of lock_timeout signals its own process. Who waits for a
+// standby in its commit is told to wait no longer; the commit stays one.
 void OnCancel(SIGNAL_ARGS) {
-    if (!cancel_allowed && !get_timeout_indicator(LOCK_TIMEOUT, false)) return;
+    if (!cancel_allowed && !get_timeout_indicator(LOCK_TIMEOUT, false) &&
+        MyProc->syncRepState != SYNC_REP_WAITING)
+        return;
     InterruptPending = true;
     QueryCancelPending = true;
     SetLatch(MyLatch);

@@ -2,6 +2,7 @@
 
 #include "pg/table_trust.hpp"
 
+#include "pg/compat.hpp"
 #include "pg/extension.hpp"
 
 extern "C" {
@@ -91,7 +92,7 @@ void CheckTables(const PlannedStmt *statement) {
         if (!RelationIsValid(relation)) continue;
         if (relation->rd_rel->relnamespace == schema && relation->rd_rel->relkind == RELKIND_RELATION) {
             Require(relation, ForeignRows(relation));
-            if (list_member_int(statement->resultRelations, number)) Require(relation, ForeignTrigger(relation));
+            if (IsResultRelation(statement, number)) Require(relation, ForeignTrigger(relation));
         }
         RelationClose(relation);
     }

@@ -23,7 +23,7 @@ HERALD_FUNCTION(guard_replicated) {
         ereport(ERROR, (errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
                         errmsg("the function must be called before the change")));
     if (TRIGGER_FIRED_FOR_ROW(event)) {
-        if (IsReplicatedChange()) return PointerGetDatum(nullptr);
+        if (IsReplicatedChange()) return static_cast<Datum>(0);
         return PointerGetDatum(TRIGGER_FIRED_BY_UPDATE(event) ? trigger->tg_newtuple : trigger->tg_trigtuple);
     }
     if (IsReplicatedChange() && TRIGGER_FIRED_BY_TRUNCATE(event))
@@ -33,5 +33,5 @@ HERALD_FUNCTION(guard_replicated) {
                         errdetail("The tables of pg_herald belong to their database."),
                         errhint("Skip the change by ALTER SUBSCRIPTION ... SKIP, and publish only tables of other "
                                 "schemas.")));
-    return PointerGetDatum(nullptr);
+    return static_cast<Datum>(0);
 }

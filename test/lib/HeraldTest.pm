@@ -176,11 +176,15 @@ sub pids_of
 		"SELECT pid FROM pg_stat_activity WHERE backend_type = 'pg_herald $kind' $where ORDER BY pid");
 }
 
-# The pid of the one process of a kind, which is waited for.
+# The pid of the one process of a kind, which is waited for. An announcer comes when there is something to announce.
 sub pid_of
 {
 	my ($node, $kind, $database) = @_;
 	my @pids;
+	if ($kind eq 'announcer' && !eval { pids_of($node, $kind, $database) })
+	{
+		eval { $node->safe_psql($database // 'postgres', q(SELECT herald.notify('anybody', 'there'))) };
+	}
 	# The server may be about to start again.
 	HeraldNode::becomes_true($patience, sub { return eval { @pids = pids_of($node, $kind, $database); 1 } && @pids == 1 })
 	  or die "no single pg_herald $kind, but: @pids\n";
