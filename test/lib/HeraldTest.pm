@@ -181,7 +181,8 @@ sub pid_of
 {
 	my ($node, $kind, $database) = @_;
 	my @pids;
-	if ($kind eq 'announcer' && !eval { pids_of($node, $kind, $database) })
+	# Where it has only looked whether it is needed, it would be gone a moment later.
+	if ($kind eq 'announcer' && !$node->{herald_announcer}{ $database // 'postgres' }++)
 	{
 		eval { $node->safe_psql($database // 'postgres', q(SELECT herald.notify('anybody', 'there'))) };
 	}
