@@ -29,18 +29,28 @@ REVOKE ALL ON SCHEMA herald FROM PUBLIC;
 -- it has when it is renamed, and a new role of an old name has nothing. Elsewhere, in a restored copy, the
 -- name counts, until the first look there has found the role and noted it.
 
-CREATE FUNCTION herald.next_id(sequence regclass)
+-- Ids come from rows of a table that the library changes in place, not from sequences: whoever may write all data may
+-- set every sequence to its end. A row that a restore inserts raises the counter.
+CREATE TABLE herald.id_store (
+    used    bigint NOT NULL,  -- ids up to here may be in use
+    counter text COLLATE "C" NOT NULL
+);
+COMMENT ON TABLE herald.id_store IS 'Up to where ids are in use. Internal.';
+INSERT INTO herald.id_store (used, counter)
+VALUES (0, 'message'), (0, 'channel'), (0, 'subscription'), (0, 'dead_letter'), (0, 'failure'), (0, 'audit'),
+       (0, 'audit_context'), (0, 'audit_target'), (0, 'change_feed');
+
+CREATE FUNCTION herald.next_id(counter text)
 RETURNS bigint LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'herald_next_id';
-COMMENT ON FUNCTION herald.next_id(regclass) IS
-    'The next id from a sequence, without becoming the session''s lastval(). Internal.';
-REVOKE ALL ON FUNCTION herald.next_id(regclass) FROM PUBLIC;
+COMMENT ON FUNCTION herald.next_id(text) IS
+    'The next id of a counter of herald.id_store; lastval() stays as it is. Internal.';
+REVOKE ALL ON FUNCTION herald.next_id(text) FROM PUBLIC;
 
 -- Channels ------------------------------------------------------------------------------------------
 
-CREATE SEQUENCE herald.channel_id_seq AS integer;
 CREATE TABLE herald.channel_store (
-    id                integer PRIMARY KEY DEFAULT herald.next_id('herald.channel_id_seq'),
+    id                integer PRIMARY KEY DEFAULT herald.next_id('channel'),
     channel           text COLLATE "C" NOT NULL UNIQUE
         CHECK (pg_catalog.octet_length(channel) OPERATOR(pg_catalog.>=) 1 AND pg_catalog.octet_length(channel) OPERATOR(pg_catalog.<) 64),
     owner             text NOT NULL
@@ -74,7 +84,6 @@ COMMENT ON TABLE herald.channel_grant_store IS
 -- The log -------------------------------------------------------------------------------------------
 -- Insert-only, without an index: rows are found by address, and the id found there confirms it.
 
-CREATE SEQUENCE herald.message_id_seq AS bigint CACHE 1;
 CREATE TABLE herald.log_0 (
     id           bigint NOT NULL,
     published_at timestamptz NOT NULL,
@@ -104,9 +113,8 @@ COMMENT ON TABLE herald.settled_2 IS 'Settled messages of log segment 2. Interna
 
 -- Subscriptions and what became of tasks ------------------------------------------------------------
 
-CREATE SEQUENCE herald.subscription_id_seq AS integer;
 CREATE TABLE herald.subscription_store (
-    id                integer PRIMARY KEY DEFAULT herald.next_id('herald.subscription_id_seq'),
+    id                integer PRIMARY KEY DEFAULT herald.next_id('subscription'),
     subscription      text COLLATE "C" NOT NULL UNIQUE
         CHECK (pg_catalog.octet_length(subscription) OPERATOR(pg_catalog.>=) 1 AND pg_catalog.octet_length(subscription) OPERATOR(pg_catalog.<) 64),
     channel_id        integer NOT NULL,
@@ -154,9 +162,8 @@ CREATE TABLE herald.parked_store (
 COMMENT ON TABLE herald.parked_store IS
     'Tasks that wait for their next attempt outside the log, with their payload. Internal.';
 
-CREATE SEQUENCE herald.dead_letter_id_seq AS bigint;
 CREATE TABLE herald.dead_letter_store (
-    id              bigint PRIMARY KEY DEFAULT herald.next_id('herald.dead_letter_id_seq'),
+    id              bigint PRIMARY KEY DEFAULT herald.next_id('dead_letter'),
     subscription_id integer NOT NULL,
     message_id      bigint NOT NULL,
     channel_id      integer NOT NULL,
@@ -175,9 +182,8 @@ CREATE INDEX dead_letter_store_subscription ON herald.dead_letter_store (subscri
 COMMENT ON TABLE herald.dead_letter_store IS
     'Tasks whose last attempt failed. Internal: look at herald.dead_letters.';
 
-CREATE SEQUENCE herald.failure_id_seq AS bigint;
 CREATE TABLE herald.failure_store (
-    id              bigint PRIMARY KEY DEFAULT herald.next_id('herald.failure_id_seq'),
+    id              bigint PRIMARY KEY DEFAULT herald.next_id('failure'),
     subscription_id integer NOT NULL,
     subscription    text NOT NULL,
     channel         text NOT NULL,
@@ -217,9 +223,8 @@ COMMENT ON TABLE herald.pointer_store IS
 -- differ, and the names say which table and columns are meant. In place the numbers do, so that a
 -- renamed column stays masked. Rows stay when auditing ends: the trail refers to them.
 
-CREATE SEQUENCE herald.audit_target_id_seq AS integer;
 CREATE TABLE herald.audit_target (
-    id                integer PRIMARY KEY DEFAULT herald.next_id('herald.audit_target_id_seq'),
+    id                integer PRIMARY KEY DEFAULT herald.next_id('audit_target'),
     relation          oid NOT NULL,      -- 0: the table was dropped
     schema_name       text NOT NULL,
     table_name        text NOT NULL,
@@ -255,8 +260,6 @@ COMMENT ON TABLE herald.audit_key IS
     'of them. Internal.';
 
 -- Eight segments by time: the current one follows from the clock. A backend takes a block of ids.
-CREATE SEQUENCE herald.audit_id_seq AS bigint;
-CREATE SEQUENCE herald.audit_context_id_seq AS bigint;
 CREATE TABLE herald.audit_0 (
     id              bigint NOT NULL,
     context_id      bigint NOT NULL,
@@ -343,9 +346,8 @@ COMMENT ON TABLE herald.audit_context_7 IS 'Who made the changes of segment 7 of
 
 -- Change feeds --------------------------------------------------------------------------------------
 
-CREATE SEQUENCE herald.change_feed_id_seq AS integer;
 CREATE TABLE herald.change_feed_store (
-    id         integer PRIMARY KEY DEFAULT herald.next_id('herald.change_feed_id_seq'),
+    id         integer PRIMARY KEY DEFAULT herald.next_id('change_feed'),
     relation   regclass NOT NULL,  -- by name in a dump
     channel    text COLLATE "C" NOT NULL
         CHECK (pg_catalog.octet_length(channel) OPERATOR(pg_catalog.>=) 1 AND pg_catalog.octet_length(channel) OPERATOR(pg_catalog.<) 64),
@@ -384,30 +386,22 @@ REVOKE ALL ON TYPE herald.task FROM PUBLIC;
 GRANT USAGE ON TYPE herald.task TO PUBLIC;
 
 -- pg_dump keeps the rows of all of them. One statement each: a statement updates the list only once.
-SELECT pg_catalog.pg_extension_config_dump('herald.channel_id_seq', '');
+SELECT pg_catalog.pg_extension_config_dump('herald.id_store', '');
 SELECT pg_catalog.pg_extension_config_dump('herald.channel_store', '');
 SELECT pg_catalog.pg_extension_config_dump('herald.channel_grant_store', '');
-SELECT pg_catalog.pg_extension_config_dump('herald.message_id_seq', '');
 SELECT pg_catalog.pg_extension_config_dump('herald.log_0', '');
 SELECT pg_catalog.pg_extension_config_dump('herald.log_1', '');
 SELECT pg_catalog.pg_extension_config_dump('herald.log_2', '');
 SELECT pg_catalog.pg_extension_config_dump('herald.settled_0', '');
 SELECT pg_catalog.pg_extension_config_dump('herald.settled_1', '');
 SELECT pg_catalog.pg_extension_config_dump('herald.settled_2', '');
-SELECT pg_catalog.pg_extension_config_dump('herald.subscription_id_seq', '');
 SELECT pg_catalog.pg_extension_config_dump('herald.subscription_store', '');
 SELECT pg_catalog.pg_extension_config_dump('herald.parked_store', '');
-SELECT pg_catalog.pg_extension_config_dump('herald.dead_letter_id_seq', '');
 SELECT pg_catalog.pg_extension_config_dump('herald.dead_letter_store', '');
-SELECT pg_catalog.pg_extension_config_dump('herald.failure_id_seq', '');
 SELECT pg_catalog.pg_extension_config_dump('herald.failure_store', '');
-SELECT pg_catalog.pg_extension_config_dump('herald.change_feed_id_seq', '');
 SELECT pg_catalog.pg_extension_config_dump('herald.change_feed_store', '');
-SELECT pg_catalog.pg_extension_config_dump('herald.audit_target_id_seq', '');
 SELECT pg_catalog.pg_extension_config_dump('herald.audit_target', '');
 SELECT pg_catalog.pg_extension_config_dump('herald.audit_key', '');
-SELECT pg_catalog.pg_extension_config_dump('herald.audit_id_seq', '');
-SELECT pg_catalog.pg_extension_config_dump('herald.audit_context_id_seq', '');
 SELECT pg_catalog.pg_extension_config_dump('herald.audit_0', '');
 SELECT pg_catalog.pg_extension_config_dump('herald.audit_1', '');
 SELECT pg_catalog.pg_extension_config_dump('herald.audit_2', '');
@@ -426,7 +420,6 @@ SELECT pg_catalog.pg_extension_config_dump('herald.audit_context_6', '');
 SELECT pg_catalog.pg_extension_config_dump('herald.audit_context_7', '');
 
 REVOKE ALL ON ALL TABLES IN SCHEMA herald FROM PUBLIC;
-REVOKE ALL ON ALL SEQUENCES IN SCHEMA herald FROM PUBLIC;
 GRANT USAGE ON SCHEMA herald TO PUBLIC;
 
 -- Publishing ----------------------------------------------------------------------------------------
@@ -1097,6 +1090,12 @@ AS 'MODULE_PATHNAME', 'herald_guard_options';
 COMMENT ON FUNCTION herald.guard_options() IS
     'Refuses changes of the tables of the extension to others than its owner, whatever they may write to.';
 
+CREATE FUNCTION herald.guard_ids()
+RETURNS trigger LANGUAGE c VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'herald_guard_ids';
+COMMENT ON FUNCTION herald.guard_ids() IS
+    'Raises a counter instead of storing a row for it, as a restore inserts it.';
+
 CREATE FUNCTION herald.list_audited_tables(
     OUT schema_name text, OUT table_name text, OUT record text, OUT exclude text[], OUT mask text[],
     OUT operations text[], OUT partitions integer, OUT ok boolean, OUT problem text)
@@ -1171,6 +1170,12 @@ ALTER TABLE herald.change_feed_store ENABLE ALWAYS TRIGGER guard;
 
 -- pg_write_all_data gives the right to write to every table: whoever has it could make himself a subscription that runs
 -- as anybody. What the library writes by itself fires no trigger, or is written as the owner.
+CREATE TRIGGER guard BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON herald.id_store
+    FOR EACH STATEMENT EXECUTE FUNCTION herald.guard_options();
+ALTER TABLE herald.id_store ENABLE ALWAYS TRIGGER guard;
+CREATE TRIGGER guard_ids BEFORE INSERT ON herald.id_store
+    FOR EACH ROW EXECUTE FUNCTION herald.guard_ids();
+ALTER TABLE herald.id_store ENABLE ALWAYS TRIGGER guard_ids;
 CREATE TRIGGER guard BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON herald.channel_store
     FOR EACH STATEMENT EXECUTE FUNCTION herald.guard_options();
 ALTER TABLE herald.channel_store ENABLE ALWAYS TRIGGER guard;
@@ -1231,7 +1236,7 @@ ALTER TABLE herald.audit_context_7 REPLICA IDENTITY FULL;
 
 REVOKE ALL ON FUNCTION
     herald.audit_insert(), herald.audit_update(), herald.audit_delete(), herald.audit_truncate(),
-    herald.audit_replica(), herald.guard_audit_log(), herald.guard_options(),
+    herald.audit_replica(), herald.guard_audit_log(), herald.guard_options(), herald.guard_ids(),
     herald.enable_audit, herald.disable_audit, herald.audit_history, herald.purge_audit_log,
     herald.list_audited_tables
 FROM PUBLIC;

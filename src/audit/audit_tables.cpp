@@ -7,7 +7,7 @@
 #include "audit/segments.hpp"
 #include "pg/extension.hpp"
 #include "pg/index_entries.hpp"
-#include "pg/sequence.hpp"
+#include "tables/id_store.hpp"
 
 extern "C" {
 #include "access/genam.h"
@@ -33,25 +33,20 @@ uint64 changes = 0;
 constexpr int64 kIdsAtOnce = 1000;
 
 struct Ids {
-    const char *sequence_name;
-    Oid sequence;
+    IdCounter counter;
+    Oid table;  // that they were drawn from
     int64 next;
     int64 end;
 };
 
-Ids audit_ids = {"audit_id_seq", InvalidOid, 0, 0};
-Ids context_ids = {"audit_context_id_seq", InvalidOid, 0, 0};
+Ids audit_ids = {IdCounter::kAudit, InvalidOid, 0, 0};
+Ids context_ids = {IdCounter::kAuditContext, InvalidOid, 0, 0};
 
 void OnRelationChange(Datum, Oid relation) {
     changes++;
     for (int i = 0; i < kAuditSegments; i++)
         if (!OidIsValid(relation) || segments[i].table == relation || segments[i].context == relation)
             known[i] = false;
-    for (Ids *ids : {&audit_ids, &context_ids})
-        if (!OidIsValid(relation) || ids->sequence == relation) {
-            ids->sequence = InvalidOid;
-            ids->next = ids->end;
-        }
 }
 
 void WatchRelations() {
@@ -110,11 +105,10 @@ void FindIndexes(AuditSegment *segment, Oid table, bool of_context) {
 }
 
 int64 Next(Ids *ids) {
-    if (ids->next == ids->end) {
-        WatchRelations();
-        if (!OidIsValid(ids->sequence)) ids->sequence = Lookup(ids->sequence_name);
-        ids->next = pg::DrawIds(ids->sequence, kIdsAtOnce);
-        ids->end = ids->next + kIdsAtOnce;
+    const Oid table = pg::Tables().id_store;
+    if (ids->next == ids->end || ids->table != table) {
+        const int64 first = DrawIds(ids->counter, kIdsAtOnce);
+        *ids = {ids->counter, table, first, first + kIdsAtOnce};
     }
     return ids->next++;
 }

@@ -11,6 +11,7 @@
 #include "change/table_tree.hpp"
 #include "pg/extension.hpp"
 #include "pg/identity.hpp"
+#include "tables/id_store.hpp"
 
 extern "C" {
 #include "access/table.h"
@@ -133,11 +134,11 @@ pg::Param SchemaOf(Oid relation) {
 int32 StoreTarget(Oid relation, const CheckedOptions &options, const StoredTarget *before,
                   const char *user) {
     const ColumnList &excluded = options.excluded, &masked = options.masked, &hashed = options.hashed;
-    pg::Param id = pg::Int4(before == nullptr ? 0 : before->id);
-    if (before == nullptr) {
-        (void)pg::SpiRun("SELECT herald.next_id('herald.audit_target_id_seq')::pg_catalog.int4");
-        id = pg::Int4(pg::SpiInt4(0, 1));
-    }
+    const int64 new_id = before == nullptr ? DrawIds(IdCounter::kAuditTarget, 1) : before->id;
+    if (new_id > PG_INT32_MAX)
+        ereport(ERROR, (errcode(ERRCODE_SEQUENCE_GENERATOR_LIMIT_EXCEEDED),
+                        errmsg("too many tables were enrolled in the audit trail")));
+    const pg::Param id = pg::Int4(static_cast<int32>(new_id));
     (void)pg::SpiRun(
         "INSERT INTO herald.audit_target (id, relation, schema_name, table_name, system_identifier,"
         " database_oid, enabled, record, operations, excluded, excluded_numbers, masked, masked_numbers,"

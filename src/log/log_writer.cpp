@@ -7,7 +7,7 @@
 #include "log/recent.hpp"
 #include "outbox/database.hpp"
 #include "pg/extension.hpp"
-#include "pg/sequence.hpp"
+#include "tables/id_store.hpp"
 #include "tables/own_tables.hpp"
 
 extern "C" {
@@ -106,7 +106,7 @@ MessageAddress WriteMessage(int32 channel_id, int32 schema_version, TimestampTz 
     Row row = StartRow(channel_id, schema_version, published_at, published_by);
     Relation log = OpenCurrent(&address.segment);
 
-    address.id = pg::DrawIds(pg::Tables().message_id_sequence, 1);
+    address.id = DrawIds(IdCounter::kMessage, 1);
     FinishRow(&row, address.id, message);
     HeapTuple tuple = pg::FormRow(log, row.values, row.nulls, kLogColumns);
     pg::InsertRow(log, tuple);
@@ -135,7 +135,7 @@ void WriteMessages(int32 channel_id, int32 schema_version, TimestampTz published
     for (int first = 0; first < count; first += kRowsAtOnce) {
         int group = Min(count - first, kRowsAtOnce);
         CHECK_FOR_INTERRUPTS();
-        const int64 first_id = pg::DrawIds(pg::Tables().message_id_sequence, group);
+        const int64 first_id = DrawIds(IdCounter::kMessage, group);
         MemoryContext outer = MemoryContextSwitchTo(rows);
         for (int i = 0; i < group; i++) {
             addresses[first + i].id = first_id + i;

@@ -80,6 +80,7 @@ DatabaseShared *FindOrCreateDatabase(Oid database) {
         entry = Search(InvalidOid);
         if (entry != nullptr) {
             entry->queues[0] = entry->queues[1] = QueueShared{};
+            for (IdRange &range : entry->id_ranges) range = IdRange{};
             pg_atomic_write_u32(&entry->flags, 0);
             pg_atomic_write_u32(&entry->presence, static_cast<uint32>(Presence::kUnknown));
             pg_atomic_write_u32(&entry->leave_requests, 0);
@@ -295,6 +296,7 @@ void InitDatabaseMemory() {
     pg_atomic_init_u32(&registry->places_databases, 0);
     pg_atomic_init_u32(&registry->places_waiting, 0);
     for (DatabaseShared &entry : registry->databases) {
+        SpinLockInit(&entry.id_lock);
         pg_atomic_init_u32(&entry.flags, 0);
         pg_atomic_init_u32(&entry.presence, 0);
         pg_atomic_init_u32(&entry.extension_changes, 0);

@@ -10,6 +10,7 @@
 
 extern "C" {
 #include "port/atomics.h"
+#include "storage/spin.h"
 }
 
 namespace herald {
@@ -17,6 +18,7 @@ namespace herald {
 inline constexpr int kMaxDatabases = 512;
 inline constexpr uint32 kSubscribedBits = 1024;
 inline constexpr uint32 kPointerShares = 64;
+inline constexpr int kIdCounters = 9;
 // How long tasks may be kept from being dealt so that a segment can be emptied.
 inline constexpr TimestampTz kLongestStop = USECS_PER_SEC / 2;
 
@@ -57,6 +59,13 @@ struct QueueShared {
     uint64 in_hand;  // the announcer works on entries of transactions up to this one; 0: on none
 };
 
+// Ids that may be handed out, those from `next` to `last`.
+struct IdRange {
+    Oid table;  // herald.id_store as it was when they were taken from there; InvalidOid: there are none
+    int64 next;
+    int64 last;
+};
+
 struct DatabaseShared {
     // Guarded by the registry lock.
     Oid database;  // InvalidOid: entry free
@@ -64,6 +73,10 @@ struct DatabaseShared {
     // Guarded by the outbox lock.
     QueueShared queues[kConsumers];
     uint32 cells;  // of the outbox, used by this database
+
+    // Guarded by id_lock. Renewed by whoever draws ids and has the page of the table locked, see tables/id_store.cpp.
+    slock_t id_lock;
+    IdRange id_ranges[kIdCounters];
 
     // Atomic. Set by anyone, cleared by the consumer before it does what was asked.
     pg_atomic_uint32 flags;

@@ -111,7 +111,7 @@ const ExtensionTables &Tables() {
         snprintf(name, sizeof(name), "settled_%d", i);
         tables.settled[i] = Lookup(name);
     }
-    tables.message_id_sequence = Lookup("message_id_seq");
+    tables.id_store = Lookup("id_store");
     tables.channel_store = Lookup("channel_store");
     tables.parked_store = Lookup("parked_store");
     tables.task_type = GetSysCacheOid2(TYPENAMENSP, Anum_pg_type_oid, CStringGetDatum("task"),

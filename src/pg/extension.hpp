@@ -14,7 +14,7 @@ struct ExtensionTables {
     Oid schema;
     Oid log[kSegments];
     Oid settled[kSegments];
-    Oid message_id_sequence;
+    Oid id_store;
     Oid channel_store;
     Oid parked_store;
     Oid task_type;  // the composite herald.task

@@ -47,7 +47,7 @@ Oid FunctionOf(const char *name, Oid schema) {
 }
 
 bool IsGuard(Oid function, Oid schema) {
-    constexpr const char *kNames[] = {"guard_options", "guard_audit_log", "guard_replicated"};
+    constexpr const char *kNames[] = {"guard_options", "guard_audit_log", "guard_replicated", "guard_ids"};
     static Oid guards[lengthof(kNames)];
     for (Oid guard : guards)
         if (function == guard) return true;

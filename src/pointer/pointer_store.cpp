@@ -5,8 +5,8 @@
 #include "pg/extension.hpp"
 #include "pg/identity.hpp"
 #include "pg/saved_plan.hpp"
-#include "pg/sequence.hpp"
 #include "settings.hpp"
+#include "tables/id_store.hpp"
 
 extern "C" {
 #include "access/xact.h"
@@ -40,7 +40,7 @@ int64 KeepPayload(const char *channel, Datum payload, uint32 bytes) {
         pg_atomic_fetch_sub_u64(used, bytes);
         return 0;
     }
-    int64 id = pg::DrawIds(pg::Tables().message_id_sequence, 1);
+    int64 id = DrawIds(IdCounter::kMessage, 1);
     pg::Identity caller = pg::BecomeOwner();
     pg::SpiBegin();
     pg::SpiRunSaved(insert_payload,

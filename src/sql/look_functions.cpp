@@ -14,6 +14,7 @@
 #include "sql/look.hpp"
 #include "stats/dead_counts.hpp"
 #include "stats/subscription_counters.hpp"
+#include "tables/id_store.hpp"
 #include "worker/slots.hpp"
 
 extern "C" {
@@ -236,18 +237,17 @@ bool OwnsThisDatabase() {
     return has_privs_of_role(GetUserId(), owner);
 }
 
-// Restored rows may have ids above the sequence's, where only the tables were restored.
-void RaiseMessageSequence() {
-    pg::SpiRun(
-        "SELECT pg_catalog.setval('herald.message_id_seq', m.id) "
-        "FROM (SELECT pg_catalog.max(id) AS id FROM ("
+// Restored rows may have ids above those in use, where only some of the tables were restored.
+void RaiseMessageIds() {
+    (void)pg::SpiRun(
+        "SELECT COALESCE(pg_catalog.max(id), 0) FROM ("
         "SELECT pg_catalog.max(id) FROM herald.log_0 UNION ALL "
         "SELECT pg_catalog.max(id) FROM herald.log_1 UNION ALL "
         "SELECT pg_catalog.max(id) FROM herald.log_2 UNION ALL "
         "SELECT pg_catalog.max(message_id) FROM herald.parked_store UNION ALL "
         "SELECT pg_catalog.max(message_id) FROM herald.dead_letter_store UNION ALL "
-        "SELECT pg_catalog.max(message_id) FROM herald.failure_store) AS t (id)) AS m, "
-        "herald.message_id_seq AS s WHERE m.id > s.last_value");
+        "SELECT pg_catalog.max(message_id) FROM herald.failure_store) AS t (id)");
+    RaiseIds(IdCounter::kMessage, pg::SpiInt8(0, 1));
 }
 
 }  // namespace
@@ -306,7 +306,7 @@ HERALD_FUNCTION(activate) {
     pg::SpiRun("UPDATE herald.subscription_store SET system_identifier = $1, database_oid = $2 "
                "WHERE system_identifier <> $1 OR database_oid <> $2",
                std::array{pg::Text(system_identifier), pg::Int8(MyDatabaseId)});
-    RaiseMessageSequence();
+    RaiseMessageIds();
     pg::SpiEnd();
     pg::InvalidateCatalogCaches();
     pg::BecomeCaller(caller);

@@ -98,6 +98,11 @@ constexpr ColumnForm kFailureColumnForms[] = {
     {"next_attempt_at", TIMESTAMPTZOID, kMayBeNull}, {"run_as_role", TEXTOID, kMayBeNull},
 };
 
+constexpr ColumnForm kIdColumnForms[] = {
+    {"used", INT8OID, kNotNull},
+    {"counter", TEXTOID, kNotNull},
+};
+
 constexpr ColumnForm kPointerColumnForms[] = {
     {"message_id", INT8OID, kNotNull},          {"channel", TEXTOID, kNotNull},
     {"role", OIDOID, kNotNull},                 {"published_at", TIMESTAMPTZOID, kNotNull},
@@ -162,6 +167,7 @@ constexpr pg::TableForm kAuditKeyForm = FormOf(kAuditKeyColumnForms, RowsFrom::k
 
 }  // namespace
 
+constexpr pg::TableForm kIdForm = FormOf(kIdColumnForms, RowsFrom::kDirectInserts);
 constexpr pg::TableForm kLogForm = FormOf(kLogColumnForms, RowsFrom::kDirectInserts);
 constexpr pg::TableForm kSettledForm = FormOf(kSettledColumnForms, RowsFrom::kCertainInserts);
 constexpr pg::TableForm kParkedForm = FormOf(kParkedColumnForms, RowsFrom::kCertainStatements);
@@ -183,6 +189,7 @@ struct OwnTable {
 };
 
 constexpr OwnTable kOwnTables[] = {
+    {"id_store", 1, &kIdForm, true},
     {"channel_store", 1, &kChannelForm, true},
     {"channel_grant_store", 1, &kChannelGrantForm, false},
     {"log_%d", pg::kSegments, &kLogForm, true},

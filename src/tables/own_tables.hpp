@@ -7,6 +7,7 @@
 
 namespace herald {
 
+extern const pg::TableForm kIdForm;
 extern const pg::TableForm kLogForm;
 extern const pg::TableForm kSettledForm;
 extern const pg::TableForm kParkedForm;

@@ -71,7 +71,7 @@ for my $attempt (
 	[ 'SELECT * FROM herald.audit_log', 'read the trail' ],
 	[ q(SELECT * FROM herald.audit_history('shop.orders', '{"id": 1}')), 'read a history' ],
 	[ 'SELECT salt FROM herald.audit_target', 'read the salt' ],
-	[ q(SELECT nextval('herald.audit_id_seq')), 'use up ids' ],
+	[ q(SELECT herald.next_id('audit')), 'use up ids' ],
 	[ 'CREATE VIEW clerk.v AS SELECT * FROM herald.audit_0; SELECT * FROM clerk.v', 'read it through a view' ],
 	[ 'CREATE TABLE clerk.k (id bigint REFERENCES herald.audit_context_0)', 'refer to it' ],
 	[ 'BEGIN; LOCK TABLE herald.audit_0 IN ACCESS SHARE MODE', 'lock it' ],

@@ -33,6 +33,8 @@ for my $table (@tables)
 	is("@states", join(' ', ('42501') x @statements), "$table: not for members of pg_write_all_data");
 }
 is($node->safe_psql('postgres', "SELECT herald.wait_idle('work', '20 s'), count(*) FROM app.effects"), 't|1', 'nothing has changed');
+# There is no way to guard a sequence.
+is($node->safe_psql('postgres', q(SELECT count(*) FROM pg_class WHERE relnamespace = 'herald'::regnamespace AND relkind = 'S')), '0', 'no sequences');
 
 # What stands in a table is not trusted: the checks refuse it,
 for my $update ("subscription = repeat('x', 5000)", "subscription = ''", "run_as = repeat('x', 64)", 'max_concurrency = 0', 'max_attempts = -1', "retry_backoff = 'NaN'", "state = 'other'", 'handler = NULL')
@@ -89,7 +91,7 @@ is($node->safe_psql('postgres', $row), 'true none', 'nothing foreign');
 for my $case (
 	[ 'GRANT SELECT ON herald.log_0 TO granted', 'REVOKE ALL ON herald.log_0 FROM granted', '"log_0": SELECT for granted' ],
 	[ 'GRANT INSERT (payload) ON herald.log_0 TO granted', 'REVOKE ALL (payload) ON herald.log_0 FROM granted', '"log_0": INSERT for granted' ],
-	[ 'GRANT USAGE ON SEQUENCE herald.message_id_seq TO PUBLIC', 'REVOKE ALL ON herald.message_id_seq FROM PUBLIC', '"message_id_seq": USAGE for PUBLIC' ],
+	[ 'GRANT UPDATE ON herald.id_store TO PUBLIC', 'REVOKE ALL ON herald.id_store FROM PUBLIC', '"id_store": UPDATE for PUBLIC' ],
 	[ 'GRANT CREATE ON SCHEMA herald TO granted', 'REVOKE CREATE ON SCHEMA herald FROM granted', '"schema herald": CREATE for granted' ],
 	[ 'ALTER TABLE herald.settled_1 OWNER TO granted', 'ALTER TABLE herald.settled_1 OWNER TO postgres', '"settled_1": it belongs to another role' ],
 	[ 'CREATE TRIGGER t AFTER INSERT ON herald.failure_store EXECUTE FUNCTION public.trg()', 'DROP TRIGGER t ON herald.failure_store', '"failure_store": trigger t', q(UPDATE) ],

@@ -53,7 +53,7 @@ $node->safe_psql('postgres', q(ALTER DEFAULT PRIVILEGES GRANT ALL ON TABLES TO a
 $node->safe_psql('postgres', q(SET ROLE anon; CREATE FUNCTION public.trg() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN EXECUTE 'ALTER ROLE anon SUPERUSER'; RETURN NEW; END $$));
 sqlstate_is($node, $_, '42501', "$_: refused", role => 'anon')
   for 'CREATE TRIGGER t BEFORE INSERT ON herald.pointer_store FOR EACH ROW EXECUTE FUNCTION public.trg()', 'SELECT * FROM herald.log_0', 'SELECT herald.purge_audit_log()',
-  q(INSERT INTO herald.channel_grant_store VALUES (1, 'anon', 'read')), q(SELECT setval('herald.message_id_seq', 1)), 'SELECT herald.withdraw_default_rights()';
+  q(INSERT INTO herald.channel_grant_store VALUES (1, 'anon', 'read')), q(INSERT INTO herald.id_store VALUES (1, 'message')), 'SELECT herald.withdraw_default_rights()';
 $node->safe_psql('postgres', q(CREATE SCHEMA app AUTHORIZATION anon));
 sqlstate_is($node, q(CREATE FUNCTION app.work(task herald.task) RETURNS void LANGUAGE sql AS ''), '00000', 'a handler of tasks', role => 'anon');
 

@@ -29,7 +29,7 @@ DO \$\$
 BEGIN
     FOR i IN 1 .. $count LOOP
         PERFORM herald.publish('jobs', '{}');
-        PERFORM setval('herald.message_id_seq', nextval('herald.message_id_seq') + 4095);  -- those of others
+        INSERT INTO herald.id_store SELECT used + 4095 - 32, counter FROM herald.id_store WHERE counter = 'message';  -- those of others
     END LOOP;
 END \$\$
 SQL

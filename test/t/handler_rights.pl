@@ -56,7 +56,7 @@ for my $do ('CREATE ROLE evil SUPERUSER', 'ALTER ROLE app SUPERUSER', 'RESET ROL
 	"UPDATE herald.subscription_store SET run_as = ''postgres''", 'INSERT INTO herald.settled_0 VALUES (1, ARRAY[1])',
 	"COPY shared.who TO PROGRAM ''true''", 'DROP EXTENSION pg_herald', 'TRUNCATE herald.log_0',
 	"SELECT herald.subscribe(''evil'', ''do'', ''shared.do'', run_as => ''postgres'')", "SELECT herald.alter_subscription(''who'', handler => ''shared.do'')",
-	"SELECT herald.unsubscribe(''who'')", "SELECT herald.pause(''who'')", "SELECT nextval(''herald.message_id_seq'')", "SELECT herald.activate()")
+	"SELECT herald.unsubscribe(''who'')", "SELECT herald.pause(''who'')", "SELECT herald.next_id(''message'')", "SELECT herald.activate()")
 {
 	my $json = $do =~ s/"/\\"/gr;
 	my ($tried) = publish_many($node, 'do', 1, payload => qq({"do": "$json"}));

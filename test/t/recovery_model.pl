@@ -330,7 +330,7 @@ my @actions = (
 	[ 2, 'fail', sub { end_open($_[0], 'fail') } ],
 	[ 4, 'prepare', sub { end_open($_[0], 'prepare') } ],
 	[ 3, 'end prepared', \&end_prepared ],
-	[ 2, 'gap', sub { $node->safe_psql('postgres', q(SELECT setval('herald.message_id_seq', nextval('herald.message_id_seq') + (random() ^ 4 * 9000)::int))) } ],
+	[ 2, 'gap', sub { $node->safe_psql('postgres', q(INSERT INTO herald.id_store SELECT used + (random() ^ 4 * 9000)::int, counter FROM herald.id_store WHERE counter = 'message')) } ],
 	[ 2, 'pause or resume', \&pause_or_resume ],
 	[ 1, 'alter', sub { $node->safe_psql('postgres', "SELECT herald.alter_subscription('" . any_of('plain', 'reader') . "', max_concurrency => " . (1 + int(rand(5))) . ', batch => ' . any_of('true', 'false') . ')') } ],
 	[ 1, 'move', sub { move_rows(int(rand(3))) } ],
@@ -401,7 +401,7 @@ sub rotate
 	end_prepared() while @prepared;
 	$node->safe_psql('postgres', q(SELECT herald.pause('lazy')));
 	publish(any_of(@sessions), 5) for 1 .. 4;
-	my $last = $node->safe_psql('postgres', 'SELECT last_value FROM herald.message_id_seq');
+	my $last = $node->safe_psql('postgres', q(SELECT herald.next_id('message')));
 	reload_with($node, 'herald.rotation_period' => '1s');
 	end_process($node, 'TERM', 'announcer');
 	wait_for('all that was in the log has left it', sub {

@@ -49,7 +49,7 @@ wait_for('its successor goes on', sub { count_turns() >= $before + 2 });
 ok(end_process($node, 'TERM', 'dispatcher'), 'the dispatcher is terminated');
 $pgbench->finish;
 like($out, qr/number of transactions actually processed: 4000\/4000/, 'all were published');
-my $ids = $node->safe_psql('postgres', 'SELECT last_value FROM herald.message_id_seq');
+my $ids = $node->safe_psql('postgres', q(SELECT herald.next_id('message')));
 
 # Of the busy one nothing is left, of the paused one nothing but parked tasks.
 wait_for('the log is empty', sub { log_bytes() == 0 });
