@@ -3,6 +3,7 @@
 #include "pg/pg.hpp"
 
 #include "failure/failure_log.hpp"
+#include "failure/parked_row.hpp"
 #include "pg/clip.hpp"
 #include "pg/identity.hpp"
 #include "pg/roles.hpp"
@@ -23,66 +24,14 @@ namespace {
 constexpr int kMaxText = 8192;
 constexpr int kMaxTaskId = 1024;
 
-#define MESSAGE_COLUMNS \
-    "subscription_id, message_id, channel_id, published_at, published_by, key, headers, payload, " \
-    "schema_version, attempts"
-
 pg::SavedPlan insert_failure = {
     "INSERT INTO herald.failure_store (subscription_id, subscription, channel, run_as, message_id, "
     "task_id, attempt, error_code, message, detail, hint, context, handler, started_at, failed_at, "
     "next_attempt_at, run_as_role) "
     "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)"};
-pg::SavedPlan upsert_parked = {
-    "INSERT INTO herald.parked_store (" MESSAGE_COLUMNS ", next_attempt_at) "
-    "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) "
-    "ON CONFLICT (subscription_id, message_id) DO UPDATE "
-    "SET attempts = excluded.attempts, next_attempt_at = excluded.next_attempt_at"};
-pg::SavedPlan delete_parked = {
-    "DELETE FROM herald.parked_store WHERE ctid = ANY (ARRAY("
-    "SELECT ctid FROM herald.parked_store "
-    "WHERE subscription_id = $1 AND message_id = $2 FOR UPDATE SKIP LOCKED))"};
-pg::SavedPlan find_parked = {
-    "SELECT FROM herald.parked_store WHERE subscription_id = $1 AND message_id = $2"};
 pg::SavedPlan insert_dead = {
-    "INSERT INTO herald.dead_letter_store (" MESSAGE_COLUMNS ", error_code, message, died_at) "
+    "INSERT INTO herald.dead_letter_store (" HERALD_PARKED_COLUMNS ", error_code, message, died_at) "
     "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)"};
-pg::SavedPlan select_parked = {
-    "SELECT channel_id, published_at, published_by, key, headers, payload, attempts, next_attempt_at, "
-    "schema_version FROM herald.parked_store WHERE subscription_id = $1 AND message_id = $2"};
-
-pg::Param OptionalText(const text *value) {
-    return pg::TextDatum(PointerGetDatum(value), value == nullptr);
-}
-
-pg::Param SchemaVersion(const StoredMessage &message) {
-    pg::Param version = pg::Int4(message.schema_version);
-    version.is_null = message.schema_version == 0;
-    return version;
-}
-
-pg::Param OptionalJsonb(const Jsonb *value) {
-    return pg::Jsonb(PointerGetDatum(value), value == nullptr);
-}
-
-// Who has the row locked is about to remove the task with its subscription, or not: it can't be waited for.
-bool RunDeleteParked(int32 subscription_id, int64 message_id) {
-    const std::array key{pg::Int4(subscription_id), pg::Int8(message_id)};
-    if (pg::SpiRunSaved(delete_parked, key) > 0) return true;
-    if (pg::SpiRunSaved(find_parked, key) == 0) return false;
-    ereport(ERROR, (errcode(ERRCODE_LOCK_NOT_AVAILABLE),
-                    errmsg("a waiting task is locked by another transaction"),
-                    errdetail("Subscription %d, message " INT64_FORMAT ".", subscription_id, message_id)));
-}
-
-struct varlena *CopyField(uint64 row, int column, Oid type, MemoryContext context) {
-    pg::Field field = pg::SpiField(row, column, type);
-    if (field.is_null) return nullptr;
-    MemoryContext previous = MemoryContextSwitchTo(context);
-    struct varlena *copy = PG_DETOAST_DATUM_COPY(field.value);
-    MemoryContextSwitchTo(previous);
-    return copy;
-}
-
 }  // namespace
 
 void RecordFailure(const FailureRecord &record) {
@@ -105,29 +54,6 @@ void RecordFailure(const FailureRecord &record) {
     pg::BecomeCaller(caller);
 }
 
-void ParkTask(int32 subscription_id, const StoredMessage &message, int32 attempts,
-              TimestampTz next_attempt_at) {
-    pg::Identity caller = pg::BecomeOwner();
-    pg::SpiBegin();
-    pg::SpiRunSaved(upsert_parked,
-                    std::array{pg::Int4(subscription_id), pg::Int8(message.id),
-                               pg::Int4(message.channel_id), pg::Time(message.published_at),
-                               OptionalText(message.published_by), OptionalText(message.key),
-                               OptionalJsonb(message.headers), OptionalJsonb(message.payload),
-                               SchemaVersion(message), pg::Int4(attempts), pg::Time(next_attempt_at)});
-    pg::SpiEnd();
-    pg::BecomeCaller(caller);
-}
-
-bool DeleteParked(int32 subscription_id, int64 message_id) {
-    pg::Identity caller = pg::BecomeOwner();
-    pg::SpiBegin();
-    bool deleted = RunDeleteParked(subscription_id, message_id);
-    pg::SpiEnd();
-    pg::BecomeCaller(caller);
-    return deleted;
-}
-
 void BuryTask(int32 subscription_id, const StoredMessage &message, int32 attempts, int sqlstate,
               const char *error_message, TimestampTz died_at) {
     pg::Identity caller = pg::BecomeOwner();
@@ -141,34 +67,9 @@ void BuryTask(int32 subscription_id, const StoredMessage &message, int32 attempt
                    pg::Text(unpack_sql_state(sqlstate)), pg::Text(pg::ClipText(error_message, kMaxText)),
                    pg::Time(died_at)});
     CountDeadAtCommit(subscription_id, 1);
-    RunDeleteParked(subscription_id, message.id);
     pg::SpiEnd();
     pg::BecomeCaller(caller);
-}
-
-bool ReadParked(int32 subscription_id, int64 message_id, StoredMessage *message, int32 *attempts,
-                TimestampTz *next_attempt_at) {
-    MemoryContext context = CurrentMemoryContext;
-    pg::Identity caller = pg::BecomeOwner();
-    pg::SpiBegin();
-    bool found = pg::SpiRunSaved(select_parked, std::array{pg::Int4(subscription_id),
-                                                           pg::Int8(message_id)}) > 0;
-    if (found) {
-        message->id = message_id;
-        message->channel_id = pg::SpiInt4(0, 1);
-        message->published_at = DatumGetTimestampTz(pg::SpiField(0, 2, TIMESTAMPTZOID).value);
-        message->published_by = reinterpret_cast<text *>(CopyField(0, 3, TEXTOID, context));
-        message->key = reinterpret_cast<text *>(CopyField(0, 4, TEXTOID, context));
-        message->headers = reinterpret_cast<Jsonb *>(CopyField(0, 5, JSONBOID, context));
-        message->payload = reinterpret_cast<Jsonb *>(CopyField(0, 6, JSONBOID, context));
-        message->schema_version = pg::SpiInt4(0, 9);
-        if (attempts != nullptr) *attempts = pg::SpiInt4(0, 7);
-        if (next_attempt_at != nullptr)
-            *next_attempt_at = DatumGetTimestampTz(pg::SpiField(0, 8, TIMESTAMPTZOID).value);
-    }
-    pg::SpiEnd();
-    pg::BecomeCaller(caller);
-    return found;
+    (void)DeleteParked(subscription_id, message.id);
 }
 
 const char *TaskIdOf(const StoredMessage &message) {

@@ -1,5 +1,5 @@
 // What failed attempts leave behind: a row of the failure log each, and the task itself in the parked
-// table (it runs again) or among the dead letters (it does not). Called by workers inside the
+// table (it runs again, see parked_row.hpp) or among the dead letters (it does not). Called by workers inside the
 // transaction that settles the task, so that all of it commits together, or nothing.
 //
 // All of them need a transaction, write as the extension's owner, and keep their plans: a burst of
@@ -36,21 +36,9 @@ struct FailureRecord {
 // Adds a row to the failure log.
 void RecordFailure(const FailureRecord &record);
 
-// Puts the task into the parked table, or updates its attempts and time where it is there already.
-void ParkTask(int32 subscription_id, const StoredMessage &message, int32 attempts,
-              TimestampTz next_attempt_at);
-
-// Takes the task out of the parked table. False: it was not there.
-bool DeleteParked(int32 subscription_id, int64 message_id);
-
 // Makes the task a dead letter, and takes it out of the parked table.
 void BuryTask(int32 subscription_id, const StoredMessage &message, int32 attempts, int sqlstate,
               const char *error_message, TimestampTz died_at);
-
-// Reads a parked task into the current memory context, as the newest committed state (or this
-// transaction's own) has it. False: it is not parked. `attempts` and `next_attempt_at` may be NULL.
-bool ReadParked(int32 subscription_id, int64 message_id, StoredMessage *message, int32 *attempts,
-                TimestampTz *next_attempt_at);
 
 // The payload's "task_id" as text where the payload is an object that has one (a string, number or
 // boolean), else the message id; cut at 1 kB.

@@ -5,6 +5,7 @@
 #include "core/backoff.hpp"
 #include "core/crash_notes.hpp"
 #include "failure/failure_log.hpp"
+#include "failure/parked_row.hpp"
 #include "log/log_reader.hpp"
 #include "outbox/database.hpp"
 #include "pg/extension.hpp"
@@ -102,7 +103,7 @@ void Settle(const core::Task &task, Settlement *settlement) {
 // kNone: it was read. Else why not.
 Outcome ReadTask(const WorkerSlotShared *slot, const core::Task &task, StoredMessage *message) {
     if (task.message.segment == core::kParkedSegment) {
-        bool parked = ReadParked(task.subscription, task.message.id, message, nullptr, nullptr);
+        bool parked = ReadParked(task.subscription, task.message.id, message);
         return parked ? Outcome::kNone : Outcome::kMissing;
     }
     ItemPointerData tid;
