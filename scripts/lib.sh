@@ -29,6 +29,12 @@ if [ "$(id -u)" = 0 ]; then
     as_server_user=(setpriv "--reuid=$server_user" "--regid=$(id -g "$server_user")" --init-groups)
 fi
 
+# The mirror of Debian that apt takes packages of the running release from; nothing where there is none.
+debian_mirror() {
+    apt-get indextargets --format '$(SITE) $(RELEASE)' 'Created-By: Packages' 2>/dev/null |
+        awk -v "release=$(sed -n 's/^VERSION_CODENAME=//p' /etc/os-release)" '$2 == release { print $1; exit }' || :
+}
+
 find_postgres() {
     PG_CONFIG=$(command -v "${PG_CONFIG:-pg_config}") ||
         fail "no pg_config found: run scripts/setup, or set PG_CONFIG"
