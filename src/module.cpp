@@ -12,15 +12,41 @@
 #include "locks/named_locks.hpp"
 #include "outbox/outbox.hpp"
 #include "pg/extension.hpp"
+#include "pg/marker.hpp"
 #include "pg/table_trust.hpp"
 #include "pg/pg.hpp"
 #include "settings.hpp"
 #include "shared_memory.hpp"
-#include "stats/channel_counters.hpp"
 #include "stats/dead_counts.hpp"
+#include "stats/pending_counts.hpp"
+#include "subscription/progress.hpp"
 #include "worker/attempt.hpp"
+#include "worker/claims.hpp"
 #include "worker/commands.hpp"
 #include "worker/processes.hpp"
+
+namespace {
+
+using namespace herald;
+
+// Feeds publish what they have noted before the outbox is filled with all that was published; the others do not depend on one
+// another.
+constexpr const pg::TransactionPart *kTransactionParts[] = {
+    &kNamedLocksPart,  // refuses PREPARE
+    &kPauseRequestsPart,
+    &kListenPart,
+    &kClaimsPart,
+    &kFeedsPart,  // publishes
+    &kAuditContextPart,
+    &kTableChangesPart,
+    &kDeadCountsPart,
+    &kPendingCountsPart,
+    &pg::kOwnStatementPart,
+    &pg::kMarkersPart,
+    &kOutboxPart,  // fills the outbox, and wakes who takes from it
+};
+
+}  // namespace
 
 extern "C" {
 #if PG_VERSION_NUM >= 180000
@@ -33,8 +59,6 @@ PGDLLEXPORT void _PG_init(void);
 }
 
 void _PG_init(void) {
-    using namespace herald;
-
     if (!process_shared_preload_libraries_in_progress)
         ereport(ERROR,
                 (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
@@ -43,17 +67,15 @@ void _PG_init(void) {
                          "the server.")));
     settings::Define();
     InitSharedMemory();
+    pg::FollowTransactions(kTransactionParts, lengthof(kTransactionParts));
     InitOutbox(AnnounceDirectly);
     pg::InitExtensionCache();
     pg::InitTableTrust();
     InitChannelCache();
-    InitChannelCounterCallbacks();
-    InitDeadCounts();
     InitAttempts();
     InitAuditTargets();
     InitTableChanges();
     InitAuditWatch();
-    InitAuditContext();
     InitFeedWatch();
     InitFeeds([](Oid relation) { return FindTarget(relation) != nullptr; });
     InitCommandHook();

@@ -184,28 +184,28 @@ void Write(const Written &row) {
     table_close(table, NoLock);
 }
 
-void OnTransactionEnd(XactEvent event, void *) {
-    switch (event) {
-        case XACT_EVENT_COMMIT:
-        case XACT_EVENT_ABORT:
-        case XACT_EVENT_PREPARE:
-            written.valid = false;
-            sequence = 0;
-            break;
-        default:
-            break;
-    }
+void Forget() {
+    written.valid = false;
+    sequence = 0;
 }
 
-void OnSubtransactionEnd(SubXactEvent event, SubTransactionId own, SubTransactionId parent, void *) {
-    if (!written.valid || written.subtransaction < own) return;
-    if (event == SUBXACT_EVENT_COMMIT_SUB)
-        written.subtransaction = parent;
-    else if (event == SUBXACT_EVENT_ABORT_SUB)
-        written.valid = false;
+void KeepSub(SubTransactionId own, SubTransactionId parent) {
+    if (written.valid && written.subtransaction >= own) written.subtransaction = parent;
+}
+
+void DropSub(SubTransactionId own) {
+    if (written.subtransaction >= own) written.valid = false;
 }
 
 }  // namespace
+
+const pg::TransactionPart kAuditContextPart = {.before_commit = pg::NoEnd,
+                                               .before_prepare = pg::NoEnd,
+                                               .committed = Forget,
+                                               .prepared = Forget,
+                                               .aborted = Forget,
+                                               .sub_committed = KeepSub,
+                                               .sub_aborted = DropSub};
 
 int64 AuditContextId(int segment) {
     const Oid session_user = GetSessionUserId();
@@ -237,10 +237,5 @@ int64 AuditContextId(int segment) {
 }
 
 int32 NextAuditSequence() { return ++sequence; }
-
-void InitAuditContext() {
-    RegisterXactCallback(OnTransactionEnd, nullptr);
-    RegisterSubXactCallback(OnSubtransactionEnd, nullptr);
-}
 
 }  // namespace herald

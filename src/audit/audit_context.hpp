@@ -4,7 +4,7 @@
 
 #pragma once
 
-#include "pg/pg.hpp"
+#include "pg/transaction_part.hpp"
 
 namespace herald {
 
@@ -17,6 +17,6 @@ int64 AuditContextId(int segment);
 int32 NextAuditSequence();
 
 // Called once per process, from _PG_init.
-void InitAuditContext();
+extern const pg::TransactionPart kAuditContextPart;
 
 }  // namespace herald

@@ -5,6 +5,7 @@
 #include "change/table_tree.hpp"
 #include "change/table_triggers.hpp"
 #include "pg/extension.hpp"
+#include "pg/transaction_list.hpp"
 
 extern "C" {
 #include "access/genam.h"
@@ -40,37 +41,21 @@ int handler_count = 0;
 object_access_hook_type previous_access = nullptr;
 ProcessUtility_hook_type previous_utility = nullptr;
 
-// Of the command that runs; in TopTransactionContext.
-TableChange *noted = nullptr;
-int noted_count = 0;
-int noted_room = 0;
-
-void ForgetNoted() {
-    noted = nullptr;
-    noted_count = noted_room = 0;
-}
+// Of the command that runs; what they point to is in TopTransactionContext.
+pg::TransactionList<TableChange> noted;
 
 TableChange *Note(TableChangeKind kind, Oid relation) {
-    if (noted_count == noted_room) {
-        noted_room = noted_room == 0 ? 16 : noted_room * 2;
-        const Size bytes = sizeof(TableChange) * static_cast<Size>(noted_room);
-        noted = static_cast<TableChange *>(noted == nullptr
-                                               ? MemoryContextAlloc(TopTransactionContext, bytes)
-                                               : repalloc(noted, bytes));
-    }
-    TableChange *change = &noted[noted_count++];
-    *change = {};
-    change->kind = kind;
-    change->relation = relation;
-    change->noted_in = GetCurrentSubTransactionId();
-    return change;
+    TableChange change{};
+    change.kind = kind;
+    change.relation = relation;
+    change.subtransaction = GetCurrentSubTransactionId();
+    return noted.Add(change);
 }
 
 void NoteAltered(Oid relation) {
     if (!OidIsValid(relation)) return;
-    if (noted_count > 0 && noted[noted_count - 1].kind == TableChangeKind::kAltered &&
-        noted[noted_count - 1].relation == relation)
-        return;
+    const TableChange *last = noted.count == 0 ? nullptr : &noted.items[noted.count - 1];
+    if (last != nullptr && last->kind == TableChangeKind::kAltered && last->relation == relation) return;
     (void)Note(TableChangeKind::kAltered, relation);
 }
 
@@ -140,7 +125,7 @@ void NoteTrigger(ObjectAccessType access, Oid trigger) {
         if (!LookUpTrigger(&change) || !IsReserved(change.trigger_name)) return;
         TableChange *note = Note(TableChangeKind::kTriggerDropped, change.relation);
         change.kind = note->kind;
-        change.noted_in = note->noted_in;
+        change.subtransaction = note->subtransaction;
         *note = change;
     } else {
         Note(access == OAT_POST_CREATE ? TableChangeKind::kTriggerCreated
@@ -222,11 +207,13 @@ bool Resolve(TableChange *change) {
 // Hands over what the command has done. What the handlers do themselves is noted as well, and handed over
 // with the next command.
 void TellHandlers() {
-    if (noted_count == 0 || !IsTransactionState()) return;
-    TableChange *changes = noted;
-    const int all = noted_count;
+    if (noted.count == 0 || !IsTransactionState()) return;
+    const int all = noted.count;
     int count = 0;
-    ForgetNoted();
+    auto *changes = static_cast<TableChange *>(
+        MemoryContextAllocHuge(TopTransactionContext, sizeof(TableChange) * static_cast<Size>(all)));
+    std::memcpy(changes, noted.items, sizeof(TableChange) * static_cast<Size>(all));
+    noted.Forget();
     CommandCounterIncrement();
     for (int i = 0; i < all; i++)
         if (Resolve(&changes[i])) changes[count++] = changes[i];
@@ -275,22 +262,28 @@ void OnUtility(PlannedStmt *statement, const char *query, bool read_only_tree,
     auto next = previous_utility != nullptr ? previous_utility : standard_ProcessUtility;
     next(statement, query, read_only_tree, context, params, environment, receiver, completion);
     // What altered nothing (IF EXISTS) has noted nothing.
-    if (tag == T_RenameStmt && noted_count > 0)
+    if (tag == T_RenameStmt && noted.count > 0)
         NoteColumnRename(castNode(RenameStmt, statement->utilityStmt));
     // In the midst of another command tables may not be complete yet.
     if (context != PROCESS_UTILITY_SUBCOMMAND) TellHandlers();
 }
 
-void OnTransactionEnd(XactEvent, void *) { ForgetNoted(); }
+void Forget() { noted.Forget(); }
+
+void KeepSub(SubTransactionId own, SubTransactionId parent) { noted.KeepSub(own, parent); }
 
 // What a failed command has noted is at the end: an error ends the subtransaction.
-void OnSubtransactionEnd(SubXactEvent event, SubTransactionId subtransaction, SubTransactionId,
-                         void *) {
-    if (event != SUBXACT_EVENT_ABORT_SUB) return;
-    while (noted_count > 0 && noted[noted_count - 1].noted_in >= subtransaction) noted_count--;
-}
+void DropSub(SubTransactionId own) { noted.DropSub(own); }
 
 }  // namespace
+
+const pg::TransactionPart kTableChangesPart = {.before_commit = pg::NoEnd,
+                                               .before_prepare = pg::NoEnd,
+                                               .committed = Forget,
+                                               .prepared = Forget,
+                                               .aborted = Forget,
+                                               .sub_committed = KeepSub,
+                                               .sub_aborted = DropSub};
 
 void OnTableChanges(ChangeHandler changes, RenameHandler renames, DropHandler drops) {
     if (handler_count == kMaxHandlers) elog(ERROR, "too many handlers of table changes");
@@ -302,8 +295,6 @@ void InitTableChanges() {
     object_access_hook = OnAccess;
     previous_utility = ProcessUtility_hook;
     ProcessUtility_hook = OnUtility;
-    RegisterXactCallback(OnTransactionEnd, nullptr);
-    RegisterSubXactCallback(OnSubtransactionEnd, nullptr);
 }
 
 }  // namespace herald

@@ -5,7 +5,7 @@
 
 #pragma once
 
-#include "pg/pg.hpp"
+#include "pg/transaction_part.hpp"
 
 namespace herald {
 
@@ -33,7 +33,7 @@ struct TableChange {
     const char *trigger_name;
     const char *column;
     const char *new_column;
-    SubTransactionId noted_in;
+    SubTransactionId subtransaction;
 };
 
 // What is told: all that a command has changed, in order, after it. The extension exists then, and the
@@ -48,6 +48,7 @@ using DropHandler = void (*)(Oid relation);
 void OnTableChanges(ChangeHandler changes, RenameHandler renames, DropHandler drops);
 
 // Called once per process, from _PG_init.
+extern const pg::TransactionPart kTableChangesPart;
 void InitTableChanges();
 
 }  // namespace herald

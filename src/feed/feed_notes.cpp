@@ -179,23 +179,6 @@ void DropReplaced(NotedLayer *layer) {
     }
 }
 
-void OnSubtransactionEnd(SubXactEvent event, SubTransactionId own, SubTransactionId parent, void *) {
-    if (event != SUBXACT_EVENT_COMMIT_SUB && event != SUBXACT_EVENT_ABORT_SUB) return;
-    for (FeedNotes *notes = all_notes; notes != nullptr; notes = notes->next) {
-        if (event == SUBXACT_EVENT_ABORT_SUB)
-            while (notes->top != nullptr && notes->top->subtransaction >= own) DropLayer(notes);
-        for (NotedLayer *layer = notes->top; layer != nullptr; layer = layer->previous) {
-            if (event == SUBXACT_EVENT_ABORT_SUB) {
-                TakeBack(layer, own);
-                continue;
-            }
-            if (layer->subtransaction == own) layer->subtransaction = parent;
-            HandToParent(layer, own, parent);
-            DropReplaced(layer);
-        }
-    }
-}
-
 }  // namespace
 
 FeedNotes *AllNotes() { return all_notes; }
@@ -320,6 +303,20 @@ void ForgetNotes() {
     next_order = 0;
 }
 
-void InitFeedNotes() { RegisterSubXactCallback(OnSubtransactionEnd, nullptr); }
+void KeepNotes(SubTransactionId own, SubTransactionId parent) {
+    for (FeedNotes *notes = all_notes; notes != nullptr; notes = notes->next)
+        for (NotedLayer *layer = notes->top; layer != nullptr; layer = layer->previous) {
+            if (layer->subtransaction == own) layer->subtransaction = parent;
+            HandToParent(layer, own, parent);
+            DropReplaced(layer);
+        }
+}
+
+void DropNotes(SubTransactionId own) {
+    for (FeedNotes *notes = all_notes; notes != nullptr; notes = notes->next) {
+        while (notes->top != nullptr && notes->top->subtransaction >= own) DropLayer(notes);
+        for (NotedLayer *layer = notes->top; layer != nullptr; layer = layer->previous) TakeBack(layer, own);
+    }
+}
 
 }  // namespace herald

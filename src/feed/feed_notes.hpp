@@ -107,6 +107,8 @@ void ForgetNotes();
 // What the triggers know of relations, at the end of the transaction.
 void ForgetFeedTables();
 
-void InitFeedNotes();
+// At the ends of subtransactions.
+void KeepNotes(SubTransactionId own, SubTransactionId parent);
+void DropNotes(SubTransactionId own);
 
 }  // namespace herald

@@ -361,29 +361,29 @@ void PublishNotes() {
     MemoryContextDelete(context);
 }
 
-void OnTransactionEnd(XactEvent event, void *) {
-    switch (event) {
-        case XACT_EVENT_PRE_COMMIT:
-        case XACT_EVENT_PRE_PREPARE:
-            if (AllNotes() == nullptr) break;
-            // It may have been dropped by this transaction.
-            if (!pg::TablesKnown() && !pg::ExtensionExists()) break;
-            PushActiveSnapshot(GetTransactionSnapshot());
-            PublishNotes();
-            PopActiveSnapshot();
-            break;
-        case XACT_EVENT_COMMIT:
-        case XACT_EVENT_PREPARE:
-        case XACT_EVENT_ABORT:
-            ForgetNotes();
-            ForgetFeedTables();
-            break;
-        default:
-            break;
-    }
+void PublishAll() {
+    if (AllNotes() == nullptr) return;
+    // It may have been dropped by this transaction.
+    if (!pg::TablesKnown() && !pg::ExtensionExists()) return;
+    PushActiveSnapshot(GetTransactionSnapshot());
+    PublishNotes();
+    PopActiveSnapshot();
+}
+
+void Forget() {
+    ForgetNotes();
+    ForgetFeedTables();
 }
 
 }  // namespace
+
+const pg::TransactionPart kFeedsPart = {.before_commit = PublishAll,
+                                        .before_prepare = PublishAll,
+                                        .committed = Forget,
+                                        .prepared = Forget,
+                                        .aborted = Forget,
+                                        .sub_committed = KeepNotes,
+                                        .sub_aborted = DropNotes};
 
 const char *FindFeedProblem(const Feed &feed) {
     Oid owner;
@@ -398,8 +398,6 @@ bool MaySeeFeed(const Feed &feed) {
 
 void InitFeeds(bool (*audited)(Oid relation)) {
     is_audited = audited;
-    RegisterXactCallback(OnTransactionEnd, nullptr);
-    InitFeedNotes();
 }
 
 }  // namespace herald

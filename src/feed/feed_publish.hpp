@@ -6,7 +6,7 @@
 #pragma once
 
 #include "feed/feed.hpp"
-#include "pg/pg.hpp"
+#include "pg/transaction_part.hpp"
 
 namespace herald {
 
@@ -16,9 +16,9 @@ const char *FindFeedProblem(const Feed &feed);
 // True where the caller has the rights of the feed's owner, or of the table's. Takes no lock.
 bool MaySeeFeed(const Feed &feed);
 
-// Registers the callbacks. After InitOutbox: the last callback that was registered is called first, and what is
-// published here must be there when the outbox looks. `is_audited`: whether changes of a relation are in the audit
-// trail.
+extern const pg::TransactionPart kFeedsPart;
+
+// Called once per process, from _PG_init, with what says whether a table is audited.
 void InitFeeds(bool (*is_audited)(Oid relation));
 
 }  // namespace herald

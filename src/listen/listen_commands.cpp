@@ -8,6 +8,7 @@
 
 #include "listen/listeners.hpp"
 #include "pg/pg.hpp"
+#include "pg/transaction_list.hpp"
 
 extern "C" {
 #include "nodes/parsenodes.h"
@@ -41,10 +42,8 @@ ProcessUtility_hook_type previous_hook = nullptr;
 HTAB *channels_by_name = nullptr;  // made at the first LISTEN
 OwnChannel *own_channels = nullptr;
 
-// What the current transaction asked for so far, in TopTransactionContext.
-Note *notes = nullptr;
-int note_count = 0;
-int note_capacity = 0;
+// What the current transaction asked for so far.
+pg::TransactionList<Note> notes;
 bool staged = false;  // the notes were worked into own_channels
 
 OwnChannel *Find(const char *name, HASHACTION action, bool *found) {
@@ -107,16 +106,16 @@ void Want(const char *name) {
 }
 
 void Stage() {
-    staged = true;
-    for (int i = 0; i < note_count; i++) {
+    staged = notes.count > 0;
+    for (const Note &note : notes) {
         OwnChannel *channel;
-        switch (notes[i].action) {
+        switch (note.action) {
             case ListenAction::kListen:
-                Want(notes[i].channel);
+                Want(note.channel);
                 break;
             case ListenAction::kUnlisten:
                 channel = channels_by_name == nullptr ? nullptr
-                                                      : Find(notes[i].channel, HASH_FIND, nullptr);
+                                                      : Find(note.channel, HASH_FIND, nullptr);
                 if (channel != nullptr) channel->wanted = false;
                 break;
             case ListenAction::kUnlistenAll:
@@ -130,52 +129,23 @@ void Stage() {
 }
 
 void Forget() {
-    notes = nullptr;
-    note_count = 0;
-    note_capacity = 0;
+    notes.Forget();
     staged = false;
 }
 
-void OnTransactionEnd(XactEvent event, void *) {
-    if (notes == nullptr) return;
-    switch (event) {
-        case XACT_EVENT_PRE_COMMIT:
-            Stage();
-            break;
-        case XACT_EVENT_COMMIT:
-        case XACT_EVENT_ABORT:
-            if (staged) SettleAll(event == XACT_EVENT_COMMIT);
-            Forget();
-            break;
-        case XACT_EVENT_PREPARE:
-            // Core refuses to prepare what changes the set of channels.
-            Forget();
-            break;
-        default:
-            break;
-    }
+void SettleCommitted() {
+    if (staged) SettleAll(true);
+    Forget();
 }
 
-void OnSubtransactionEnd(SubXactEvent event, SubTransactionId own, SubTransactionId parent, void *) {
-    if (event == SUBXACT_EVENT_COMMIT_SUB) {
-        for (int i = note_count; i > 0 && notes[i - 1].subtransaction == own; i--)
-            notes[i - 1].subtransaction = parent;
-    } else if (event == SUBXACT_EVENT_ABORT_SUB) {
-        // Subtransactions nest, and their numbers grow: all that came with it or after goes.
-        while (note_count > 0 && notes[note_count - 1].subtransaction >= own) note_count--;
-    }
+void SettleAborted() {
+    if (staged) SettleAll(false);
+    Forget();
 }
 
-void Take(const Note &note) {
-    if (note_count == note_capacity) {
-        const int capacity = note_capacity == 0 ? 8 : note_capacity * 2;
-        const Size size = sizeof(Note) * static_cast<Size>(capacity);
-        notes = static_cast<Note *>(notes == nullptr ? MemoryContextAlloc(TopTransactionContext, size)
-                                                     : repalloc(notes, size));
-        note_capacity = capacity;
-    }
-    notes[note_count++] = note;
-}
+void KeepSub(SubTransactionId own, SubTransactionId parent) { notes.KeepSub(own, parent); }
+
+void DropSub(SubTransactionId own) { notes.DropSub(own); }
 
 // The parser has cut the name as core keeps it; no name: all channels.
 void Read(Node *statement, Note *note) {
@@ -205,16 +175,23 @@ void OnCommand(PlannedStmt *statement, const char *query, bool read_only_tree,
     next(statement, query, read_only_tree, context, params, environment, receiver, completion);
     if (note.action == ListenAction::kNone) return;
     // A pool's DISCARD ALL between clients that never listened costs nothing.
-    if (note.action != ListenAction::kListen && notes == nullptr && own_channels == nullptr) return;
+    if (note.action != ListenAction::kListen && notes.count == 0 && own_channels == nullptr) return;
     note.subtransaction = GetCurrentSubTransactionId();
-    Take(note);
+    (void)notes.Add(note);
 }
 
 }  // namespace
 
+// Core refuses to prepare what changes the set of channels.
+const pg::TransactionPart kListenPart = {.before_commit = Stage,
+                                         .before_prepare = pg::NoEnd,
+                                         .committed = SettleCommitted,
+                                         .prepared = Forget,
+                                         .aborted = SettleAborted,
+                                         .sub_committed = KeepSub,
+                                         .sub_aborted = DropSub};
+
 void InitListenCommands() {
-    RegisterXactCallback(OnTransactionEnd, nullptr);
-    RegisterSubXactCallback(OnSubtransactionEnd, nullptr);
     previous_hook = ProcessUtility_hook;
     ProcessUtility_hook = OnCommand;
 }

@@ -4,8 +4,11 @@
 
 #pragma once
 
+#include "pg/transaction_part.hpp"
+
 namespace herald {
 
+extern const pg::TransactionPart kListenPart;
 void InitListenCommands();  // from _PG_init
 
 }  // namespace herald

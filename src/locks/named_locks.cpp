@@ -9,6 +9,7 @@
 #include "outbox/reserved.hpp"
 #include "publish/publish.hpp"
 #include "stats/channel_counters.hpp"
+#include "pg/transaction_list.hpp"
 
 extern "C" {
 #include "access/xact.h"
@@ -49,10 +50,8 @@ OwnLock *own_locks = nullptr;
 DatabaseShared *own_database = nullptr;
 bool exit_registered = false;
 
-// Of the current transaction, in its memory.
-PendingUnlock *unlocks = nullptr;
-int unlock_count = 0;
-int unlock_capacity = 0;
+// Kept until the transaction's locks are released, which is after its end is told.
+pg::TransactionList<PendingUnlock> unlocks;
 
 bool SameTag(const LOCKTAG &one, const LOCKTAG &other) {
     return std::memcmp(&one, &other, sizeof(LOCKTAG)) == 0;
@@ -85,11 +84,6 @@ void Announce(OwnLock *lock) {
     CountNow(lock->counters, ChannelCounter::kPublishedBytes, lock->bytes);
 }
 
-void ForgetUnlocks() {
-    unlocks = nullptr;
-    unlock_count = unlock_capacity = 0;
-}
-
 // The session's part of a lock; where DISCARD ALL was faster, there is nothing to do.
 void Release(const LOCKTAG &tag) {
     for (OwnLock *lock = own_locks; lock != nullptr; lock = lock->next) {
@@ -101,12 +95,13 @@ void Release(const LOCKTAG &tag) {
 }
 
 void OnRelease(ResourceReleasePhase phase, bool committed, bool top_level, void *) {
-    if (phase != RESOURCE_RELEASE_AFTER_LOCKS || (own_locks == nullptr && unlock_count == 0)) return;
+    if (phase != RESOURCE_RELEASE_AFTER_LOCKS || (own_locks == nullptr && unlocks.count == 0)) return;
     // Of what is released within a transaction only a rollback takes locks away.
     if (!top_level && committed) return;
     if (top_level) {
-        for (int i = 0; i < unlock_count && committed; i++) Release(unlocks[i].tag);
-        ForgetUnlocks();
+        if (committed)
+            for (const PendingUnlock &unlock : unlocks) Release(unlock.tag);
+        unlocks.Forget();
         for (OwnLock *lock = own_locks; lock != nullptr; lock = lock->next)
             lock->transaction = InvalidSubTransactionId;
     }
@@ -124,12 +119,11 @@ void OnExit(int, Datum) {
     }
 }
 
-void OnTransactionEnd(XactEvent event, void *) {
-    if (event != XACT_EVENT_PRE_PREPARE) return;
-    bool concerned = unlock_count > 0;
+// Another session would have to announce it.
+void RefusePrepare() {
+    bool concerned = unlocks.count > 0;
     for (OwnLock *lock = own_locks; lock != nullptr; lock = lock->next)
         concerned = concerned || lock->transaction != InvalidSubTransactionId;
-    // Another session would have to announce it.
     if (concerned)
         ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
                         errmsg("cannot PREPARE a transaction that has taken or released a lock by "
@@ -137,18 +131,16 @@ void OnTransactionEnd(XactEvent event, void *) {
                         errhint("Locks of the session can be taken and released before and after it.")));
 }
 
-void OnSubtransactionEnd(SubXactEvent event, SubTransactionId own, SubTransactionId parent, void *) {
-    if (event == SUBXACT_EVENT_COMMIT_SUB) {
-        for (int i = unlock_count; i > 0 && unlocks[i - 1].subtransaction == own; i--)
-            unlocks[i - 1].subtransaction = parent;
-        for (OwnLock *lock = own_locks; lock != nullptr; lock = lock->next)
-            if (lock->transaction == own) lock->transaction = parent;
-    } else if (event == SUBXACT_EVENT_ABORT_SUB) {
-        // Subtransactions nest, and their numbers grow: all that came with it or after goes.
-        while (unlock_count > 0 && unlocks[unlock_count - 1].subtransaction >= own) unlock_count--;
-        for (OwnLock *lock = own_locks; lock != nullptr; lock = lock->next)
-            if (lock->transaction >= own) lock->transaction = InvalidSubTransactionId;
-    }
+void KeepSub(SubTransactionId own, SubTransactionId parent) {
+    unlocks.KeepSub(own, parent);
+    for (OwnLock *lock = own_locks; lock != nullptr; lock = lock->next)
+        if (lock->transaction == own) lock->transaction = parent;
+}
+
+void DropSub(SubTransactionId own) {
+    unlocks.DropSub(own);
+    for (OwnLock *lock = own_locks; lock != nullptr; lock = lock->next)
+        if (lock->transaction >= own) lock->transaction = InvalidSubTransactionId;
 }
 
 // The entry for the lock and the channel, with its announcement reserved.
@@ -182,9 +174,9 @@ void ForgetUses(const LOCKTAG &tag) {
     for (OwnLock *lock = own_locks; lock != nullptr; lock = lock->next)
         if (SameTag(lock->tag, tag)) lock->held = 0;
     int kept = 0;
-    for (int i = 0; i < unlock_count; i++)
-        if (!SameTag(unlocks[i].tag, tag)) unlocks[kept++] = unlocks[i];
-    unlock_count = kept;
+    for (const PendingUnlock &unlock : unlocks)
+        if (!SameTag(unlock.tag, tag)) unlocks.items[kept++] = unlock;
+    unlocks.count = kept;
 }
 
 void CheckName(const char *name) {
@@ -197,6 +189,14 @@ void CheckName(const char *name) {
 }
 
 }  // namespace
+
+const pg::TransactionPart kNamedLocksPart = {.before_commit = pg::NoEnd,
+                                             .before_prepare = RefusePrepare,
+                                             .committed = pg::NoEnd,
+                                             .prepared = pg::NoEnd,
+                                             .aborted = pg::NoEnd,
+                                             .sub_committed = KeepSub,
+                                             .sub_aborted = DropSub};
 
 LockScope LockScopeOfName(const char *name) {
     if (std::strcmp(name, "session") == 0) return LockScope::kSession;
@@ -236,22 +236,15 @@ bool Unlock(const char *name) {
         of_transaction = of_transaction || lock->transaction != InvalidSubTransactionId;
     }
     if (held > 0 && !pg::HoldsExclusively(tag)) held = 0;
-    for (int i = 0; i < unlock_count; i++)
-        if (SameTag(unlocks[i].tag, tag)) held--;
+    for (const PendingUnlock &unlock : unlocks)
+        if (SameTag(unlock.tag, tag)) held--;
     if (held <= 0) {
         if (of_transaction)
             ereport(WARNING, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
                               errmsg("lock \"%s\" is held until the transaction ends", name)));
         return false;
     }
-    if (unlock_count == unlock_capacity) {
-        const int capacity = unlock_capacity == 0 ? 8 : unlock_capacity * 2;
-        const Size size = sizeof(PendingUnlock) * static_cast<Size>(capacity);
-        unlocks = static_cast<PendingUnlock *>(
-            unlocks == nullptr ? MemoryContextAlloc(TopTransactionContext, size) : repalloc(unlocks, size));
-        unlock_capacity = capacity;
-    }
-    unlocks[unlock_count++] = {tag, GetCurrentSubTransactionId()};
+    (void)unlocks.Add({tag, GetCurrentSubTransactionId()});
     return true;
 }
 
@@ -272,8 +265,6 @@ void AnnounceReleases() {
 
 void InitNamedLocks() {
     RegisterResourceReleaseCallback(OnRelease, nullptr);
-    RegisterXactCallback(OnTransactionEnd, nullptr);
-    RegisterSubXactCallback(OnSubtransactionEnd, nullptr);
 }
 
 }  // namespace herald

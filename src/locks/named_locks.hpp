@@ -10,7 +10,7 @@
 
 #pragma once
 
-#include "pg/pg.hpp"
+#include "pg/transaction_part.hpp"
 
 namespace herald {
 
@@ -35,6 +35,7 @@ bool Unlock(const char *name);
 // Announces what this session has lost. To be called where locks were released outside of a transaction.
 void AnnounceReleases();
 
+extern const pg::TransactionPart kNamedLocksPart;
 void InitNamedLocks();  // from _PG_init
 
 }  // namespace herald

@@ -62,16 +62,16 @@ void Forget() {
 void FillTasks(bool preparing) {
     const Publications &collected = CollectedPublications();
     uint32 cells;
-    if (collected.task_count == 0 && !collected.too_many_tasks) return;
+    if (collected.tasks.count == 0 && !collected.too_many_tasks) return;
     // Without a dispatcher nobody takes entries out; the one that starts later scans the log anyway,
     // but its scan may come before this commit.
     scan_needed = collected.too_many_tasks ||
                   !(preparing || ConsumerRuns(committing_database, Consumer::kDispatcher)) ||
-                  !TakeCells(committing_database, GetSessionUserId(), collected.task_count, &cells);
+                  !TakeCells(committing_database, GetSessionUserId(), static_cast<uint32>(collected.tasks.count), &cells);
     if (scan_needed) return;
-    for (uint32 i = 0; i < collected.task_count; i++) {
+    for (const CollectedTask &task : collected.tasks) {
         Cell *cell = AddToChain(ChainOf(Consumer::kDispatcher), &cells, GetSessionUserId());
-        cell->task = collected.tasks[i].entry;
+        cell->task = task.entry;
     }
 }
 
@@ -94,19 +94,18 @@ bool FillAnnouncements(TransactionId xid) {
     const Publications &collected = CollectedPublications();
     uint32 needed = 0;
     uint32 cells;
-    for (uint32 i = 0; i < collected.announcement_count; i++)
-        needed += CellsFor(collected.announcements[i].entry.text_bytes);
+    for (const CollectedAnnouncement &announcement : collected.announcements)
+        needed += CellsFor(announcement.entry.text_bytes);
     if (needed == 0) return true;
     const bool preparing = TransactionIdIsValid(xid);
     if (!(preparing || Announces(committing_database))) return false;
     if (!TakeCells(committing_database, GetSessionUserId(), needed + (preparing ? 1 : 0), &cells))
         return false;
     OutboxChain *chain = ChainOf(Consumer::kAnnouncer);
-    for (uint32 i = 0; i < collected.announcement_count; i++) {
+    for (const CollectedAnnouncement &announcement : collected.announcements) {
         Cell *cell = AddToChain(chain, &cells, GetSessionUserId());
-        cell->announcement = collected.announcements[i].entry;
-        AddText(chain, &cells, collected.announcements[i].text,
-                collected.announcements[i].entry.text_bytes);
+        cell->announcement = announcement.entry;
+        AddText(chain, &cells, announcement.text, announcement.entry.text_bytes);
     }
     if (preparing) Enclose(chain, &cells, GetSessionUserId(), xid, 0);
     return true;
@@ -123,7 +122,7 @@ void PutBack() {
 // True where NOTIFY would fold equal messages of several transactions into one; by their hashes.
 bool WouldFold() {
     const Publications &collected = CollectedPublications();
-    const Size count = taken_back.entries + collected.announcement_count;
+    const Size count = taken_back.entries + static_cast<Size>(collected.announcements.count);
     uint64 *hashes = static_cast<uint64 *>(
         MemoryContextAllocHuge(TopTransactionContext, sizeof(uint64) * Max(count, 1)));
     uint64 *end = hashes;
@@ -133,9 +132,8 @@ bool WouldFold() {
         *end++ = HashOfText(text, CellAt(number)->announcement.text_bytes);
         pfree(const_cast<char *>(text));
     }
-    for (uint32 i = 0; i < collected.announcement_count; i++)
-        *end++ = HashOfText(collected.announcements[i].text,
-                            collected.announcements[i].entry.text_bytes);
+    for (const CollectedAnnouncement &announcement : collected.announcements)
+        *end++ = HashOfText(announcement.text, announcement.entry.text_bytes);
     std::sort(hashes, end);
     const bool folds = std::adjacent_find(hashes, end) != end;
     pfree(hashes);
@@ -176,8 +174,8 @@ void SendDirectly() {
         const char *payload;
         AnnounceDirectly(CellAt(number)->announcement, ReadOutboxText(number, &payload));
     }
-    for (uint32 i = 0; i < collected.announcement_count; i++)
-        AnnounceDirectly(collected.announcements[i].entry, collected.announcements[i].text);
+    for (const CollectedAnnouncement &announcement : collected.announcements)
+        AnnounceDirectly(announcement.entry, announcement.text);
 }
 
 void Fill(bool preparing) {
@@ -198,8 +196,8 @@ bool DispatcherMustKnow() {
     const Publications &collected = CollectedPublications();
     if (committing_database->queues[static_cast<int>(Consumer::kDispatcher)].length > kIdleQueue)
         return true;
-    for (uint32 i = 0; i < collected.task_count; i++)
-        if (HasSubscribers(committing_database, collected.tasks[i].entry.channel_id)) return true;
+    for (const CollectedTask &task : collected.tasks)
+        if (HasSubscribers(committing_database, task.entry.channel_id)) return true;
     return false;
 }
 
@@ -211,7 +209,6 @@ void LinkAndWake() {
     const bool announces = ChainOf(Consumer::kAnnouncer)->entries > 0;
     const bool tasks = ChainOf(Consumer::kDispatcher)->entries > 0;
     const uint32 flags = requested_flags | (scan_needed ? static_cast<uint32>(kFlagRescan) : 0);
-    const Publications &collected = CollectedPublications();
 
     // Where no dispatcher runs: the database may wait for places.
     const bool first_to_wait = scan_needed && IsWanted(committing_database, Consumer::kDispatcher) &&
@@ -229,60 +226,62 @@ void LinkAndWake() {
     // It left meanwhile: the launcher sees to what it left behind.
     if (announces && !Announces(committing_database)) WakeLauncher();
     // Also where nothing was left to it this time: the log is to be rotated, and the next one will come.
-    if (collected.task_count > 0 || collected.announcement_count > 0 || collected.too_many_tasks)
-        WantConsumer(committing_database, Consumer::kAnnouncer);
+    if (!IsEmpty(CollectedPublications())) WantConsumer(committing_database, Consumer::kAnnouncer);
     if (first_to_wait) WakeLauncher();
     if (launcher_requested) LookForExtension(committing_database);
 }
 
-void OnTransactionEnd(XactEvent event, void *) {
-    const Publications &collected = CollectedPublications();
-    switch (event) {
-        case XACT_EVENT_PRE_COMMIT:
-        case XACT_EVENT_PRE_PREPARE:
-            if (collected.task_count == 0 && collected.announcement_count == 0 &&
-                !collected.too_many_tasks && requested_flags == 0 && !launcher_requested &&
-                (flags_if_prepared == 0 || event == XACT_EVENT_PRE_COMMIT))
-                break;
-            committing_database = ThisDatabase();
-            Fill(event == XACT_EVENT_PRE_PREPARE);
-            break;
-        case XACT_EVENT_COMMIT:
-            LinkAndWake();
-            Forget();
-            break;
-        case XACT_EVENT_PREPARE:
-            if ((flags_if_prepared & kFlagDeadLetters) != 0 && committing_database != nullptr && !unlisted)
-                pg_atomic_fetch_add_u32(&committing_database->dead_prepared, 1);
-            if (unlisted) pg_atomic_fetch_add_u32(&committing_database->unlisted, 1);
-            if (unlisted) WakeConsumer(committing_database, Consumer::kDispatcher);
-            for (int i = 0; i < kConsumers && committing_database != nullptr; i++)
-                (void)LinkChain(committing_database, static_cast<Consumer>(i), &chains[i]);
-            Forget();
-            break;
-        case XACT_EVENT_ABORT:
-            PutBack();
-            Forget();
-            break;
-        default:
-            break;
-    }
+bool HasNothing() {
+    return IsEmpty(CollectedPublications()) && requested_flags == 0 && !launcher_requested;
 }
 
-void OnSubtransactionEnd(SubXactEvent event, SubTransactionId own, SubTransactionId parent, void *) {
-    if (event == SUBXACT_EVENT_COMMIT_SUB)
-        KeepPublications(own, parent);
-    else if (event == SUBXACT_EVENT_ABORT_SUB)
-        DropPublications(own);
+void FillToCommit() {
+    if (HasNothing()) return;
+    committing_database = ThisDatabase();
+    Fill(false);
+}
+
+void FillToPrepare() {
+    if (HasNothing() && flags_if_prepared == 0) return;
+    committing_database = ThisDatabase();
+    Fill(true);
+}
+
+void HandOver() {
+    LinkAndWake();
+    Forget();
+}
+
+void HandOverPrepared() {
+    if ((flags_if_prepared & kFlagDeadLetters) != 0 && committing_database != nullptr && !unlisted)
+        pg_atomic_fetch_add_u32(&committing_database->dead_prepared, 1);
+    if (unlisted) pg_atomic_fetch_add_u32(&committing_database->unlisted, 1);
+    if (unlisted) WakeConsumer(committing_database, Consumer::kDispatcher);
+    for (int i = 0; i < kConsumers && committing_database != nullptr; i++)
+        (void)LinkChain(committing_database, static_cast<Consumer>(i), &chains[i]);
+    Forget();
+}
+
+void GiveUp() {
+    PutBack();
+    Forget();
 }
 
 }  // namespace
 
+const pg::TransactionPart kOutboxPart = {.before_commit = FillToCommit,
+                                         .before_prepare = FillToPrepare,
+                                         .committed = HandOver,
+                                         .prepared = HandOverPrepared,
+                                         .aborted = GiveUp,
+                                         .sub_committed = KeepPublications,
+                                         .sub_aborted = DropPublications};
+
 bool BringsTasks(int32 channel_id) {
     const Publications &collected = CollectedPublications();
     if (collected.too_many_tasks || (requested_flags & kFlagParked) != 0) return true;
-    for (uint32 i = 0; i < collected.task_count; i++)
-        if (collected.tasks[i].entry.channel_id == channel_id) return true;
+    for (const CollectedTask &task : collected.tasks)
+        if (task.entry.channel_id == channel_id) return true;
     return false;
 }
 
@@ -292,10 +291,6 @@ void RaiseFlagIfPrepared(uint32 flags) { flags_if_prepared |= flags; }
 
 void LookForExtensionAtCommit() { launcher_requested = true; }
 
-void InitOutbox(DirectAnnouncer notify) {
-    announce_directly = notify;
-    RegisterXactCallback(OnTransactionEnd, nullptr);
-    RegisterSubXactCallback(OnSubtransactionEnd, nullptr);
-}
+void InitOutbox(DirectAnnouncer notify) { announce_directly = notify; }
 
 }  // namespace herald

@@ -11,7 +11,7 @@
 #pragma once
 
 #include "outbox/database.hpp"
-#include "pg/pg.hpp"
+#include "pg/transaction_part.hpp"
 
 namespace herald {
 
@@ -88,10 +88,12 @@ OutboxGauges ReadOutboxGauges();
 
 Size OutboxMemory();
 void InitOutboxMemory();
-// Registers the transaction callbacks; from _PG_init. `notify` announces by a NOTIFY of the current
+// Called once per process, from _PG_init. `notify` announces by a NOTIFY of the current
 // transaction: the way out where the announcer's queue has no room.
 using DirectAnnouncer = void (*)(const AnnouncementEntry &entry, const char *channel,
                                  const char *payload);
+extern const pg::TransactionPart kOutboxPart;
+
 void InitOutbox(DirectAnnouncer notify);
 
 }  // namespace herald

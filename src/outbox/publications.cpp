@@ -14,33 +14,11 @@ namespace {
 
 // A transaction that stores more messages than this asks for a scan of the log instead of filling the
 // outbox.
-constexpr uint32 kMaxTasks = 4096;
-constexpr uint32 kKeptCapacity = 64;
+constexpr int kMaxTasks = 4096;
 
 Publications collected;
-uint32 task_capacity = 0;
-uint32 announcement_capacity = 0;
 
-const char *TextAt(uint32 index) { return collected.announcements[index].text; }
-
-// Makes room for one more.
-template <class Item>
-void Reserve(Item **items, uint32 count, uint32 *capacity) {
-    if (count < *capacity) return;
-    const uint32 wanted = *capacity == 0 ? kKeptCapacity : *capacity * 2;
-    const Size size = sizeof(Item) * wanted;
-    *items = static_cast<Item *>(*items == nullptr ? MemoryContextAlloc(TopMemoryContext, size)
-                                                   : repalloc_huge(*items, size));
-    *capacity = wanted;
-}
-
-template <class Item>
-void Shrink(Item **items, uint32 *capacity) {
-    if (*capacity <= kKeptCapacity) return;
-    pfree(*items);
-    *items = nullptr;
-    *capacity = 0;
-}
+const char *TextAt(uint32 index) { return collected.announcements.items[index].text; }
 
 // Channel and payload, each with its zero byte, in memory of the transaction.
 char *CopyText(const char *channel, const char *payload, uint32 *bytes) {
@@ -54,15 +32,17 @@ char *CopyText(const char *channel, const char *payload, uint32 *bytes) {
     return text;
 }
 
+uint32 NumberOf(const CollectedAnnouncement *announcement) {
+    return static_cast<uint32>(announcement - collected.announcements.items);
+}
+
 }  // namespace
 
 void CollectTask(const TaskEntry &entry) {
-    if (collected.task_count >= kMaxTasks) {
+    if (collected.tasks.count >= kMaxTasks)
         collected.too_many_tasks = true;
-        return;
-    }
-    Reserve(&collected.tasks, collected.task_count, &task_capacity);
-    collected.tasks[collected.task_count++] = {entry, GetCurrentSubTransactionId()};
+    else
+        (void)collected.tasks.Add({entry, GetCurrentSubTransactionId()});
 }
 
 void CollectAnnouncement(const char *channel, const char *payload, int32 counters, int64 message_id,
@@ -74,45 +54,36 @@ void CollectAnnouncement(const char *channel, const char *payload, int32 counter
     entry.payload_bytes = payload_bytes;
     entry.session = MyProcPid;
     // Before it is noted: what is noted must be there.
-    Reserve(&collected.announcements, collected.announcement_count, &announcement_capacity);
-    if (!NoteForFolding(text, entry.text_bytes, collected.announcement_count, TextAt)) {
+    collected.announcements.Reserve();
+    if (NoteForFolding(text, entry.text_bytes, static_cast<uint32>(collected.announcements.count), TextAt))
+        (void)collected.announcements.Add({entry, text, GetCurrentSubTransactionId()});
+    else
         pfree(text);
-        return;
-    }
-    collected.announcements[collected.announcement_count++] = {entry, text,
-                                                               GetCurrentSubTransactionId()};
 }
 
 const Publications &CollectedPublications() { return collected; }
 
-void ForgetPublications() {
-    collected.task_count = collected.announcement_count = 0;
-    collected.too_many_tasks = false;
-    ForgetFolding();
-    Shrink(&collected.tasks, &task_capacity);
-    Shrink(&collected.announcements, &announcement_capacity);
+bool IsEmpty(const Publications &publications) {
+    return publications.tasks.count == 0 && publications.announcements.count == 0 && !publications.too_many_tasks;
 }
 
-// Subtransactions nest, and their numbers grow: what belongs to one, or came after it, lies at the end.
+void ForgetPublications() {
+    collected.tasks.Forget();
+    collected.announcements.Forget();
+    collected.too_many_tasks = false;
+    ForgetFolding();
+}
 
 void KeepPublications(SubTransactionId own, SubTransactionId parent) {
-    for (uint32 i = collected.task_count; i > 0 && collected.tasks[i - 1].subtransaction == own; i--)
-        collected.tasks[i - 1].subtransaction = parent;
-    for (uint32 i = collected.announcement_count;
-         i > 0 && collected.announcements[i - 1].subtransaction == own; i--)
-        collected.announcements[i - 1].subtransaction = parent;
+    collected.tasks.KeepSub(own, parent);
+    collected.announcements.KeepSub(own, parent);
 }
 
 void DropPublications(SubTransactionId own) {
-    while (collected.task_count > 0 &&
-           collected.tasks[collected.task_count - 1].subtransaction >= own)
-        collected.task_count--;
-    while (collected.announcement_count > 0 &&
-           collected.announcements[collected.announcement_count - 1].subtransaction >= own) {
-        const CollectedAnnouncement &gone =
-            collected.announcements[--collected.announcement_count];
-        ForgetForFolding(gone.text, gone.entry.text_bytes, collected.announcement_count);
-    }
+    collected.tasks.DropSub(own);
+    collected.announcements.DropSub(own, [](const CollectedAnnouncement &gone) {
+        ForgetForFolding(gone.text, gone.entry.text_bytes, NumberOf(&gone));
+    });
 }
 
 }  // namespace herald

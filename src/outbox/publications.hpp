@@ -1,11 +1,11 @@
 // What the current transaction has published so far.
 //
-// The lists live in TopMemoryContext and are kept from one transaction to the next, so that the usual
-// transaction with one publication allocates nothing; texts lie in the transaction's own memory.
+// Texts lie in the transaction's own memory.
 
 #pragma once
 
 #include "outbox/outbox.hpp"
+#include "pg/transaction_list.hpp"
 
 namespace herald {
 
@@ -21,14 +21,13 @@ struct CollectedAnnouncement {
 };
 
 struct Publications {
-    CollectedTask *tasks;
-    uint32 task_count;
-    CollectedAnnouncement *announcements;
-    uint32 announcement_count;
+    pg::TransactionList<CollectedTask> tasks;
+    pg::TransactionList<CollectedAnnouncement> announcements;
     bool too_many_tasks;  // some were not kept
 };
 
 const Publications &CollectedPublications();
+bool IsEmpty(const Publications &publications);
 void ForgetPublications();
 // At the ends of subtransactions.
 void KeepPublications(SubTransactionId own, SubTransactionId parent);

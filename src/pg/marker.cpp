@@ -8,25 +8,28 @@ namespace {
 
 Marker *markers = nullptr;  // all that were ever set
 
-void OnTransactionEnd(XactEvent, void *) {
+void ResetAll() {
     for (Marker *marker = markers; marker != nullptr; marker = marker->next)
         marker->set_in = InvalidSubTransactionId;
 }
 
-void OnSubtransactionEnd(SubXactEvent event, SubTransactionId subtransaction, SubTransactionId,
-                         void *) {
-    if (event != SUBXACT_EVENT_ABORT_SUB) return;
+void ResetSince(SubTransactionId own) {
     for (Marker *marker = markers; marker != nullptr; marker = marker->next)
-        if (marker->set_in >= subtransaction) marker->set_in = InvalidSubTransactionId;
+        if (marker->set_in >= own) marker->set_in = InvalidSubTransactionId;
 }
 
 }  // namespace
 
+// Where a savepoint is released, the statement that set it has taken it away.
+const TransactionPart kMarkersPart = {.before_commit = NoEnd,
+                                      .before_prepare = NoEnd,
+                                      .committed = ResetAll,
+                                      .prepared = ResetAll,
+                                      .aborted = ResetAll,
+                                      .sub_committed = NoSubEnd,
+                                      .sub_aborted = ResetSince};
+
 SubTransactionId SetMarker(Marker *marker) {
-    if (markers == nullptr) {
-        RegisterXactCallback(OnTransactionEnd, nullptr);
-        RegisterSubXactCallback(OnSubtransactionEnd, nullptr);
-    }
     if (!marker->listed) {
         marker->next = markers;
         markers = marker;

@@ -8,7 +8,7 @@
 
 #pragma once
 
-#include "pg/pg.hpp"
+#include "pg/transaction_part.hpp"
 
 namespace herald::pg {
 
@@ -21,6 +21,8 @@ struct Marker {
 // Returns what it was, for ResetMarker.
 SubTransactionId SetMarker(Marker *marker);
 void ResetMarker(Marker *marker, SubTransactionId outer);
+
+extern const TransactionPart kMarkersPart;
 
 inline bool IsSet(const Marker &marker) { return marker.set_in != InvalidSubTransactionId; }
 

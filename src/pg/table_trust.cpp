@@ -106,12 +106,20 @@ void OnStart(QueryDesc *query, int flags) {
         standard_ExecutorStart(query, flags);
 }
 
-// An ERROR leaves it on.
-void OnTransactionEnd(XactEvent, void *) { own_statement = false; }
-
-void OnSubtransactionEnd(SubXactEvent, SubTransactionId, SubTransactionId, void *) { own_statement = false; }
+void EndOwnStatementOf(SubTransactionId) { own_statement = false; }
 
 }  // namespace
+
+// An ERROR leaves it on.
+const TransactionPart kOwnStatementPart = {
+    .before_commit = NoEnd,
+    .before_prepare = NoEnd,
+    .committed = EndOwnStatement,
+    .prepared = EndOwnStatement,
+    .aborted = EndOwnStatement,
+    .sub_committed = NoSubEnd,
+    .sub_aborted = EndOwnStatementOf,
+};
 
 void BeginOwnStatement() { own_statement = true; }
 
@@ -160,8 +168,6 @@ void ReportRewritten(const char *sql) {
 }
 
 void InitTableTrust() {
-    RegisterXactCallback(OnTransactionEnd, nullptr);
-    RegisterSubXactCallback(OnSubtransactionEnd, nullptr);
     previous_hook = ExecutorStart_hook;
     ExecutorStart_hook = OnStart;
 }

@@ -6,7 +6,7 @@
 
 #pragma once
 
-#include "pg/pg.hpp"
+#include "pg/transaction_part.hpp"
 
 namespace herald::pg {
 
@@ -24,6 +24,8 @@ bool TrustsTables(const char *const *names, int count);
 
 // Raises 55000: a rule took the place of the statement.
 [[noreturn]] void ReportRewritten(const char *sql);
+
+extern const TransactionPart kOwnStatementPart;
 
 // Called once per process, from _PG_init.
 void InitTableTrust();

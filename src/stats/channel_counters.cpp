@@ -194,6 +194,4 @@ Size ChannelCounterMemory() { return ChannelSlotMemory(); }
 
 void InitChannelCounters() { InitChannelSlots(); }
 
-void InitChannelCounterCallbacks() { InitPendingCounts(); }
-
 }  // namespace herald

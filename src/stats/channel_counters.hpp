@@ -86,6 +86,5 @@ bool ResetChannelCounters(Oid database, const char *channel);
 
 Size ChannelCounterMemory();
 void InitChannelCounters();          // in the shmem_startup_hook, under AddinShmemInitLock
-void InitChannelCounterCallbacks();  // once per process, from _PG_init
 
 }  // namespace herald

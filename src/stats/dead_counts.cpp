@@ -5,6 +5,7 @@
 #include "outbox/locks.hpp"
 #include "outbox/outbox.hpp"
 #include "pg/extension.hpp"
+#include "pg/transaction_list.hpp"
 #include "stats/subscription_counters.hpp"
 #include "tables/own_tables.hpp"
 
@@ -34,58 +35,33 @@ struct Difference {
     int64 amount;
 };
 
-Difference *differences = nullptr;  // in TopTransactionContext
-int difference_count = 0;
-int difference_capacity = 0;
+pg::TransactionList<Difference> differences;
 bool in_flight = false;
 
-void Forget() {
-    differences = nullptr;
-    difference_count = difference_capacity = 0;
+void TakeOff() {
+    if (differences.count == 0) return;
+    in_flight = true;
+    pg_atomic_fetch_add_u32(&ThisDatabase()->dead_in_flight, 1);
 }
 
 void Land() {
     if (in_flight) pg_atomic_fetch_sub_u32(&ThisDatabase()->dead_in_flight, 1);
     in_flight = false;
+    differences.Forget();
 }
 
 void Apply() {
-    for (int i = 0; i < difference_count; i++) {
-        SubscriptionShared *entry =
-            FindSubscriptionShared(MyDatabaseId, differences[i].subscription);
-        if (entry != nullptr) pg_atomic_fetch_add_u64(&entry->dead, differences[i].amount);
+    for (const Difference &difference : differences) {
+        SubscriptionShared *entry = FindSubscriptionShared(MyDatabaseId, difference.subscription);
+        if (entry != nullptr) pg_atomic_fetch_add_u64(&entry->dead, difference.amount);
     }
-    pg_atomic_fetch_add_u64(&ThisDatabase()->dead_changes, 1);
-}
-
-void OnTransactionEnd(XactEvent event, void *) {
-    switch (event) {
-        case XACT_EVENT_PRE_COMMIT:
-            if (difference_count == 0) return;
-            in_flight = true;
-            pg_atomic_fetch_add_u32(&ThisDatabase()->dead_in_flight, 1);
-            return;
-        case XACT_EVENT_COMMIT:
-            if (difference_count > 0) Apply();
-            break;
-        case XACT_EVENT_PREPARE:  // its commit makes all be counted again, see outbox/prepared.hpp
-        case XACT_EVENT_ABORT:
-            break;
-        default:
-            return;
-    }
+    if (differences.count > 0) pg_atomic_fetch_add_u64(&ThisDatabase()->dead_changes, 1);
     Land();
-    Forget();
 }
 
-void OnSubtransactionEnd(SubXactEvent event, SubTransactionId own, SubTransactionId parent, void *) {
-    for (int i = difference_count - 1; i >= 0 && differences[i].subtransaction >= own; i--) {
-        if (event == SUBXACT_EVENT_COMMIT_SUB)
-            differences[i].subtransaction = parent;
-        else if (event == SUBXACT_EVENT_ABORT_SUB)
-            difference_count--;
-    }
-}
+void KeepSub(SubTransactionId own, SubTransactionId parent) { differences.KeepSub(own, parent); }
+
+void DropSub(SubTransactionId own) { differences.DropSub(own); }
 
 int64 CountIn(Snapshot snapshot, int32 subscription) {
     int64 count = 0;
@@ -104,25 +80,26 @@ int64 CountIn(Snapshot snapshot, int32 subscription) {
 
 }  // namespace
 
+// Of a prepared one, the commit makes all be counted again, see outbox/prepared.hpp.
+const pg::TransactionPart kDeadCountsPart = {.before_commit = TakeOff,
+                                             .before_prepare = pg::NoEnd,
+                                             .committed = Apply,
+                                             .prepared = Land,
+                                             .aborted = Land,
+                                             .sub_committed = KeepSub,
+                                             .sub_aborted = DropSub};
+
 void CountDeadAtCommit(int32 subscription, int64 difference) {
     if (difference == 0) return;
     // The commit must not fail for lack of it.
     (void)ThisDatabase();
     RaiseFlagIfPrepared(kFlagDeadLetters);
-    if (difference_count == difference_capacity) {
-        const int capacity = difference_capacity == 0 ? 16 : 2 * difference_capacity;
-        const Size size = sizeof(Difference) * static_cast<Size>(capacity);
-        differences = static_cast<Difference *>(
-            differences == nullptr ? MemoryContextAlloc(TopTransactionContext, size)
-                                   : repalloc_huge(differences, size));
-        difference_capacity = capacity;
-    }
     const SubTransactionId own = GetCurrentSubTransactionId();
-    Difference *last = difference_count == 0 ? nullptr : &differences[difference_count - 1];
+    Difference *last = differences.count == 0 ? nullptr : &differences.items[differences.count - 1];
     if (last != nullptr && last->subscription == subscription && last->subtransaction == own)
         last->amount += difference;
     else
-        differences[difference_count++] = {subscription, own, difference};
+        (void)differences.Add({subscription, own, difference});
 }
 
 int64 DeadLettersOf(int32 subscription) {
@@ -137,7 +114,7 @@ int64 DeadLettersOf(int32 subscription) {
         epoch = pg_atomic_read_u64(&database->dead_epoch);
         before = static_cast<int64>(pg_atomic_read_u64(&entry->dead));
         // Its own changes a transaction sees only by counting.
-        if (pg_atomic_read_u64(&entry->dead_epoch) == epoch && difference_count == 0) return before;
+        if (pg_atomic_read_u64(&entry->dead_epoch) == epoch && differences.count == 0) return before;
         changes = pg_atomic_read_u64(&database->dead_changes);
         pg_memory_barrier();
         quiet = pg_atomic_read_u32(&database->dead_in_flight) == 0;
@@ -153,7 +130,7 @@ int64 DeadLettersOf(int32 subscription) {
     }
     const int64 count = CountIn(snapshot, subscription);
     UnregisterSnapshot(snapshot);
-    if (quiet && difference_count == 0) {
+    if (quiet && differences.count == 0) {
         // Two who count at the same time must not both correct it.
         LWLockAcquire(Lock(kSubscriptionCounterLock), LW_EXCLUSIVE);
         if (entry->database == MyDatabaseId && entry->subscription == subscription &&
@@ -168,11 +145,6 @@ int64 DeadLettersOf(int32 subscription) {
 
 void ForgetDeadCounts(DatabaseShared *database) {
     pg_atomic_fetch_add_u64(&database->dead_epoch, 1);
-}
-
-void InitDeadCounts() {
-    RegisterXactCallback(OnTransactionEnd, nullptr);
-    RegisterSubXactCallback(OnSubtransactionEnd, nullptr);
 }
 
 }  // namespace herald

@@ -9,7 +9,7 @@
 #pragma once
 
 #include "outbox/database.hpp"
-#include "pg/pg.hpp"
+#include "pg/transaction_part.hpp"
 
 namespace herald {
 
@@ -22,6 +22,6 @@ int64 DeadLettersOf(int32 subscription);
 // They must be counted again.
 void ForgetDeadCounts(DatabaseShared *database);
 
-void InitDeadCounts();  // once per process, from _PG_init
+extern const pg::TransactionPart kDeadCountsPart;
 
 }  // namespace herald

@@ -5,6 +5,7 @@
 
 #include "stats/pending_counts.hpp"
 
+#include "pg/transaction_list.hpp"
 #include "stats/channel_counters.hpp"
 
 namespace herald {
@@ -19,11 +20,7 @@ struct Pending {
     uint64 amounts[kChannelCounters];
 };
 
-constexpr int kKeptCapacity = 256;
-
-Pending *pending = nullptr;
-int pending_count = 0;
-int pending_capacity = 0;
+pg::TransactionList<Pending> pending;
 int *topmost = nullptr;  // by slot number: its topmost entry + 1, or 0
 
 Pending *PendingOf(int slot) {
@@ -33,86 +30,73 @@ Pending *PendingOf(int slot) {
             TopMemoryContext, sizeof(int) * (static_cast<Size>(ChannelCounterCapacity()) + 1)));
 
     int below = topmost[SlotNumber(slot)] - 1;
-    if (below >= 0 && pending[below].subtransaction == own && pending[below].slot == slot)
-        return &pending[below];
+    if (below >= 0 && pending.items[below].subtransaction == own && pending.items[below].slot == slot)
+        return &pending.items[below];
 
-    if (pending_count == pending_capacity) {
-        int capacity = pending_capacity == 0 ? 16 : pending_capacity * 2;
-        Size size = sizeof(Pending) * static_cast<Size>(capacity);
-        pending = static_cast<Pending *>(pending == nullptr
-                                             ? MemoryContextAlloc(TopMemoryContext, size)
-                                             : repalloc_huge(pending, size));
-        pending_capacity = capacity;
-    }
-    Pending *entry = &pending[pending_count];
-    *entry = Pending{};
-    entry->slot = slot;
-    entry->subtransaction = own;
-    entry->below = below;
-    topmost[SlotNumber(slot)] = ++pending_count;
+    Pending *entry = pending.Add({slot, own, below, false, {}});
+    topmost[SlotNumber(slot)] = pending.count;
     return entry;
 }
 
 void Clear() {
-    for (int i = 0; i < pending_count; i++) topmost[SlotNumber(pending[i].slot)] = 0;
-    pending_count = 0;
-    if (pending_capacity > kKeptCapacity) {
-        pfree(pending);
-        pending = nullptr;
-        pending_capacity = 0;
-    }
+    for (const Pending &entry : pending) topmost[SlotNumber(entry.slot)] = 0;
+    pending.Forget();
 }
 
-void OnTransactionEnd(XactEvent event, void *) {
-    if (pending_count == 0) return;
-    if (event == XACT_EVENT_COMMIT || event == XACT_EVENT_PREPARE) {
-        TimestampTz now = event == XACT_EVENT_COMMIT ? GetCurrentTransactionStopTimestamp()
-                                                     : GetCurrentTimestamp();
-        for (int i = 0; i < pending_count; i++) CountCommitted(pending[i].slot, pending[i].amounts, now);
-        // A prepared drop may be rolled back: its slot stays until the table needs room.
-        for (int i = 0; event == XACT_EVENT_COMMIT && i < pending_count; i++)
-            if (pending[i].dropped) DropChannelCounterSlot(pending[i].slot);
-        Clear();
-    } else if (event == XACT_EVENT_ABORT) {
-        Clear();
-    }
+void CountAll(TimestampTz now) {
+    for (const Pending &entry : pending) CountCommitted(entry.slot, entry.amounts, now);
+}
+
+void CountAndDrop() {
+    if (pending.count == 0) return;
+    CountAll(GetCurrentTransactionStopTimestamp());
+    for (const Pending &entry : pending)
+        if (entry.dropped) DropChannelCounterSlot(entry.slot);
+    Clear();
+}
+
+// A prepared drop may be rolled back: its slot stays until the table needs room.
+void CountPrepared() {
+    if (pending.count == 0) return;
+    CountAll(GetCurrentTimestamp());
+    Clear();
 }
 
 void MergeIntoParent(SubTransactionId own, SubTransactionId parent) {
-    int first = pending_count;
-    while (first > 0 && pending[first - 1].subtransaction == own) first--;
+    int first = pending.count;
+    while (first > 0 && pending.items[first - 1].subtransaction == own) first--;
 
     int kept = first;
-    for (int i = first; i < pending_count; i++) {
-        Pending *entry = &pending[i];
-        Pending *below = entry->below < 0 ? nullptr : &pending[entry->below];
+    for (int i = first; i < pending.count; i++) {
+        Pending *entry = &pending.items[i];
+        Pending *below = entry->below < 0 ? nullptr : &pending.items[entry->below];
         if (below != nullptr && below->slot == entry->slot && below->subtransaction == parent) {
             for (int c = 0; c < kChannelCounters; c++) below->amounts[c] += entry->amounts[c];
             below->dropped = below->dropped || entry->dropped;
             topmost[SlotNumber(entry->slot)] = entry->below + 1;
         } else {
-            pending[kept] = *entry;
-            pending[kept].subtransaction = parent;
+            pending.items[kept] = *entry;
+            pending.items[kept].subtransaction = parent;
             topmost[SlotNumber(entry->slot)] = ++kept;
         }
     }
-    pending_count = kept;
+    pending.count = kept;
 }
 
-void OnSubtransactionEnd(SubXactEvent event, SubTransactionId own, SubTransactionId parent, void *) {
-    if (pending_count == 0) return;
-    if (event == SUBXACT_EVENT_COMMIT_SUB) {
-        MergeIntoParent(own, parent);
-    } else if (event == SUBXACT_EVENT_ABORT_SUB) {
-        // Subtransaction numbers grow: what is not below came with this one.
-        while (pending_count > 0 && pending[pending_count - 1].subtransaction >= own) {
-            const Pending &entry = pending[--pending_count];
-            topmost[SlotNumber(entry.slot)] = entry.below + 1;
-        }
-    }
+// Subtransaction numbers grow: what is not below came with this one.
+void DropSub(SubTransactionId own) {
+    pending.DropSub(own, [](const Pending &entry) { topmost[SlotNumber(entry.slot)] = entry.below + 1; });
 }
 
 }  // namespace
+
+const pg::TransactionPart kPendingCountsPart = {.before_commit = pg::NoEnd,
+                                                .before_prepare = pg::NoEnd,
+                                                .committed = CountAndDrop,
+                                                .prepared = CountPrepared,
+                                                .aborted = Clear,
+                                                .sub_committed = MergeIntoParent,
+                                                .sub_aborted = DropSub};
 
 void CountAtCommit(int slot, ChannelCounter counter, uint64 amount) {
     if (slot < 0 || amount == 0) return;
@@ -122,11 +106,6 @@ void CountAtCommit(int slot, ChannelCounter counter, uint64 amount) {
 void RemoveChannelCountersAtCommit(Oid database, const char *channel) {
     int slot = FindChannelCounterSlot(database, channel);
     if (slot >= 0) PendingOf(slot)->dropped = true;
-}
-
-void InitPendingCounts() {
-    RegisterXactCallback(OnTransactionEnd, nullptr);
-    RegisterSubXactCallback(OnSubtransactionEnd, nullptr);
 }
 
 }  // namespace herald

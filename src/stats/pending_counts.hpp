@@ -3,7 +3,7 @@
 
 #pragma once
 
-#include "pg/pg.hpp"
+#include "pg/transaction_part.hpp"
 
 namespace herald {
 
@@ -17,6 +17,6 @@ int SlotNumber(int slot);
 // The slot of a channel, or -1.
 int FindChannelCounterSlot(Oid database, const char *channel);
 
-void InitPendingCounts();
+extern const pg::TransactionPart kPendingCountsPart;
 
 }  // namespace herald

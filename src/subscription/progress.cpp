@@ -11,6 +11,7 @@
 #include "pg/identity.hpp"
 #include "pg/spi.hpp"
 #include "pg/subtransaction.hpp"
+#include "pg/transaction_list.hpp"
 #include "stats/subscription_counters.hpp"
 #include "subscription/progress.hpp"
 #include "worker/slots.hpp"
@@ -30,60 +31,37 @@ constexpr long kStep = 20;                      // milliseconds between two look
 constexpr int64 kAnswerTime = USECS_PER_SEC / 5;
 constexpr long kLongestSleep = 1000;            // milliseconds
 constexpr int64 kSlowestCheck = USECS_PER_SEC;  // of the tables
-constexpr int kMaxRequests = 64;
 
 struct Request {
     int32 subscription;
     SubTransactionId subtransaction;
 };
 
-// The pause requests this transaction has raised, ordered by subtransaction. A subscription's entry may be given
-// away meanwhile, so it is looked up again to lower the request.
-Request raised[kMaxRequests];
-int raised_count = 0;
-bool callback_registered = false;
+// The pause requests this transaction has raised.
+pg::TransactionList<Request> raised;
 
-// Those from number `first` on.
-void LowerRequests(int first) {
+// A subscription's entry may have been given away meanwhile, so it is looked up again.
+void Lower(const Request &request) {
+    SubscriptionShared *shared = FindSubscriptionShared(MyDatabaseId, request.subscription);
+    if (shared != nullptr && pg_atomic_read_u32(&shared->pause_requests) > 0)
+        pg_atomic_fetch_sub_u32(&shared->pause_requests, 1);
+}
+
+void LowerSub(SubTransactionId own) {
+    if (raised.count == 0 || raised.items[raised.count - 1].subtransaction < own) return;
     DatabaseShared *database = FindDatabase(MyDatabaseId);
     // First the request to read the new state, so that there is no moment in between.
     if (database != nullptr) RaiseFlag(database, kFlagReload);
-    for (int i = first; i < raised_count; i++) {
-        SubscriptionShared *shared =
-            FindSubscriptionShared(MyDatabaseId, raised[i].subscription);
-        if (shared != nullptr && pg_atomic_read_u32(&shared->pause_requests) > 0)
-            pg_atomic_fetch_sub_u32(&shared->pause_requests, 1);
-    }
-    raised_count = first;
+    raised.DropSub(own, Lower);
     if (database != nullptr) WakeConsumer(database, Consumer::kDispatcher);
 }
 
-void OnTransactionEnd(XactEvent event, void *) {
-    if (raised_count == 0) return;
-    switch (event) {
-        case XACT_EVENT_COMMIT:
-        case XACT_EVENT_PARALLEL_COMMIT:
-        case XACT_EVENT_ABORT:
-        case XACT_EVENT_PARALLEL_ABORT:
-        case XACT_EVENT_PREPARE:
-            LowerRequests(0);
-            break;
-        default:
-            break;
-    }
+void LowerAll() {
+    LowerSub(TopSubTransactionId);
+    raised.Forget();
 }
 
-void OnSubtransactionEnd(SubXactEvent event, SubTransactionId own, SubTransactionId parent, void *) {
-    if (event == SUBXACT_EVENT_COMMIT_SUB) {
-        for (int i = raised_count; i > 0 && raised[i - 1].subtransaction == own; i--)
-            raised[i - 1].subtransaction = parent;
-    } else if (event == SUBXACT_EVENT_ABORT_SUB) {
-        // Subtransactions nest, and their numbers grow: all that came with it or after goes.
-        int kept = raised_count;
-        while (kept > 0 && raised[kept - 1].subtransaction >= own) kept--;
-        if (kept < raised_count) LowerRequests(kept);
-    }
-}
+void KeepSub(SubTransactionId own, SubTransactionId parent) { raised.KeepSub(own, parent); }
 
 void Sleep(int64 microseconds) {
     const long timeout = static_cast<long>(Min(microseconds / 1000 + 1, kLongestSleep));
@@ -99,17 +77,12 @@ int64 Remaining(TimestampTz started, int64 timeout) {
 
 void RaiseRequest(int32 subscription_id) {
     SubscriptionShared *shared = FindSubscriptionShared(MyDatabaseId, subscription_id);
-    if (shared == nullptr || raised_count == kMaxRequests)
+    if (shared == nullptr)
         ereport(ERROR,
                 (errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
                  errmsg("cannot wait for more subscriptions to pause"),
                  errhint("Pause without waiting, and look at herald.workers for what still runs.")));
-    if (!callback_registered) {
-        RegisterXactCallback(OnTransactionEnd, nullptr);
-        RegisterSubXactCallback(OnSubtransactionEnd, nullptr);
-    }
-    callback_registered = true;
-    raised[raised_count++] = {subscription_id, GetCurrentSubTransactionId()};
+    (void)raised.Add({subscription_id, GetCurrentSubTransactionId()});
     pg_atomic_fetch_add_u32(&shared->pauses, 1);
     pg_atomic_fetch_add_u32(&shared->pause_requests, 1);
 }
@@ -196,6 +169,14 @@ Look AskDispatcher(DatabaseShared *database, int32 subscription_id, TimestampTz 
 }
 
 }  // namespace
+
+const pg::TransactionPart kPauseRequestsPart = {.before_commit = pg::NoEnd,
+                                                .before_prepare = pg::NoEnd,
+                                                .committed = LowerAll,
+                                                .prepared = LowerAll,
+                                                .aborted = LowerAll,
+                                                .sub_committed = KeepSub,
+                                                .sub_aborted = LowerSub};
 
 OpenTasks CountOpenTasks(const Subscription &subscription) {
     OpenTasks open;

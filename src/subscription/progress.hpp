@@ -2,7 +2,7 @@
 
 #pragma once
 
-#include "pg/pg.hpp"
+#include "pg/transaction_part.hpp"
 #include "subscription/subscription.hpp"
 
 namespace herald {
@@ -29,5 +29,7 @@ void ResumeSubscription(const char *name);
 
 // Waits until the subscription has nothing left to do, at most `timeout` microseconds. True: nothing is.
 bool WaitIdle(const char *name, int64 timeout);
+
+extern const pg::TransactionPart kPauseRequestsPart;
 
 }  // namespace herald

@@ -7,6 +7,7 @@
 
 #include "worker/claims.hpp"
 
+#include "pg/transaction_list.hpp"
 #include "worker/slots.hpp"
 
 extern "C" {
@@ -25,16 +26,13 @@ namespace {
 
 // How long a command waits for our processes to leave, before it sees for itself who is there.
 constexpr int kLeavePatience = 3000;  // milliseconds
-constexpr int kMaxClaims = 16;
 
 struct Claim {
     DatabaseShared *database;
     SubTransactionId subtransaction;
 };
 
-// Of the current transaction, ordered by subtransaction.
-Claim claims[kMaxClaims];
-int claim_count = 0;
+pg::TransactionList<Claim> claims;
 bool databases_changed = false;
 
 bool MayCreateDatabases() {
@@ -105,36 +103,31 @@ void WaitUntilLeft(DatabaseShared *database) {
     }
 }
 
-void DropLastClaim() {
-    pg_atomic_fetch_sub_u32(&claims[--claim_count].database->leave_requests, 1);
+void GiveUp(const Claim &claim) {
+    pg_atomic_fetch_sub_u32(&claim.database->leave_requests, 1);
     WakeLauncher();
 }
 
-void OnTransactionEnd(XactEvent event, void *) {
-    switch (event) {
-        case XACT_EVENT_COMMIT:
-        case XACT_EVENT_ABORT:
-        case XACT_EVENT_PREPARE:
-            while (claim_count > 0) DropLastClaim();
-            if (databases_changed) WakeLauncher();
-            databases_changed = false;
-            break;
-        default:
-            break;
-    }
+void EndClaims() {
+    for (const Claim &claim : claims) GiveUp(claim);
+    claims.Forget();
+    if (databases_changed) WakeLauncher();
+    databases_changed = false;
 }
 
-void OnSubtransactionEnd(SubXactEvent event, SubTransactionId own, SubTransactionId parent, void *) {
-    if (event == SUBXACT_EVENT_COMMIT_SUB) {
-        for (int i = claim_count; i > 0 && claims[i - 1].subtransaction == own; i--)
-            claims[i - 1].subtransaction = parent;
-    } else if (event == SUBXACT_EVENT_ABORT_SUB) {
-        // Subtransactions nest, and their numbers grow: all that came with it or after goes.
-        while (claim_count > 0 && claims[claim_count - 1].subtransaction >= own) DropLastClaim();
-    }
-}
+void KeepSub(SubTransactionId own, SubTransactionId parent) { claims.KeepSub(own, parent); }
+
+void DropSub(SubTransactionId own) { claims.DropSub(own, GiveUp); }
 
 }  // namespace
+
+const pg::TransactionPart kClaimsPart = {.before_commit = pg::NoEnd,
+                                         .before_prepare = pg::NoEnd,
+                                         .committed = EndClaims,
+                                         .prepared = EndClaims,
+                                         .aborted = EndClaims,
+                                         .sub_committed = KeepSub,
+                                         .sub_aborted = DropSub};
 
 Oid DatabaseToLeave(Node *statement, bool is_top_level) {
     if (nodeTag(statement) == T_RenameStmt &&
@@ -150,10 +143,9 @@ Oid DatabaseToLeave(Node *statement, bool is_top_level) {
 }
 
 void ClaimDatabase(DatabaseShared *database) {
-    for (int i = 0; i < claim_count; i++)
-        if (claims[i].database == database) return;
-    if (claim_count == kMaxClaims) return;
-    claims[claim_count++] = {database, GetCurrentSubTransactionId()};
+    for (const Claim &claim : claims)
+        if (claim.database == database) return;
+    (void)claims.Add({database, GetCurrentSubTransactionId()});
     pg_atomic_fetch_add_u32(&database->leave_requests, 1);
     for (int i = 0; i < kConsumers; i++) WakeConsumer(database, static_cast<Consumer>(i));
     EvictIdleWorkers(database->database);
@@ -161,10 +153,5 @@ void ClaimDatabase(DatabaseShared *database) {
 }
 
 void NoteDatabaseChange() { databases_changed = true; }
-
-void InitClaims() {
-    RegisterXactCallback(OnTransactionEnd, nullptr);
-    RegisterSubXactCallback(OnSubtransactionEnd, nullptr);
-}
 
 }  // namespace herald

@@ -4,7 +4,7 @@
 #pragma once
 
 #include "outbox/database.hpp"
-#include "pg/pg.hpp"
+#include "pg/transaction_part.hpp"
 
 extern "C" {
 #include "nodes/parsenodes.h"
@@ -23,6 +23,6 @@ void ClaimDatabase(DatabaseShared *database);
 // Has the launcher look around when the transaction ends: there are other databases, or other names.
 void NoteDatabaseChange();
 
-void InitClaims();  // from _PG_init
+extern const pg::TransactionPart kClaimsPart;
 
 }  // namespace herald

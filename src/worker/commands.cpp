@@ -123,7 +123,6 @@ void OnCommand(PlannedStmt *statement, const char *query, bool read_only_tree,
 }  // namespace
 
 void InitCommandHook() {
-    InitClaims();
     previous_hook = ProcessUtility_hook;
     ProcessUtility_hook = OnCommand;
 }
