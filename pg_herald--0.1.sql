@@ -1173,9 +1173,9 @@ ALTER TABLE herald.change_feed_store ENABLE ALWAYS TRIGGER guard;
 CREATE TRIGGER guard BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON herald.id_store
     FOR EACH STATEMENT EXECUTE FUNCTION herald.guard_options();
 ALTER TABLE herald.id_store ENABLE ALWAYS TRIGGER guard;
+-- Not for what another server sends.
 CREATE TRIGGER guard_ids BEFORE INSERT ON herald.id_store
     FOR EACH ROW EXECUTE FUNCTION herald.guard_ids();
-ALTER TABLE herald.id_store ENABLE ALWAYS TRIGGER guard_ids;
 CREATE TRIGGER guard BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON herald.channel_store
     FOR EACH STATEMENT EXECUTE FUNCTION herald.guard_options();
 ALTER TABLE herald.channel_store ENABLE ALWAYS TRIGGER guard;
