@@ -41,7 +41,9 @@ void ForEachRow(Page page, const char *counter, Visit &&visit) {
         ItemId item = PageGetItemId(page, i);
         if (!ItemIdIsNormal(item)) continue;
         auto *tuple = reinterpret_cast<HeapTupleHeader>(PageGetItem(page, item));
-        if (HeapTupleHeaderGetNatts(tuple) < 2 || (tuple->t_infomask & HEAP_HASNULL) != 0) continue;
+        // Of columns that came later there may be NULLs.
+        const bool has_nulls = (tuple->t_infomask & HEAP_HASNULL) != 0;
+        if (HeapTupleHeaderGetNatts(tuple) < 2 || (has_nulls && (tuple->t_bits[0] & 3) != 3)) continue;
         char *data = reinterpret_cast<char *>(tuple) + tuple->t_hoff;
         const Size length = ItemIdGetLength(item) - tuple->t_hoff;
         const char *name = data + sizeof(CounterRow);

@@ -103,10 +103,11 @@ sqlstate_is($node, q(INSERT INTO herald.id_store VALUES (1, NULL)), '23502', 'an
 
 # What an administrator does with the table: ids go on above all that were drawn.
 for my $change ('BEGIN; UPDATE herald.id_store SET used = used + 100; ROLLBACK', 'UPDATE herald.id_store SET used = used - 1000', 'VACUUM FULL herald.id_store',
-	'BEGIN; SELECT used FROM herald.id_store FOR UPDATE; COMMIT', 'VACUUM FREEZE herald.id_store', 'UPDATE herald.id_store SET counter = counter')
+	'BEGIN; SELECT used FROM herald.id_store FOR UPDATE; COMMIT', 'VACUUM FREEZE herald.id_store', 'UPDATE herald.id_store SET counter = counter',
+	'ALTER TABLE herald.id_store ADD COLUMN more text; ALTER TABLE herald.id_store DROP COLUMN more; UPDATE herald.id_store SET counter = counter; VACUUM FULL herald.id_store')
 {
 	my $before = $node->safe_psql('postgres', q(SELECT herald.next_id('message')));
-	$node->safe_psql('postgres', $change);
+	$node->safe_psql('postgres', $_) for split /; (?!ROLLBACK|COMMIT|SELECT|UPDATE herald.id_store SET used)/, $change;
 	my $after = $node->safe_psql('postgres', q(SELECT herald.next_id('message') FROM generate_series(1, 70) OFFSET 69));
 	cmp_ok($after, '>=', $before + 70, "after $change");
 	$node->safe_psql('postgres', 'VACUUM herald.id_store');
