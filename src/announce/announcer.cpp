@@ -288,7 +288,7 @@ long MillisecondsUntil(TimestampTz time) {
         }
         TimestampTz leaves_at = needed ? DT_NOEND : LeaveTime(needed_at, looks_only);
         if (GetCurrentTimestamp() >= leaves_at) {
-            if (fit && KeepsNothing() && GiveUpWork(database, Consumer::kAnnouncer, kFlagReloadAnnouncer))
+            if (fit && KeepsNothing() && GiveUpWork(database, Consumer::kAnnouncer, kFlagReloadAnnouncer, looks_only))
                 Leave(database);
             looks_only = false;
             WantConsumer(database, Consumer::kAnnouncer);

@@ -289,7 +289,8 @@ bool Dispatcher::HasNothingToDo(TimestampTz now) {
         pool_.NoteTime(until);
         return false;
     }
-    if (!GiveUpWork(database_, Consumer::kDispatcher, kFlagReload)) return false;
+    // Who wants it raises a flag as well.
+    if (!GiveUpWork(database_, Consumer::kDispatcher, kFlagReload, false)) return false;
     WakeConsumer(database_, Consumer::kAnnouncer);  // it may have nothing to do either
     return true;
 }

@@ -190,9 +190,14 @@ bool IsWanted(const DatabaseShared *database, Consumer consumer) {
 
 // Whoever wants a consumer first asks and then wants it: one of the two is seen here, or the launcher starts
 // the next one.
-bool GiveUpWork(DatabaseShared *database, Consumer consumer, uint32 flags) {
+bool GiveUpWork(DatabaseShared *database, Consumer consumer, uint32 flags, bool looked_only) {
     const int number = static_cast<int>(consumer);
-    pg_atomic_write_u32(&database->wanted[number], static_cast<uint32>(Want::kNo));
+    // Who was only to look may have been wanted since, by somebody who has left nothing here to see.
+    uint32 look = static_cast<uint32>(Want::kLook);
+    if (!looked_only)
+        pg_atomic_write_u32(&database->wanted[number], static_cast<uint32>(Want::kNo));
+    else if (!pg_atomic_compare_exchange_u32(&database->wanted[number], &look, static_cast<uint32>(Want::kNo)))
+        return false;
     pg_memory_barrier();
     if ((pg_atomic_read_u32(&database->flags) & flags) == 0 &&
         (consumer == Consumer::kDispatcher || database->queues[number].length == 0))

@@ -220,9 +220,9 @@ inline bool MayOnlyLook(DatabaseShared *database, Consumer consumer) {
     return pg_atomic_read_u32(&database->wanted[static_cast<int>(consumer)]) ==
            static_cast<uint32>(Want::kLook);
 }
-// Called by a consumer that has found nothing to do: false where it was wanted or asked for something meanwhile, else
-// it is no longer wanted and must leave.
-bool GiveUpWork(DatabaseShared *database, Consumer consumer, uint32 flags);
+// Called by a consumer that has found nothing to do: false where it was asked for something meanwhile, else it is no longer
+// wanted and must leave. One that was started to look only (`looked_only`) stays also where it was wanted since then.
+bool GiveUpWork(DatabaseShared *database, Consumer consumer, uint32 flags, bool looked_only);
 
 // How the server's max_worker_processes suffice, as of the last look of the launcher.
 struct PlaceGauges {
