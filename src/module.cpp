@@ -15,6 +15,7 @@
 #include "pg/marker.hpp"
 #include "pg/table_trust.hpp"
 #include "pg/pg.hpp"
+#include "pg/preload.hpp"
 #include "settings.hpp"
 #include "shared_memory.hpp"
 #include "stats/dead_counts.hpp"
@@ -49,6 +50,8 @@ constexpr const pg::TransactionPart *kTransactionParts[] = {
 }  // namespace
 
 extern "C" {
+#include "access/parallel.h"
+
 #if PG_VERSION_NUM >= 180000
 PG_MODULE_MAGIC_EXT(.name = "pg_herald", .version = PG_HERALD_VERSION);
 #else
@@ -59,12 +62,12 @@ PGDLLEXPORT void _PG_init(void);
 }
 
 void _PG_init(void) {
-    if (!process_shared_preload_libraries_in_progress)
-        ereport(ERROR,
-                (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-                 errmsg("pg_herald must be loaded by shared_preload_libraries"),
-                 errhint("Add pg_herald to shared_preload_libraries in postgresql.conf and restart "
-                         "the server.")));
+    if (!process_shared_preload_libraries_in_progress) {
+        // In a parallel worker its leader has said so.
+        if (!IsParallelWorker()) pg::WarnOfLateLoad();
+        return;
+    }
+    pg::NotePreloaded();
     settings::Define();
     InitSharedMemory();
     pg::FollowTransactions(kTransactionParts, lengthof(kTransactionParts));

@@ -54,6 +54,31 @@ bool CheckList(char **value, void **, GucSource) {
     return right;
 }
 
+const char *ProblemOfName(const char *name) {
+    if (std::strcmp(name, "*") == 0) return "\"*\" is the name of no database.";
+    if (std::strlen(name) >= NAMEDATALEN) return "A name is longer than that of a database can be.";
+    return nullptr;
+}
+
+bool CheckDatabases(char **value, void **, GucSource) {
+    List *names = NIL;
+    ListCell *cell;
+    const char *problem = nullptr;
+    char *copy = pstrdup(*value);
+    // Names count as they are written.
+    if (!SplitGUCList(copy, ',', &names)) problem = "List syntax is invalid.";
+    foreach (cell, names)
+        if (problem == nullptr) problem = ProblemOfName(static_cast<const char *>(lfirst(cell)));
+    if (problem != nullptr) {
+        GUC_check_errdetail("%s", problem);
+        GUC_check_errhint("Separate names by commas, and put one that is not of letters, digits and underscores into double "
+                          "quotes, as in 'one, \"My DB\"'. An empty list means every database.");
+    }
+    list_free(names);
+    pfree(copy);
+    return problem == nullptr;
+}
+
 }  // namespace
 
 void Define() {
@@ -64,7 +89,7 @@ void Define() {
     DefineCustomStringVariable(
         "herald.databases", "Databases in which handlers run, separated by commas.",
         "Empty: every database that has the extension.", &databases, "", PGC_SIGHUP, GUC_LIST_INPUT,
-        CheckList, nullptr, nullptr);
+        CheckDatabases, nullptr, nullptr);
     DefineCustomIntVariable(
         "herald.max_workers", "Largest number of workers that run handlers, in the whole server.",
         "Each takes one of max_worker_processes; so do the launcher, and a dispatcher and an announcer "

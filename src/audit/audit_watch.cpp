@@ -232,7 +232,13 @@ void OnRename() {
             AdoptTarget(targets[i]);
 }
 
-// The time of its first entry, or DT_NOEND.
+// What was only set up is no loss: a migration that is undone drops the extension again.
+bool IsLoss(AuditOperation operation) {
+    return operation != AuditOperation::kEnable && operation != AuditOperation::kAlter &&
+           operation != AuditOperation::kDisable && operation != AuditOperation::kPurge;
+}
+
+// The time of its first entry that would be a loss, or DT_NOEND.
 TimestampTz FirstEntry(Oid segment) {
     TimestampTz first = DT_NOEND;
     Relation table = pg::OpenTable(segment, AccessShareLock, kAuditForm);
@@ -240,8 +246,11 @@ TimestampTz FirstEntry(Oid segment) {
     TableScanDesc scan = pg::BeginTableScan(table, snapshot);
     TupleTableSlot *row = table_slot_create(table, nullptr);
     bool is_null;
-    if (table_scan_getnextslot(scan, ForwardScanDirection, row))
-        first = DatumGetTimestampTz(slot_getattr(row, kAuditChangedAt, &is_null));
+    while (first == DT_NOEND && table_scan_getnextslot(scan, ForwardScanDirection, row)) {
+        CHECK_FOR_INTERRUPTS();
+        if (IsLoss(static_cast<AuditOperation>(DatumGetChar(slot_getattr(row, kAuditOperation, &is_null)))))
+            first = DatumGetTimestampTz(slot_getattr(row, kAuditChangedAt, &is_null));
+    }
     ExecDropSingleTupleTableSlot(row);
     table_endscan(scan);
     UnregisterSnapshot(snapshot);

@@ -411,10 +411,10 @@ void ForgetFeedTables() { tables = nullptr; }
 
 }  // namespace herald
 
-HERALD_FUNCTION(feed_insert) { return herald::Note(fcinfo, herald::kInserted, false); }
-HERALD_FUNCTION(feed_update) { return herald::Note(fcinfo, herald::kUpdated, false); }
-HERALD_FUNCTION(feed_delete) { return herald::Note(fcinfo, herald::kDeleted, false); }
-HERALD_FUNCTION(feed_truncate) { return herald::Note(fcinfo, herald::kTruncated, false); }
-HERALD_FUNCTION(feed_replica) {
+HERALD_FEED_TRIGGER(feed_insert) { return herald::Note(fcinfo, herald::kInserted, false); }
+HERALD_FEED_TRIGGER(feed_update) { return herald::Note(fcinfo, herald::kUpdated, false); }
+HERALD_FEED_TRIGGER(feed_delete) { return herald::Note(fcinfo, herald::kDeleted, false); }
+HERALD_FEED_TRIGGER(feed_truncate) { return herald::Note(fcinfo, herald::kTruncated, false); }
+HERALD_FEED_TRIGGER(feed_replica) {
     return herald::Note(fcinfo, herald::kInserted | herald::kUpdated | herald::kDeleted, true);
 }

@@ -5,6 +5,7 @@
 #pragma once
 
 #include "pg/pg.hpp"
+#include "pg/preload.hpp"
 
 namespace herald::pg {
 
@@ -40,14 +41,21 @@ auto Guard(Body &&body) -> decltype(body()) {
 
 }  // namespace herald::pg
 
-// Defines an SQL-callable function herald_<name> whose body is guarded.
-#define HERALD_FUNCTION(name)                                            \
+// Defines an SQL-callable function herald_<name> whose body is guarded, and which fails where the library was loaded too late.
+#define HERALD_FUNCTION(name) HERALD_FUNCTION_THAT(name, ::herald::pg::RequirePreloaded())
+
+// The same of a trigger that does nothing then.
+#define HERALD_FEED_TRIGGER(name) \
+    HERALD_FUNCTION_THAT(name, if (!::herald::pg::Preloaded()) return PointerGetDatum(nullptr))
+
+#define HERALD_FUNCTION_THAT(name, looks_first)                          \
     extern "C" {                                                         \
     PGDLLEXPORT Datum herald_##name(PG_FUNCTION_ARGS);                   \
     PG_FUNCTION_INFO_V1(herald_##name);                                  \
     }                                                                    \
     static Datum herald_##name##_body(PG_FUNCTION_ARGS);                 \
     Datum herald_##name(PG_FUNCTION_ARGS) {                              \
+        looks_first;                                                     \
         return ::herald::pg::Guard([&] { return herald_##name##_body(fcinfo); }); \
     }                                                                    \
     static Datum herald_##name##_body([[maybe_unused]] PG_FUNCTION_ARGS)

@@ -90,6 +90,7 @@ void Launcher::NoteTime(TimestampTz time) {
 void Launcher::ListServed() {
     for (auto &[oid, served] : databases_) served.seen = false;
     existing_.clear();
+    int selected = 0;
 
     pg::BeginTransaction();
     Relation relation = table_open(DatabaseRelationId, AccessShareLock);
@@ -101,10 +102,12 @@ void Launcher::ListServed() {
         if (!row->datallowconn || row->datistemplate) continue;
         if (!DatabaseSelected(NameStr(row->datname))) continue;
         databases_[row->oid].seen = true;
+        selected++;
     }
     table_endscan(scan);
     table_close(relation, AccessShareLock);
     pg::CommitTransaction();
+    WarnOfUnknownNames(selected);
 }
 
 // Databases that were dropped, or are no longer selected: their processes leave by themselves.

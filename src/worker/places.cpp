@@ -163,9 +163,10 @@ TimestampTz Places::Decide(const std::vector<DatabaseShared *> &served, Timestam
         Tenant &tenant = tenants_[database->database];
         const int need = ConsumersNeeded(database);
         // It may have one already, or be leaving.
-        const int more = need - Max(PlacesOf(database), ConsumersRunning(database));
+        const int own = Max(PlacesOf(database), ConsumersRunning(database));
+        const int more = need - own;
         // Nobody else is served: then there is no better use of what there is.
-        if (used + more > capacity && used > 0) {
+        if (used + more > capacity && used > own) {
             gauges.waiting++;
             // One that has never been looked at may have tasks.
             somebody_works = somebody_works || HasWork(database) || (need == 2 && !tenant.dispatched);

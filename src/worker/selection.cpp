@@ -20,13 +20,30 @@ char own_database_name[NAMEDATALEN];
 Oid served_extension = InvalidOid;
 }
 
+void WarnOfUnknownNames(int selected) {
+    static char warned[1024];
+    List *names = NIL;
+    const char *value = settings::databases == nullptr ? "" : settings::databases;
+    char *copy = pstrdup(value);
+    (void)SplitGUCList(copy, ',', &names);
+    const bool unknown = list_length(names) > selected;
+    if (unknown && std::strncmp(warned, value, sizeof(warned) - 1) != 0)
+        ereport(WARNING, (errcode(ERRCODE_UNDEFINED_DATABASE),
+                          errmsg("herald.databases names databases that do not exist or are templates"),
+                          errdetail("It is \"%s\"; %d of these %d names are served.", value, selected, list_length(names)),
+                          errhint("Names count as they are written, upper and lower case are different.")));
+    pg::CopyString(warned, unknown ? value : "", sizeof(warned));
+    list_free(names);
+    pfree(copy);
+}
+
 bool DatabaseSelected(const char *name) {
     if (settings::databases == nullptr || settings::databases[0] == '\0') return true;
     List *names = NIL;
     char *copy = pstrdup(settings::databases);
     bool selected = false;
     // The setting's check lets no malformed list in.
-    if (SplitIdentifierString(copy, ',', &names)) {
+    if (SplitGUCList(copy, ',', &names)) {
         ListCell *cell;
         foreach (cell, names)
             selected = selected || std::strcmp(static_cast<const char *>(lfirst(cell)), name) == 0;

@@ -9,6 +9,9 @@ namespace herald {
 // True where herald.databases names the database (or is empty).
 bool DatabaseSelected(const char *name);
 
+// A WARNING, once for each value, where herald.databases has more names than databases that can be served.
+void WarnOfUnknownNames(int selected);
+
 // True where the extension that EnterDatabase found is still there. In a transaction.
 bool ExtensionServed();
 // Its oid: created anew, it has another one, and all ids start again.

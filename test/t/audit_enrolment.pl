@@ -152,6 +152,16 @@ $node->append_conf('postgresql.conf', "shared_preload_libraries = 'pg_herald'");
 $node->restart;
 as_keeper(q(INSERT INTO orders (number, paper) VALUES (50, 'secret')));
 is($node->safe_psql('postgres', $secret), '0', 'what was renamed meanwhile is hidden');
+
+# A migration that is undone: what was only set up does not keep the extension, a single change does.
+$node->safe_psql('postgres', 'CREATE DATABASE undone');
+$node->safe_psql('undone', q(CREATE EXTENSION pg_herald; CREATE TABLE t (id int PRIMARY KEY);
+	SELECT herald.enable_audit('t'); SELECT herald.enable_audit('t', record => 'diff'); SELECT herald.disable_audit('t')));
+is(sqlstate_of($node, 'BEGIN; DROP EXTENSION pg_herald', database => 'undone'), '00000', 'events of a set-up alone are no loss');
+$node->safe_psql('undone', q(SELECT herald.enable_audit('t'); INSERT INTO t VALUES (1); SELECT herald.disable_audit('t')));
+is(sqlstate_of($node, 'DROP EXTENSION pg_herald', database => 'undone'), '2BP01', 'a change is');
+$node->safe_psql('undone', 'SELECT herald.purge_audit_log(); DROP EXTENSION pg_herald');
+is($node->safe_psql('undone', q(SELECT count(*) FROM pg_namespace WHERE nspname = 'herald')), '0', 'the schema goes, too');
 clean_log($_) for $node, $other;
 
 done_testing();

@@ -49,6 +49,22 @@ wait_for_effects($node, 'work', 30, name => 'selected: what waited runs');
 wait_until($node, processes("datname = 'other'"), 'and the other one is left', expect => '0');
 reload_with($node, 'herald.databases' => undef);
 
+# Names count as they are written; what can't be meant is refused, and nothing stops.
+like(join('', log_lines($node, qr/WARNING:  herald\.databases names databases that do not exist/)), qr/names/, 'a name that is none: a line in the log');
+for my $wrong ('*', 'postgres, *', '"x', 'one two', 'a,,b', 'x' x 64)
+{
+	is(sqlstate_of($node, "ALTER SYSTEM SET herald.databases = '$wrong'"), '22023', "herald.databases = $wrong: refused");
+}
+$node->safe_psql('postgres', 'CREATE DATABASE "My DB"');
+install_herald($node, 'My DB');
+$node->safe_psql('My DB', q(SELECT herald.subscribe('work', 'jobs', 'app.work', run_as => 'app')));
+reload_with($node, 'herald.databases' => 'POSTGRES, "My DB"');
+wait_until($node, processes("datname = 'postgres'"), 'another case is another name', expect => '0');
+publish_many($node, 'jobs', 1, database => 'My DB');
+wait_for_effects($node, 'work', 1, database => 'My DB', name => 'a name in quotes');
+reload_with($node, 'herald.databases' => undef);
+wait_for_effects($node, 'work', 30, name => 'all again');
+
 # herald.max_workers
 for my $workers (1, 3, 2)
 {
@@ -75,7 +91,7 @@ wait_until($node, "SELECT count(*) = 0 FROM herald.workers WHERE kind = 'worker'
 publish_many($node, 'jobs', 5);
 wait_idle($node, 'work');
 reload_with($node, 'herald.worker_idle_timeout' => undef);
-is(scalar(log_lines($node, qr/(ERROR|FATAL):/)), 0, 'no errors in the log');
+is(scalar(grep { !/invalid value for parameter "herald\.databases"/ } log_lines($node, qr/(ERROR|FATAL):/)), 0, 'no errors in the log');
 
 # herald.superuser_handlers
 is(sqlstate_of($node, "SELECT herald.subscribe('super', 'super', 'app.work')"), '42501', 'no superuser by default');
@@ -92,6 +108,8 @@ $node->stop;
 
 # max_worker_processes used up: status() says so; when processes come free, all goes on.
 $node = start_herald('few', conf => "max_worker_processes = 4\n");
+# It has an announcer first, and then needs a dispatcher as well.
+pid_of($node, 'announcer');
 $node->safe_psql('postgres', q(SELECT herald.subscribe('work', 'jobs', 'app.work', run_as => 'app')));
 # Ours are launcher, dispatcher and announcer; PostgreSQL itself has one for logical replication.
 publish_many($node, 'jobs', 10);
@@ -112,7 +130,7 @@ my ($out, $err) = ('', '');
 $bare->psql('postgres', 'CREATE EXTENSION pg_herald', stderr => \$err);
 like($err, qr/pg_herald must be loaded by shared_preload_libraries/, 'not preloaded: a clear error');
 like($err, qr/HINT:  Add pg_herald to shared_preload_libraries/, 'with a hint');
-is(sqlstate_of($bare, "LOAD 'pg_herald'"), '55000', 'and a code');
+is(sqlstate_of($bare, 'CREATE EXTENSION pg_herald'), '55000', 'and a code');
 clean_log($bare);
 
 # A server that lost the setting, with the extension in its database.
@@ -120,13 +138,25 @@ $bare->append_conf('postgresql.conf', "shared_preload_libraries = 'pg_herald'");
 $bare->restart;
 install_herald($bare);
 $bare->safe_psql('postgres', q(SELECT herald.subscribe('work', 'jobs', 'app.work', run_as => 'app'); SELECT herald.publish('jobs', '{}')));
+$bare->safe_psql('postgres', q(CREATE TABLE public.fed (id int PRIMARY KEY); CREATE TABLE public.audited (id int PRIMARY KEY);
+	SELECT herald.create_channel('changes', announce => 'off'), herald.enable_change_feed('public.fed', 'changes'), herald.enable_audit('public.audited')));
 $bare->append_conf('postgresql.conf', "shared_preload_libraries = ''");
 $bare->restart;
 is(sqlstate_of($bare, "SELECT herald.publish('jobs', '{}')"), '55000', 'publish without the library is an error');
 is($bare->safe_psql('postgres', 'SELECT count(*) >= 0 FROM app.effects'), 't', 'the session goes on');
+# A table with a feed can be written, and the writer is told; one with an audit trail can't.
+my $told = '';
+$bare->psql('postgres', 'INSERT INTO public.fed SELECT generate_series(1, 3); UPDATE public.fed SET id = id + 10; DELETE FROM public.fed WHERE id = 11; TRUNCATE public.fed; INSERT INTO public.fed VALUES (5)',
+	stderr => \$told);
+is($told =~ s/WARNING:  pg_herald is not loaded by shared_preload_libraries//g, 1, 'a feed: one warning in a session');
+is($bare->safe_psql('postgres', 'SELECT count(*) FROM public.fed'), '1', 'and the rows are written');
+is(sqlstate_of($bare, 'INSERT INTO public.audited VALUES (1)'), '55000', 'an audit trail: an error');
+is(sqlstate_of($bare, "LOAD 'pg_herald'"), '00000', 'the library as such can be loaded');
+is(sqlstate_of($bare, 'SELECT herald.next_id(\'message\')'), '55000', 'and does nothing');
 $bare->append_conf('postgresql.conf', "shared_preload_libraries = 'pg_herald'");
 $bare->restart;
 wait_for_effects($bare, 'work', 1, name => 'with it, all is as before');
+is($bare->safe_psql('postgres', q(INSERT INTO public.fed VALUES (6); SELECT count(*) FROM stored WHERE channel_id = (SELECT id FROM herald.channel_store WHERE channel = 'changes'))), '1', 'feeds publish again');
 
 # pg_upgrade starts the server to copy catalogs: nothing may run then.
 publish_many($bare, 'jobs', 3);
