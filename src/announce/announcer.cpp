@@ -91,7 +91,7 @@ void HoldUnrunnable() {
         record.started_at = record.failed_at = GetCurrentTimestamp();
         record.next_attempt_at = DT_NOEND;  // when the subscription is resumed
         // Where a user has it locked it is held at the next turn.
-        if (HoldSubscription(subscription.id, problem) == Attempted::kDone) RecordFailure(record);
+        if (HoldSubscription(subscription, problem) == Attempted::kDone) RecordFailure(record);
     }
     pg::CommitTransaction();
 }

@@ -234,6 +234,14 @@ bool Pool::MayDeal(core::SubscriptionId subscription, TimestampTz now) {
 
 void Pool::ShowProblem(StartProblem problem) {
     pg_atomic_write_u32(&database_->start_problem, static_cast<uint32>(problem));
+    // Once, however often it comes and goes.
+    static bool told = false;
+    if (problem != StartProblem::kNoWorkerProcess || told) return;
+    told = true;
+    ereport(WARNING, (errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
+                      errmsg("no background process is free for a worker of pg_herald: tasks wait"),
+                      errdetail("max_worker_processes is %d.", max_worker_processes),
+                      errhint("Raise max_worker_processes and restart the server.")));
 }
 
 bool Pool::AnyUnderWay() const {

@@ -22,6 +22,7 @@
 #include "worker/selection.hpp"
 
 extern "C" {
+#include "commands/dbcommands.h"
 #include "pgstat.h"
 #include "storage/ipc.h"
 #include "utils/snapmgr.h"
@@ -51,6 +52,28 @@ constexpr TimestampTz kShortLife = USECS_PER_SEC / 5;
 constexpr long kMisfitInterval = 1000;
 // The process was started to see whether anybody subscribes.
 bool looks_only = false;
+// The name of the database, where the log says that it is served.
+char told_name[NAMEDATALEN];
+
+// What an administrator wants to know of this database, once in the life of the process.
+void LogService(int subscriptions, bool inert) {
+    static bool told_inert = false;
+    const char *name = get_database_name(MyDatabaseId);
+    if (name == nullptr) return;
+    if (subscriptions > 0 && told_name[0] == '\0') {
+        pg::CopyString(told_name, name, sizeof(told_name));
+        ereport(LOG, (errmsg_plural("pg_herald serves database \"%s\", which has %d subscription",
+                                    "pg_herald serves database \"%s\", which has %d subscriptions", subscriptions, name,
+                                    subscriptions)));
+    }
+    if (inert && !told_inert)
+        ereport(WARNING, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+                          errmsg("subscriptions of database \"%s\" are inert: they were made in another server or database",
+                                 name),
+                          errdetail("This is so after a restore, a copy of a database, and pg_upgrade."),
+                          errhint("If their handlers are to run here, call herald.activate() in the database.")));
+    told_inert = told_inert || inert;
+}
 
 class Dispatcher {
 public:
@@ -139,6 +162,7 @@ bool Dispatcher::Reload() {
     // For the next time: its snapshot will show what has been committed by now.
     SettleReservations(database_->database);
     pg_atomic_write_u32(&database_->inert, inert ? 1 : 0);
+    LogService(static_cast<int>(configs_.size()), inert);
     ShowSubscribed();
     return !scheduler_.Configure(configs_).empty();
 }
@@ -296,6 +320,7 @@ bool Dispatcher::HasNothingToDo(TimestampTz now) {
 }
 
 void Dispatcher::Leave() {
+    if (told_name[0] != '\0') ereport(LOG, (errmsg("pg_herald leaves database \"%s\"", told_name)));
     EvictIdleWorkers(database_->database);
     pg_atomic_write_u32(&database_->left[static_cast<int>(Consumer::kDispatcher)], 1);
     proc_exit(0);

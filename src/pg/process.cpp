@@ -29,6 +29,7 @@ namespace {
 constexpr int kLongestLockWait = 2000;  // milliseconds
 
 volatile sig_atomic_t cancel_allowed = 0;
+volatile sig_atomic_t told_by_postmaster = 0;
 int session_lock_timeout = 0;  // while lock waits are limited
 
 // The server's handler would cancel whatever it meets. The timer of lock_timeout signals its own process. Who waits for a
@@ -40,6 +41,20 @@ void OnCancel(SIGNAL_ARGS) {
     InterruptPending = true;
     QueryCancelPending = true;
     SetLatch(MyLatch);
+}
+
+// The postmaster ends its processes when the server stops. Anybody else's signal is something to be told of.
+void OnTerminate(int signal, siginfo_t *info, void *) {
+    if (info != nullptr && info->si_pid == PostmasterPid) told_by_postmaster = 1;
+    die(signal);
+}
+
+void HandleTerminate() {
+    struct sigaction action = {};
+    action.sa_sigaction = OnTerminate;
+    sigemptyset(&action.sa_mask);
+    action.sa_flags = SA_RESTART | SA_SIGINFO;
+    if (sigaction(SIGTERM, &action, nullptr) != 0) pqsignal(SIGTERM, die);
 }
 
 }  // namespace
@@ -56,7 +71,7 @@ void UnlimitLockWaits() { LockTimeout = session_lock_timeout; }
 
 void InitProcess(CancelSignal cancel) {
     pqsignal(SIGHUP, SignalHandlerForConfigReload);
-    pqsignal(SIGTERM, die);
+    HandleTerminate();
     if (cancel == CancelSignal::kIgnored)
         IgnoreSignal(SIGINT);
     else
@@ -68,8 +83,9 @@ bool SleepOnLatch(long milliseconds) {
     int events = WL_LATCH_SET | WL_EXIT_ON_PM_DEATH | (milliseconds >= 0 ? WL_TIMEOUT : 0);
     int happened = WaitLatch(MyLatch, events, milliseconds, PG_WAIT_EXTENSION);
     ResetLatch(MyLatch);
-    // Idle, there is nothing to interrupt and nothing worth a FATAL in the log.
-    if (ProcDiePending) proc_exit(1);
+    // Idle, there is nothing to interrupt and nothing worth a FATAL in the log; nor, when the server stops, an exit code that
+    // the postmaster would tell of.
+    if (ProcDiePending) proc_exit(told_by_postmaster ? 0 : 1);
     // A lock that came together with its timeout.
     if (!cancel_allowed) QueryCancelPending = false;
     CHECK_FOR_INTERRUPTS();

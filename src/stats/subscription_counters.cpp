@@ -69,6 +69,8 @@ void Zero(SubscriptionShared *entry) {
     pg_atomic_write_u64(&entry->oldest_published_at, 0);
     pg_atomic_write_u64(&entry->dead, 0);
     pg_atomic_write_u64(&entry->dead_epoch, 0);
+    pg_atomic_write_u64(&entry->dead_logged_at, 0);
+    pg_atomic_write_u32(&entry->dead_unlogged, 0);
     ResetSubscriptionShared(entry);
 }
 
@@ -214,10 +216,26 @@ void InitSubscriptionCounters() {
         pg_atomic_init_u64(&entry.oldest_published_at, 0);
         pg_atomic_init_u64(&entry.dead, 0);
         pg_atomic_init_u64(&entry.dead_epoch, 0);
+        pg_atomic_init_u64(&entry.dead_logged_at, 0);
+        pg_atomic_init_u32(&entry.dead_unlogged, 0);
         pg_atomic_init_u64(&entry.done, 0);
         pg_atomic_init_u64(&entry.failed, 0);
         for (pg_atomic_uint64 &bucket : entry.latency) pg_atomic_init_u64(&bucket, 0);
     }
+}
+
+bool MayLogDeadLetter(SubscriptionShared *entry, TimestampTz now, uint32 *others) {
+    constexpr int64 kInterval = 60 * USECS_PER_SEC;
+    uint64 logged = pg_atomic_read_u64(&entry->dead_logged_at);
+    const int64 past = now - static_cast<TimestampTz>(logged);
+    // Also where the clock went back.
+    const bool due = logged == 0 || past >= kInterval || past < 0;
+    if (!due || !pg_atomic_compare_exchange_u64(&entry->dead_logged_at, &logged, static_cast<uint64>(now))) {
+        pg_atomic_fetch_add_u32(&entry->dead_unlogged, 1);
+        return false;
+    }
+    *others = pg_atomic_exchange_u32(&entry->dead_unlogged, 0);
+    return true;
 }
 
 }  // namespace herald

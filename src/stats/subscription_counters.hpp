@@ -41,6 +41,9 @@ struct SubscriptionShared {
     // stats/dead_counts.hpp.
     pg_atomic_uint64 dead;
     pg_atomic_uint64 dead_epoch;
+    // Atomic. When a dead letter was logged last, a TimestampTz (0: never), and how many were not since; by workers.
+    pg_atomic_uint64 dead_logged_at;
+    pg_atomic_uint32 dead_unlogged;
     // Atomic. Written by the dispatcher: from publication to the start of the handler.
     pg_atomic_uint64 latency[core::kHistogramBuckets];
 };
@@ -58,6 +61,9 @@ void RemoveSubscriptionShared(Oid database, int32 subscription);
 // SettleReservations.
 void SettleReservations(Oid database);
 void KeepSubscriptions(Oid database, const int32 *subscriptions, int count);
+
+// False where it is too early for another line; it is counted. `others`: those that were counted since the last line.
+bool MayLogDeadLetter(SubscriptionShared *entry, TimestampTz now, uint32 *others);
 
 // How the places are used: of `capacity`.
 struct SubscriptionPlaces {

@@ -18,6 +18,7 @@
 
 extern "C" {
 #include "catalog/pg_type.h"
+#include "miscadmin.h"
 #include "storage/latch.h"
 #include "utils/snapmgr.h"
 #include "utils/wait_event.h"
@@ -230,6 +231,7 @@ bool PauseSubscription(const char *name, int64 wait) {
 
 void ResumeSubscription(const char *name) {
     Subscription *subscription = FindOwnedSubscription(name);
+    const char *caller_name = GetUserNameFromId(GetUserId(), true);
     pg::Identity caller = pg::BecomeOwner();
     pg::SpiBegin();
     pg::SpiRun("UPDATE herald.subscription_store SET state = 'active', reason = NULL WHERE id = $1",
@@ -237,6 +239,9 @@ void ResumeSubscription(const char *name) {
     pg::SpiEnd();
     pg::InvalidateCatalogCaches();
     pg::BecomeCaller(caller);
+    if (subscription->state == SubscriptionState::kHeld)
+        ereport(LOG, (errmsg("subscription \"%s\" was held, and is resumed by role \"%s\"", subscription->name,
+                             caller_name == nullptr ? "?" : caller_name)));
     RaiseFlagAtCommit(kFlagReload);
 }
 

@@ -138,7 +138,8 @@ Subscription *LoadSubscriptions(MemoryContext context, int *count) {
     return subscriptions;
 }
 
-Attempted HoldSubscription(int32 id, const char *reason) {
+Attempted HoldSubscription(const Subscription &subscription, const char *reason) {
+    const int32 id = subscription.id;
     Attempted result = Attempted::kNotThere;
     pg::Identity caller = pg::BecomeOwner();
     pg::SpiBegin();
@@ -150,6 +151,11 @@ Attempted HoldSubscription(int32 id, const char *reason) {
     pg::SpiEnd();
     if (result == Attempted::kDone) pg::InvalidateCatalogCaches();
     pg::BecomeCaller(caller);
+    if (result == Attempted::kDone)
+        ereport(LOG, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+                      errmsg("pg_herald holds subscription \"%s\" of channel \"%s\": %s", subscription.name,
+                             subscription.channel, reason),
+                      errhint("Mend what is wrong, then call herald.resume().")));
     // Also where another one has held it: whoever asks has not heard of it yet.
     RaiseFlagAtCommit(kFlagReload);
     return result;

@@ -55,7 +55,7 @@ enum class Attempted {
 
 // Puts a subscription on hold with a reason, in the current transaction; a paused one stays paused.
 // The dispatcher hears of it at commit.
-Attempted HoldSubscription(int32 id, const char *reason);
+Attempted HoldSubscription(const Subscription &subscription, const char *reason);
 
 // Keeps the subscription from being removed until the transaction ends.
 Attempted KeepSubscription(int32 id);

@@ -8,8 +8,10 @@
 #include "failure/parked_row.hpp"
 #include "log/log_reader.hpp"
 #include "outbox/database.hpp"
+#include "pg/clip.hpp"
 #include "pg/extension.hpp"
 #include "settings.hpp"
+#include "stats/subscription_counters.hpp"
 #include "subscription/subscription.hpp"
 #include "worker/batch_timer.hpp"
 #include "worker/handler_call.hpp"
@@ -36,6 +38,7 @@ struct Known {
     uint64 checked;
 };
 constexpr int kMaxKnown = 64;
+constexpr int kMaxLogged = 1024;  // bytes of an error
 Known known[kMaxKnown];
 int next_known = 0;
 volatile bool known_valid = false;
@@ -138,6 +141,20 @@ TimestampTz DelayOf(const WorkerSlotShared &slot, const Subscription &subscripti
     return slot.order == Order::kRecordCrash ? Max(delay, core::RestAfter(attempt)) : delay;
 }
 
+// One line a minute for each subscription: many tasks fail for the same reason.
+void LogDeadLetter(const Subscription &subscription, const StoredMessage &message, int32 attempt,
+                   const ErrorData &error) {
+    SubscriptionShared *shared = FindSubscriptionShared(MyDatabaseId, subscription.id);
+    uint32 others = 0;
+    if (shared != nullptr && !MayLogDeadLetter(shared, GetCurrentTimestamp(), &others)) return;
+    ereport(LOG, (errcode(error.sqlerrcode),
+                  errmsg("message " INT64_FORMAT " is a dead letter of subscription \"%s\" after attempt %d: %s",
+                         message.id, subscription.name, attempt,
+                         pg::ClipText(error.message == nullptr ? "unknown error" : error.message, kMaxLogged)),
+                  others > 0 ? errdetail("%u more since the last such line.", others) : 0,
+                  errhint("See herald.dead_letters and herald.failure_log; herald.replay() runs it again.")));
+}
+
 // Records failed attempts up to number `attempt`: a row of the failure log for each (more than one where
 // workers died of the task), and the task parked or buried.
 void SettleFailure(WorkerSlotShared *slot, SlotTask *result, const Subscription &subscription,
@@ -176,6 +193,7 @@ void SettleFailure(WorkerSlotShared *slot, SlotTask *result, const Subscription 
     else
         BuryTask(subscription.id, message, attempt, error->sqlerrcode, error->message,
                  record.failed_at);
+    if (!again) LogDeadLetter(subscription, message, attempt, *error);
     result->attempts = attempt;
     result->next_attempt_at = next;
     result->outcome = again ? Outcome::kRetry : Outcome::kDead;
@@ -193,7 +211,7 @@ void SettleFault(WorkerSlotShared *slot, SlotTask *result, const Subscription &s
     record.hint = "The subscription is held. Mend what is wrong, then call herald.resume().";
     record.next_attempt_at = DT_NOEND;  // when the subscription is resumed
     // Somebody else may have found the fault first: one row says it.
-    const Attempted holding = HoldSubscription(subscription.id, fault.message);
+    const Attempted holding = HoldSubscription(subscription, fault.message);
     if (holding == Attempted::kDone) RecordFailure(record);
     result->outcome = holding == Attempted::kLocked ? Outcome::kLocked : Outcome::kHeld;
 }
