@@ -10,6 +10,7 @@
 #include "change/table_shape.hpp"
 #include "change/table_tree.hpp"
 #include "pg/extension.hpp"
+#include "pg/told_once.hpp"
 
 extern "C" {
 #include "access/table.h"
@@ -180,15 +181,43 @@ const AuditTarget *FindTarget(Oid relation) {
     return cached->target;
 }
 
-const AuditTarget &TargetOf(Oid relation) {
+namespace {
+
+// An enrolment whose table can't be found may be that of any table.
+bool SomeTargetIsLost() {
+    int count;
+    bool lost = false;
+    const StoredTarget *targets = ReadStoredTargets(&count);
+    for (int i = 0; i < count; i++)
+        lost = lost || (targets[i].enabled &&
+                        (!OidIsValid(targets[i].relation) || get_rel_name(targets[i].relation) == nullptr));
+    return lost;
+}
+
+void WarnOfOrphan(Oid relation) {
+    static pg::ToldOnce told;
+    if (!told.IsFirst(relation)) return;
+    ereport(WARNING, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+                      errmsg("table \"%s\" is not audited, but has a trigger of herald.enable_audit", get_rel_name(relation)),
+                      errdetail("It came with a dump of the structure alone. Nothing is recorded."),
+                      errhint("Call herald.enable_audit() for the table, or herald.disable_audit(), which drops the "
+                              "triggers.")));
+}
+
+}  // namespace
+
+const AuditTarget *TargetToRecord(Oid relation) {
     const AuditTarget *target = FindTarget(relation);
-    if (target == nullptr)
+    if (target != nullptr) return target;
+    if (SomeTargetIsLost())
         ereport(ERROR, (errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
                         errmsg("table \"%s\" is not audited", get_rel_name(relation)),
-                        errdetail("A trigger that herald.enable_audit made is on it."),
-                        errhint("Drop the triggers whose names begin with herald_audit_, or call "
-                                "herald.enable_audit.")));
-    return *target;
+                        errdetail("A trigger that herald.enable_audit made is on it, and a table that is to be audited "
+                                  "can't be found: it may be this one."),
+                        errhint("Call herald.enable_audit() for the table, or herald.disable_audit(), which drops the "
+                                "triggers.")));
+    WarnOfOrphan(relation);
+    return nullptr;
 }
 
 void InvalidateAuditTargets() {

@@ -58,8 +58,9 @@ struct AuditTarget {
 // catalogs without asking for privileges; the caller has a lock on the relation.
 const AuditTarget *FindTarget(Oid relation);
 
-// The same; an ERROR 39P01 where the relation is not enrolled.
-const AuditTarget &TargetOf(Oid relation);
+// The same, for a trigger that has fired. NULL, with a WARNING, where the table is not enrolled; an ERROR 39P01 where it may
+// be one that is, but can't be found.
+const AuditTarget *TargetToRecord(Oid relation);
 
 // Makes all sessions read the targets again, at commit; this one at the next look.
 void InvalidateAuditTargets();

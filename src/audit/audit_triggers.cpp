@@ -63,10 +63,10 @@ bool IsRecorded(const AuditTarget &target, TriggerEvent event) {
 Datum Record(FunctionCallInfo fcinfo, Firing firing) {
     TriggerData *trigger = TriggerOf(fcinfo, firing);
     if (IsReplicating() != (firing == Firing::kReplica)) return static_cast<Datum>(0);
-    const AuditTarget &target = TargetOf(RelationGetRelid(trigger->tg_relation));
-    if (IsRecorded(target, trigger->tg_event)) {
+    const AuditTarget *target = TargetToRecord(RelationGetRelid(trigger->tg_relation));
+    if (target != nullptr && IsRecorded(*target, trigger->tg_event)) {
         const int pinned = PinOutputSettings(ShapeOf(trigger->tg_relation)->needs);
-        AuditRows(target, trigger);
+        AuditRows(*target, trigger);
         UnpinOutputSettings(pinned);
     }
     return static_cast<Datum>(0);
@@ -97,7 +97,9 @@ bool WasTruncatedWithParent(const AuditTarget &target, Relation relation) {
 Datum RecordTruncate(FunctionCallInfo fcinfo) {
     TriggerData *trigger = TriggerOf(fcinfo, Firing::kTruncate);
     Relation relation = trigger->tg_relation;
-    const AuditTarget &target = TargetOf(RelationGetRelid(relation));
+    const AuditTarget *found = TargetToRecord(RelationGetRelid(relation));
+    if (found == nullptr) return static_cast<Datum>(0);
+    const AuditTarget &target = *found;
     if (!target.operations.truncate || WasTruncatedWithParent(target, relation))
         return static_cast<Datum>(0);
 

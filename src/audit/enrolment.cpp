@@ -85,6 +85,13 @@ const StoredTarget *FindOwnTarget(Oid relation, const StoredTarget *targets, int
     return found;
 }
 
+// Also as parts of a table above them.
+bool NoneIsEnrolled(const Oid *tree, int tree_count, const StoredTarget *targets, int target_count) {
+    for (int i = 0; i < tree_count; i++)
+        if (FindEnrolled(tree[i], targets, target_count) != nullptr) return false;
+    return true;
+}
+
 void RequireNoOthers(Oid relation, const StoredTarget *targets, int count) {
     for (int i = 0; i < count; i++) {
         const StoredTarget &other = targets[i];
@@ -245,7 +252,12 @@ void DisableAudit(Oid relation) {
     const Oid *tree = LockOwnTree(relation, &tree_count);
     const StoredTarget *targets = ReadStoredTargets(&target_count);
     const StoredTarget *target = FindOwnTarget(relation, targets, target_count);
-    if (target == nullptr || !target->enabled)
+    const bool enrolled = target != nullptr && target->enabled;
+    // Triggers that came with a dump of the structure, or of this table alone.
+    if (!enrolled && NoneIsEnrolled(tree, tree_count, targets, target_count) &&
+        RemoveTriggers(tree, tree_count, "herald_audit"))
+        return;
+    if (!enrolled)
         ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT),
                         errmsg("table \"%s\" is not audited", get_rel_name(relation)),
                         errhint("herald.audited_tables lists the tables that are.")));

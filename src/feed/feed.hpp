@@ -25,6 +25,7 @@ enum RowChange : uint8 {
     kDeleted = 1 << 2,
     kTruncated = 1 << 3,
 };
+inline constexpr uint8 kEveryRowChange = kInserted | kUpdated | kDeleted;
 
 enum class PieceKind : uint8 { kText, kColumn, kOperation, kTable, kSchema };
 

@@ -11,6 +11,7 @@
 #include "change/row_pairs.hpp"
 #include "feed/feed_notes.hpp"
 #include "pg/guard.hpp"
+#include "pg/told_once.hpp"
 #include "settings.hpp"
 
 extern "C" {
@@ -124,6 +125,8 @@ void FindColumns(FeedTable *table) {
 }
 
 void ReportStranger(const Feed *feed, const char *id, Relation relation) {
+    static pg::ToldOnce told;
+    if (!told.IsFirst(RelationGetRelid(relation))) return;
     const char *table = feed == nullptr ? nullptr : get_rel_name(feed->relation);
     ereport(WARNING,
             (errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
@@ -415,6 +418,4 @@ HERALD_FEED_TRIGGER(feed_insert) { return herald::Note(fcinfo, herald::kInserted
 HERALD_FEED_TRIGGER(feed_update) { return herald::Note(fcinfo, herald::kUpdated, false); }
 HERALD_FEED_TRIGGER(feed_delete) { return herald::Note(fcinfo, herald::kDeleted, false); }
 HERALD_FEED_TRIGGER(feed_truncate) { return herald::Note(fcinfo, herald::kTruncated, false); }
-HERALD_FEED_TRIGGER(feed_replica) {
-    return herald::Note(fcinfo, herald::kInserted | herald::kUpdated | herald::kDeleted, true);
-}
+HERALD_FEED_TRIGGER(feed_replica) { return herald::Note(fcinfo, herald::kEveryRowChange, true); }

@@ -91,7 +91,8 @@ isnt(as_clerk("SELECT herald.audit_$_()"), '00000', "nobody can call herald.audi
 isnt(sqlstate_of($node, "SELECT herald.audit_$_()"), '00000', "not even a superuser can call herald.audit_$_") for qw(insert update delete truncate replica);
 # A superuser can attach them, to no use.
 is(sqlstate_of($node, "CREATE TABLE public.other (id int); CREATE TRIGGER t AFTER INSERT ON public.other REFERENCING NEW TABLE AS n"
-	. ' FOR EACH STATEMENT EXECUTE FUNCTION herald.audit_insert(); INSERT INTO public.other VALUES (1)'), '39P01', 'no table is audited without being enrolled');
+	. ' FOR EACH STATEMENT EXECUTE FUNCTION herald.audit_insert(); INSERT INTO public.other VALUES (1)'), '00000', 'no table is audited without being enrolled');
+is(value(q(SELECT count(*) FROM herald.audit_log WHERE table_name = 'other')), '0', 'nothing is recorded of it');
 
 # All that clerk can do is to write, and to lie about what a client may say anyway.
 as_clerk(<<'SQL');

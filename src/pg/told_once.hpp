@@ -1,0 +1,21 @@
+// What is said once for each relation in a session, as far as they are remembered.
+
+#pragma once
+
+#include "pg/pg.hpp"
+
+namespace herald::pg {
+
+struct ToldOnce {
+    Oid told[32];
+    uint32 count;
+
+    bool IsFirst(Oid relation) {
+        for (Oid known : told)
+            if (known == relation) return false;
+        told[count++ % lengthof(told)] = relation;
+        return true;
+    }
+};
+
+}  // namespace herald::pg
