@@ -821,11 +821,13 @@ RETURNS record LANGUAGE c STABLE PARALLEL SAFE
 AS 'MODULE_PATHNAME', 'herald_version';
 COMMENT ON FUNCTION herald.version IS 'The version of the loaded library and of the installed extension.';
 
-CREATE FUNCTION herald.status(OUT name text, OUT ok boolean, OUT value text, OUT hint text)
+CREATE FUNCTION herald.status(
+    OUT name text, OUT ok boolean, OUT value text, OUT hint text, OUT value_number double precision, OUT unit text)
 RETURNS SETOF record LANGUAGE c VOLATILE PARALLEL RESTRICTED ROWS 20
 AS 'MODULE_PATHNAME', 'herald_status';
 COMMENT ON FUNCTION herald.status IS
-    'One row per check: is everything as it must be for handlers to run, and what to do where not.';
+    'One row per check: is everything as it must be for handlers to run, and what to do where not. value_number: what value '
+    'says as a number, in unit (ratio, bytes, seconds, or what is counted); NULL if it is none.';
 
 CREATE FUNCTION herald.activate()
 RETURNS void LANGUAGE c VOLATILE PARALLEL UNSAFE
@@ -940,7 +942,8 @@ SELECT t.subscription, t.channel, t.message_id, t.state, t.attempt, t.next_attem
   FROM herald.list_tasks() AS t;
 COMMENT ON VIEW herald.tasks IS
     'Tasks that are not done: pending, running, retrying, dead. attempt is the one that runs, or the last '
-    'one that ran; payload only with the privilege read.';
+    'one that ran; payload only with the privilege read. wait_reason: paused, held: and why, inert, retry delay, '
+    'key: message and the earlier one with the same key, max_concurrency, or worker.';
 
 REVOKE ALL ON FUNCTION
     herald.subscribe, herald.alter_subscription, herald.unsubscribe, herald.pause, herald.resume,

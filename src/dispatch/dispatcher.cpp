@@ -62,7 +62,8 @@ void LogService(int subscriptions, bool inert) {
     if (name == nullptr) return;
     if (subscriptions > 0 && told_name[0] == '\0') {
         pg::CopyString(told_name, name, sizeof(told_name));
-        ereport(LOG, (errmsg_plural("pg_herald serves database \"%s\", which has %d subscription",
+        ereport(LOG, (errcode(ERRCODE_SUCCESSFUL_COMPLETION), 
+                      errmsg_plural("pg_herald serves database \"%s\", which has %d subscription",
                                     "pg_herald serves database \"%s\", which has %d subscriptions", subscriptions, name,
                                     subscriptions)));
     }
@@ -320,7 +321,7 @@ bool Dispatcher::HasNothingToDo(TimestampTz now) {
 }
 
 void Dispatcher::Leave() {
-    if (told_name[0] != '\0') ereport(LOG, (errmsg("pg_herald leaves database \"%s\"", told_name)));
+    if (told_name[0] != '\0') ereport(LOG, (errcode(ERRCODE_SUCCESSFUL_COMPLETION), errmsg("pg_herald leaves database \"%s\"", told_name)));
     EvictIdleWorkers(database_->database);
     pg_atomic_write_u32(&database_->left[static_cast<int>(Consumer::kDispatcher)], 1);
     proc_exit(0);

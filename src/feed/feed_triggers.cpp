@@ -129,10 +129,9 @@ void ReportStranger(const Feed *feed, const char *id, Relation relation) {
     if (!told.IsFirst(RelationGetRelid(relation))) return;
     const char *table = feed == nullptr ? nullptr : get_rel_name(feed->relation);
     ereport(WARNING,
-            (errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
-             errmsg("changes of table \"%s\" are not published", RelationGetRelationName(relation)),
-             table == nullptr ? errdetail("Its triggers belong to change feed %s, which does not exist.", id)
-                              : errdetail("Its triggers belong to change feed %s of table \"%s\".", id, table),
+            (errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED), errmsg("changes of table \"%s\" are not published", RelationGetRelationName(relation)),
+             errdetail("Its triggers belong to change feed %s%s%s.", id, table == nullptr ? ", which does not exist" : " of table ",
+                       table == nullptr ? "" : quote_identifier(table)),
              errhint("Drop the triggers whose names begin with herald_feed_%s_.", id)));
 }
 

@@ -61,7 +61,7 @@ void ReportTrails(FunctionCallInfo fcinfo) {
     const char *value = hidden == 0 ? psprintf("%d tables", audited)
                                     : psprintf("%d tables, and %d that only others may see", audited, hidden);
     Report(fcinfo, "audit", broken.count == 0, broken.count == 0 ? value : broken.text.data,
-           "Changes may be missing in herald.audit_log. Call herald.enable_audit() for the table again.");
+           "Changes may be missing in herald.audit_log. Call herald.enable_audit() for the table again.", {static_cast<double>(audited), "tables"});
 }
 
 void ReportFeeds(FunctionCallInfo fcinfo) {
@@ -80,7 +80,7 @@ void ReportFeeds(FunctionCallInfo fcinfo) {
     const char *value = seen == count ? psprintf("%d feeds", seen)
                                       : psprintf("%d feeds, and %d that only others may see", seen, count - seen);
     Report(fcinfo, "change_feeds", broken.count == 0, broken.count == 0 ? value : broken.text.data,
-           "Changes are not published, or not all: see herald.change_feeds.");
+           "Changes are not published, or not all: see herald.change_feeds.", {static_cast<double>(seen), "feeds"});
 }
 
 Triggered *ReadTriggered(int *count) {
@@ -121,7 +121,7 @@ void ReportOrphans(FunctionCallInfo fcinfo) {
         if (IsOrphan(tables[i]))
             AddListed(&orphans, tables[i].name,
                       tables[i].feed == 0 ? "audit" : psprintf("herald_feed_%d_*", tables[i].feed));
-    ReportListed(fcinfo, "orphan_triggers", orphans,
+    ReportListed(fcinfo, "orphan_triggers", orphans, "tables",
                  "A dump of the structure alone has brought the triggers, and not what they are for: nothing is recorded or "
                  "published. Call herald.enable_audit() or herald.enable_change_feed() for the table again; or "
                  "herald.disable_audit(), and DROP TRIGGER for those of a feed.");

@@ -13,7 +13,8 @@ namespace herald {
 
 namespace {
 
-constexpr int64 kRecent = USECS_PER_DAY;  // a publication that may be missed by someone
+// A publication that may be missed by someone: a single mistake is forgotten soon, one that goes on is not.
+constexpr int64 kRecent = 10 * SECS_PER_MINUTE * USECS_PER_SEC;
 constexpr int kListedNames = 10;
 
 // An undeclared channel has no subscription. Where nobody LISTENs either, its name may be mistyped, here
@@ -38,9 +39,10 @@ void ReportUnheard(FunctionCallInfo fcinfo) {
             more++;
     }
     if (more > 0) appendStringInfo(&unheard.text, "; and %d more", more);
-    ReportListed(fcinfo, "unheard_channels", unheard,
-                 "Published to within a day, declared by nobody, and no session LISTENs now: correct the "
-                 "name, or declare the channel by herald.create_channel().");
+    unheard.count += more;
+    ReportListed(fcinfo, "unheard_channels", unheard, "channels",
+                 "Published to within ten minutes, declared by nobody, and no session LISTENs now: correct the "
+                 "name, or declare the channel by herald.create_channel(), if it is meant so.");
 }
 
 void ReportChannelStatistics(FunctionCallInfo fcinfo) {
@@ -50,7 +52,7 @@ void ReportChannelStatistics(FunctionCallInfo fcinfo) {
            psprintf("%d of %d places in use, %d of %d by undeclared channels", usage.used, capacity, usage.undeclared,
                     capacity / 2),
            "Channels of the roles with most places are counted together as \"(other)\". Raise herald.max_channels, "
-           "declare channels, or free the places of undeclared ones by herald.reset_stats().");
+           "declare channels, or free the places of undeclared ones by herald.reset_stats().", {static_cast<double>(usage.used), "channels"});
 }
 
 }  // namespace
@@ -60,13 +62,13 @@ void ReportListeners(FunctionCallInfo fcinfo) {
     const int64 accepting = CountNotifyChannels();
     Report(fcinfo, "notify_channels", accepting < kMaxNotifyChannels,
            psprintf(INT64_FORMAT " of %d channels accept notifications", accepting, kMaxNotifyChannels),
-           "No other channel can: turn accept_notify off where it is not needed, by herald.alter_channel().");
+           "No other channel can: turn accept_notify off where it is not needed, by herald.alter_channel().", {static_cast<double>(accepting), "channels"});
     const ListenerUsage usage = ReadListenerUsage();
     Report(fcinfo, "listeners", usage.unrecorded == 0,
            psprintf("%d of %d places in use, %d more not recorded", usage.used, kListenerPlaces,
                     usage.unrecorded),
            "herald.listeners and the counts of listeners lack those: one role has LISTENed to very many "
-           "channels.");
+           "channels.", {static_cast<double>(usage.used), "places"});
     if (usage.unrecorded == 0)
         ReportUnheard(fcinfo);
     else

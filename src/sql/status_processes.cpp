@@ -162,7 +162,8 @@ bool ReportPlaces(FunctionCallInfo fcinfo) {
                           max_worker_processes, places.databases),
            psprintf("Raise max_worker_processes to at least %u and restart the server: until then databases take "
                     "turns.",
-                    places.needed));
+                    places.needed),
+           {static_cast<double>(places.needed), "processes"});
     return ok;
 }
 
@@ -182,7 +183,7 @@ void ReportLog(FunctionCallInfo fcinfo, DatabaseShared *database) {
     Report(fcinfo, "log", !late && (limit == 0 || bytes < limit / 2), value,
            late ? "A transaction has locked it: pg_dump, a prepared transaction, a task that runs for long; see "
                   "pg_locks."
-                : "Raise herald.max_log_size: what is published when it is reached is refused.");
+                : "Raise herald.max_log_size: what is published when it is reached is refused.", {static_cast<double>(bytes), "bytes"});
 }
 
 }  // namespace
@@ -207,7 +208,7 @@ void ReportProcesses(FunctionCallInfo fcinfo) {
     Report(fcinfo, "workers", starved == 0,
            psprintf("%d of %d in use, %u roles have tasks and no worker", WorkerSlotsInUse(),
                     settings::max_workers, starved),
-           hint);
+           hint, {static_cast<double>(WorkerSlotsInUse()), "workers"});
     Report(fcinfo, "worker_start", problem == StartProblem::kNone,
            psprintf("%s (max_worker_processes is %d)", NameOfProblem(problem), max_worker_processes),
            HintForProblem(problem));
@@ -216,13 +217,13 @@ void ReportProcesses(FunctionCallInfo fcinfo) {
     Report(fcinfo, "outbox", outbox.usage < 0.8,
            psprintf("%d %% in use, no room " UINT64_FORMAT " times",
                     static_cast<int>(outbox.usage * 100), outbox.refusals),
-           "Raise herald.outbox_size, unless a consumer that is not running is the reason.");
+           "Raise herald.outbox_size, unless a consumer that is not running is the reason.", {outbox.usage, "ratio"});
     ReportLog(fcinfo, database);
     const int kept = database == nullptr ? 0 : PointerSpaceUsage(database);
     Report(fcinfo, "pointer_space", kept < 90,
            psprintf("%d %% used by the busiest role", kept),
            "Large payloads of channels that are not durable will not be kept: raise herald.pointer_space, "
-           "lower herald.pointer_retention, or make the channel durable.");
+           "lower herald.pointer_retention, or make the channel durable.", {kept / 100.0, "ratio"});
 }
 
 }  // namespace herald

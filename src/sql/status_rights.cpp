@@ -96,7 +96,7 @@ bool ReportForeignRights(FunctionCallInfo fcinfo) {
     MemoryContextSwitchTo(spi);
     pg::SpiEnd();
     pg::BecomeCaller(caller);
-    ReportListed(fcinfo, "foreign_rights", foreign,
+    ReportListed(fcinfo, "foreign_rights", foreign, "faults",
                  "Nobody but the extension may have anything on its tables: revoke the rights, drop triggers, rules, "
                  "policies and children, ALTER TABLE ... ENABLE ALWAYS TRIGGER guard. Statements that find a foreign "
                  "trigger, rule or child are refused (55000).");

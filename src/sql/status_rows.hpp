@@ -12,9 +12,15 @@ extern "C" {
 
 namespace herald {
 
+// What a value is as a number, in base units: a ratio, bytes, seconds, or how many of something.
+struct Measure {
+    double number;
+    const char *unit;  // NULL: it is no number
+};
+
 // One row. The hint, which may be NULL, is shown where the check is not ok.
 void Report(FunctionCallInfo fcinfo, const char *name, bool ok, const char *value,
-            const char *hint);
+            const char *hint, const Measure &measure = {0, nullptr});
 
 // A list of subscriptions, channels or tables that share a fault.
 struct Listed {
@@ -24,7 +30,8 @@ struct Listed {
 
 void InitListed(Listed *listed);
 void AddListed(Listed *listed, const char *name, const char *detail);  // detail may be NULL
-void ReportListed(FunctionCallInfo fcinfo, const char *name, const Listed &listed,
+// `unit`: what is counted.
+void ReportListed(FunctionCallInfo fcinfo, const char *name, const Listed &listed, const char *unit,
                   const char *hint);
 
 void ReportServer(FunctionCallInfo fcinfo);

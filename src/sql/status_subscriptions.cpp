@@ -80,23 +80,24 @@ void ReportSubscriptions(FunctionCallInfo fcinfo) {
     Report(fcinfo, "subscription_places", unplaced == 0,
            psprintf("%d of %d in use, %u subscriptions have none", places.used, places.capacity, unplaced),
            "Those have no statistics. Raise herald.max_subscriptions and restart the server, or unsubscribe what is "
-           "no longer needed.");
-    ReportListed(fcinfo, "inert_subscriptions", inert,
+           "no longer needed.", {static_cast<double>(places.used), "subscriptions"});
+    ReportListed(fcinfo, "inert_subscriptions", inert, "subscriptions",
                  "They were restored from another server or database: call herald.activate() if they "
                  "are to run here.");
-    ReportListed(fcinfo, "paused_subscriptions", paused, "Call herald.resume(subscription).");
-    ReportListed(fcinfo, "held_subscriptions", held,
+    ReportListed(fcinfo, "paused_subscriptions", paused, "subscriptions", "Call herald.resume(subscription).");
+    ReportListed(fcinfo, "held_subscriptions", held, "subscriptions",
                  "Remove the cause and call herald.resume(subscription).");
-    ReportListed(fcinfo, "roles", roles,
+    ReportListed(fcinfo, "roles", roles, "subscriptions",
                  "Repair the role, or choose another one by herald.alter_subscription(run_as => ..., owner => ...).");
-    ReportListed(fcinfo, "handlers", handlers,
+    ReportListed(fcinfo, "handlers", handlers, "subscriptions",
                  "Create the function, grant EXECUTE on it and USAGE on its schema, or choose it anew, or another "
                  "one, by herald.alter_subscription(handler => ...).");
-    ReportListed(fcinfo, "server_crashes", crashes,
+    ReportListed(fcinfo, "server_crashes", crashes, "subscriptions",
                  "Its handlers were running when the server crashed; the failure log and the server log tell "
                  "more. It rests between crashes, up to a minute.");
     Report(fcinfo, "dead_letters", dead == 0, psprintf(INT64_FORMAT, dead),
-           "Look at herald.dead_letters, then call herald.replay() or herald.discard_dead_letters().");
+           "Look at herald.dead_letters, then call herald.replay() or herald.discard_dead_letters().",
+           {static_cast<double>(dead), "messages"});
     if (!GaugesKnown(MyDatabaseId)) unknown = count > 0;
     const int64 age = oldest == 0 ? 0 : Max(GetCurrentTimestamp() - oldest, 0);
     Report(fcinfo, "oldest_pending", age < kOldAge && !unknown,
@@ -104,7 +105,8 @@ void ReportSubscriptions(FunctionCallInfo fcinfo) {
            : oldest == 0 ? "none"
                          : psprintf("%lld s old", static_cast<long long>(age / USECS_PER_SEC)),
            unknown ? "No dispatcher counts what waits; herald.tasks tells."
-                   : "herald.tasks tells what the oldest tasks wait for.");
+                   : "herald.tasks tells what the oldest tasks wait for.",
+           {static_cast<double>(age) / USECS_PER_SEC, unknown ? nullptr : "seconds"});
 }
 
 }  // namespace herald

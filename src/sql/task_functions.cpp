@@ -12,6 +12,7 @@
 #include "pg/spi.hpp"
 #include "pg/subtransaction.hpp"
 #include "sql/look.hpp"
+#include "subscription/progress.hpp"
 #include "tables/own_tables.hpp"
 #include "worker/slots.hpp"
 
@@ -40,7 +41,8 @@ constexpr int32 kParked = -1;
 constexpr int32 kBuried = -2;
 
 #define UNSETTLED_TASKS(segment)                                                                    \
-    "SELECT s.id, l.id, 0, NULL::pg_catalog.timestamptz, " segment ", l.ctid "                     \
+    "SELECT s.id AS subscription, l.id, 0 AS attempts, NULL::pg_catalog.timestamptz AS due, " segment " AS place, "    \
+    "l.ctid AS address, l.key "                                                                     \
     "FROM herald.subscription_store AS s JOIN herald.log_" segment " AS l ON l.channel_id = s.channel_id " \
     "WHERE s.id = ANY ($1) AND NOT EXISTS (SELECT FROM settled AS d WHERE d.subscription_id = s.id AND d.id = l.id)"
 
@@ -48,11 +50,15 @@ constexpr char kSelectTasks[] =
     "WITH settled AS MATERIALIZED ("
     "SELECT subscription_id, pg_catalog.unnest(message_ids) AS id FROM herald.settled_0 "
     "UNION ALL SELECT subscription_id, pg_catalog.unnest(message_ids) FROM herald.settled_1 "
-    "UNION ALL SELECT subscription_id, pg_catalog.unnest(message_ids) FROM herald.settled_2) "
+    "UNION ALL SELECT subscription_id, pg_catalog.unnest(message_ids) FROM herald.settled_2), "
+    "open AS ("
     UNSETTLED_TASKS("0") " UNION ALL " UNSETTLED_TASKS("1") " UNION ALL " UNSETTLED_TASKS("2")
-    " UNION ALL SELECT subscription_id, message_id, attempts, next_attempt_at, -1, ctid "
-    "FROM herald.parked_store WHERE subscription_id = ANY ($1) "
-    "UNION ALL SELECT subscription_id, message_id, attempts, NULL, -2, ctid "
+    " UNION ALL SELECT subscription_id, message_id, attempts, next_attempt_at, -1, ctid, key "
+    "FROM herald.parked_store WHERE subscription_id = ANY ($1)) "
+    // With what has the same key and comes first.
+    "SELECT subscription, id, attempts, due, place, address, CASE WHEN key IS NOT NULL THEN "
+    "pg_catalog.lag(id) OVER (PARTITION BY subscription, key ORDER BY id) END FROM open "
+    "UNION ALL SELECT subscription_id, message_id, attempts, NULL, -2, ctid, NULL "
     "FROM herald.dead_letter_store WHERE subscription_id = ANY ($1)";
 
 bool IsRunning(int32 subscription, int64 message_id) {
@@ -66,11 +72,14 @@ bool IsRunning(int32 subscription, int64 message_id) {
     return false;
 }
 
-const char *WaitReason(const Subscription &subscription, TimestampTz due) {
+// earlier: the message with the same key that comes first; NULL: none does.
+const char *WaitReason(const Subscription &subscription, TimestampTz due, const pg::Field &earlier) {
     if (!subscription.inert && subscription.state == SubscriptionState::kHeld)
         return psprintf("held: %s", subscription.reason == nullptr ? "" : subscription.reason);
     if (subscription.inert || subscription.state != SubscriptionState::kActive) return ShownState(subscription);
-    return due > GetCurrentTimestamp() ? "retry delay" : "worker";
+    if (due > GetCurrentTimestamp()) return "retry delay";
+    if (!earlier.is_null) return psprintf("key: message " INT64_FORMAT, DatumGetInt64(earlier.value));
+    return CountRunning(subscription.id) >= subscription.max_concurrency ? "max_concurrency" : "worker";
 }
 
 // One row of the statement's as one of the function's.
@@ -85,7 +94,9 @@ void PutTask(FunctionCallInfo fcinfo, const Subscription &subscription, uint64 r
     const bool waits = !dead && !running;
     const char *state = dead ? "dead" : running ? "running" : attempts > 0 ? "retrying" : "pending";
     const char *reason =
-        waits ? WaitReason(subscription, due.is_null ? DT_NOBEGIN : DatumGetTimestampTz(due.value)) : "";
+        waits ? WaitReason(subscription, due.is_null ? DT_NOBEGIN : DatumGetTimestampTz(due.value),
+                           pg::SpiField(row, 7, INT8OID))
+              : "";
     Datum values[9] = {CStringGetTextDatum(subscription.name),
                        CStringGetTextDatum(subscription.channel),
                        Int64GetDatum(message_id),

@@ -240,7 +240,8 @@ void ResumeSubscription(const char *name) {
     pg::InvalidateCatalogCaches();
     pg::BecomeCaller(caller);
     if (subscription->state == SubscriptionState::kHeld)
-        ereport(LOG, (errmsg("subscription \"%s\" was held, and is resumed by role \"%s\"", subscription->name,
+        ereport(LOG, (errcode(ERRCODE_SUCCESSFUL_COMPLETION), 
+                      errmsg("subscription \"%s\" was held, and is resumed by role \"%s\"", subscription->name,
                              caller_name == nullptr ? "?" : caller_name)));
     RaiseFlagAtCommit(kFlagReload);
 }

@@ -62,7 +62,7 @@ SELECT set_eq(
     'reset_stats(channel text DEFAULT NULL::text) -> void',
     'resume(subscription text) -> void',
     'revoke_channel(channel text, grantee text, privileges text[] DEFAULT ''{publish}''::text[]) -> void',
-    'status(OUT name text, OUT ok boolean, OUT value text, OUT hint text) -> SETOF record',
+    'status(OUT name text, OUT ok boolean, OUT value text, OUT hint text, OUT value_number double precision, OUT unit text) -> SETOF record',
     'stored_role(name text, role text) -> oid',
     'subscribe(subscription text, channel text, handler text DEFAULT NULL::text, max_concurrency integer DEFAULT 4, max_attempts integer DEFAULT 16, retry_delay interval DEFAULT ''00:00:01''::interval, retry_backoff double precision DEFAULT 2, max_retry_delay interval DEFAULT ''01:00:00''::interval, timeout interval DEFAULT ''00:05:00''::interval, start_at text DEFAULT ''new''::text, run_as text DEFAULT NULL::text, batch boolean DEFAULT true, if_not_exists boolean DEFAULT false) -> void',
     'task_payload(place integer, address tid, message_id bigint) -> jsonb',
