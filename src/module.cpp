@@ -25,6 +25,7 @@
 #include "worker/claims.hpp"
 #include "worker/commands.hpp"
 #include "worker/processes.hpp"
+#include "worker/setting_changes.hpp"
 
 namespace {
 
@@ -37,6 +38,7 @@ constexpr const pg::TransactionPart *kTransactionParts[] = {
     &kPauseRequestsPart,
     &kListenPart,
     &kClaimsPart,
+    &kSettingChangesPart,
     &kFeedsPart,  // publishes
     &kAuditContextPart,
     &kTableChangesPart,

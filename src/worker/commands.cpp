@@ -9,6 +9,7 @@
 #include "stats/subscription_counters.hpp"
 #include "worker/claims.hpp"
 #include "worker/session.hpp"
+#include "worker/setting_changes.hpp"
 
 extern "C" {
 #include "catalog/dependency.h"
@@ -118,6 +119,7 @@ void OnCommand(PlannedStmt *statement, const char *query, bool read_only_tree,
         NoteExtensionChange();
     }
     if (two_phase) AfterPreparedEnd();
+    NoteSettingChange(node);
 }
 
 }  // namespace

@@ -164,6 +164,17 @@ void EvictIdleWorkers(Oid database) {
     }
 }
 
+void EvictWorkersOf(Oid database, Oid role) {
+    for (int i = 0; i < WorkerSlotLimit(); i++) {
+        WorkerSlotShared *slot = &slots[i];
+        if (StateOf(slot) == SlotState::kFree || (OidIsValid(database) && slot->database != database) ||
+            (OidIsValid(role) && slot->role != role))
+            continue;
+        pg_atomic_write_u32(&slot->evict, 1);
+        WakeWorker(slot);
+    }
+}
+
 bool EvictOneIdleWorker(Oid for_database, Oid for_role, bool spare_last) {
     TimestampTz now = GetCurrentTimestamp();
     for (int i = 0; i < WorkerSlotLimit(); i++) {

@@ -151,6 +151,8 @@ int ClaimWorkerSlot(Oid database, Oid role);
 int WorkerSlotsInUse();
 // Asks idle workers of a database to leave (DROP DATABASE and the like).
 void EvictIdleWorkers(Oid database);
+// The same of a role in a database; InvalidOid: of any. Busy ones end after the tasks that they have. Safe in a commit callback.
+void EvictWorkersOf(Oid database, Oid role);
 // Asks one idle worker of another (database, role) to make room. False: none is idle. `spare_last`: the only
 // worker of its role stays warm.
 bool EvictOneIdleWorker(Oid for_database, Oid for_role, bool spare_last);
