@@ -25,6 +25,16 @@ bool Hides(const StoredTarget &target, const ColumnList &list, AttrNumber number
     return false;
 }
 
+// Another column may have taken the place of one that is gone: what is in it would not be hidden.
+const char *FindLostColumn(const StoredTarget &target, const ColumnList &list, const char *treatment) {
+    const AttrNumber *numbers = ColumnNumbers(target, list);
+    for (int i = 0; i < list.count; i++)
+        if (ColumnName(target.relation, numbers[i]) == nullptr)
+            return psprintf("%s column \"%s\" was dropped: enroll the table again with the columns that are to be hidden",
+                            treatment, list.names[i]);
+    return nullptr;
+}
+
 const char *FindKeyProblem(const StoredTarget &target) {
     AttrNumber key[INDEX_MAX_KEYS];
     const int count = FindKeyColumns(target.relation, key);
@@ -58,7 +68,9 @@ const char *FindAuditProblem(const StoredTarget &target, int *partitions) {
         if (i == 0) return problem;
         if (name != nullptr) return psprintf("table \"%s\": %s", name, problem);
     }
-    return FindKeyProblem(target);
+    const char *problem = FindLostColumn(target, target.masked, "masked");
+    if (problem == nullptr) problem = FindLostColumn(target, target.hashed, "hashed");
+    return problem != nullptr ? problem : FindKeyProblem(target);
 }
 
 bool MayReadAuditLog() {

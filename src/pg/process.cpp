@@ -27,10 +27,14 @@ namespace herald::pg {
 namespace {
 
 constexpr int kLongestLockWait = 2000;  // milliseconds
+// Who looks for a deadlock is the one that ends it: that is to be us.
+constexpr int kDeadlockWait = 10;  // milliseconds
 
 volatile sig_atomic_t cancel_allowed = 0;
 volatile sig_atomic_t told_by_postmaster = 0;
-int session_lock_timeout = 0;  // while lock waits are limited
+// While lock waits are limited.
+int session_lock_timeout = 0;
+int session_deadlock_timeout = 0;
 
 // The server's handler would cancel whatever it meets. The timer of lock_timeout signals its own process. Who waits for a
 // standby in its commit is told to wait no longer; the commit stays one.
@@ -65,9 +69,14 @@ void AllowCancel(bool allowed) { cancel_allowed = allowed; }
 void LimitLockWaits() {
     session_lock_timeout = LockTimeout;
     LockTimeout = kLongestLockWait;
+    session_deadlock_timeout = DeadlockTimeout;
+    DeadlockTimeout = kDeadlockWait;
 }
 
-void UnlimitLockWaits() { LockTimeout = session_lock_timeout; }
+void UnlimitLockWaits() {
+    LockTimeout = session_lock_timeout;
+    DeadlockTimeout = session_deadlock_timeout;
+}
 
 void InitProcess(CancelSignal cancel) {
     pqsignal(SIGHUP, SignalHandlerForConfigReload);

@@ -153,6 +153,18 @@ $node->restart;
 as_keeper(q(INSERT INTO orders (number, paper) VALUES (50, 'secret')));
 is($node->safe_psql('postgres', $secret), '0', 'what was renamed meanwhile is hidden');
 
+# A column that hides its values is renamed, replaced by another one, and dropped: audited_tables tells.
+$node->safe_psql('postgres', q(CREATE TABLE public.cards (id int PRIMARY KEY, card text); SELECT herald.enable_audit('public.cards', mask => '{card}');
+	ALTER TABLE public.cards RENAME card TO card_old));
+my $told = q(SELECT mask, ok, problem FROM herald.audited_tables WHERE table_name = 'cards');
+is($node->safe_psql('postgres', $told), '{card_old}|t|', 'a mask follows its column');
+$node->safe_psql('postgres', q(ALTER TABLE public.cards ADD card text; ALTER TABLE public.cards DROP card_old));
+like($node->safe_psql('postgres', $told), qr/^\{card_old\}\|f\|masked column "card_old" was dropped/, 'one that is gone is a problem');
+is($node->safe_psql('postgres', q(SELECT ok FROM herald.status() WHERE name = 'audit')), 'f', 'for status() as well');
+$node->safe_psql('postgres', q(SELECT herald.enable_audit('public.cards', mask => '{card}'); INSERT INTO public.cards VALUES (1, '4711')));
+is($node->safe_psql('postgres', $told), '{card}|t|', 'until the table is enrolled anew');
+is($node->safe_psql('postgres', q(SELECT new ->> 'card' FROM herald.audit_log WHERE table_name = 'cards' AND operation = 'insert')), '***', 'with what is to be hidden');
+
 # A migration that is undone: what was only set up does not keep the extension, a single change does.
 $node->safe_psql('postgres', 'CREATE DATABASE undone');
 $node->safe_psql('undone', q(CREATE EXTENSION pg_herald; CREATE TABLE t (id int PRIMARY KEY);
