@@ -149,10 +149,48 @@ for my $do (sort keys %refused)
 
 # Settings that a role brings along are there, and outlast what a handler does to them.
 $node->safe_psql('postgres', q(ALTER ROLE app SET work_mem = '7MB'));
-signal_process('TERM', pid_of($node, 'worker'));
 publish_many($node, 'disturb', 1, payload => '{"do": "SET work_mem = 999"}');
 my $after = look();
 is($node->safe_psql('postgres', "SELECT state -> 'settings' ->> 'work_mem' FROM app.seen WHERE message_id = $after"), '7168', "the role's own setting");
+
+# So are those that are set while the worker lives: the next task has them, and no task is lost or charged.
+sub work_mem
+{
+	my $id = look();
+	return $node->safe_psql('postgres', "SELECT state -> 'settings' ->> 'work_mem' FROM app.seen WHERE message_id = $id");
+}
+my @changes = (
+	[ q(ALTER ROLE app SET work_mem = '8MB'), 8192, 'of the role' ],
+	[ q(ALTER ROLE app IN DATABASE postgres SET work_mem = '9MB'), 9216, 'of the role in the database' ],
+	[ q(BEGIN; ALTER ROLE app IN DATABASE postgres SET work_mem = '10MB'; ROLLBACK), 9216, 'rolled back' ],
+	[ q(ALTER ROLE app IN DATABASE postgres RESET work_mem; ALTER ROLE app RESET ALL; ALTER DATABASE postgres SET work_mem = '11MB'), 11264, 'of the database' ],
+	[ q(ALTER DATABASE postgres RESET work_mem; ALTER ROLE ALL SET work_mem = '12MB'), 12288, 'of all roles' ],
+	[ q(DO $$ BEGIN ALTER ROLE app SET work_mem = '13MB'; ALTER ROLE other SET work_mem = '14MB'; END $$), 13312, 'of two roles, by a function' ]);
+for my $change (@changes)
+{
+	my ($do, $expected, $name) = @$change;
+	$node->safe_psql('postgres', $do);
+	is(work_mem(), $expected, "a setting $name reaches a worker that lives");
+}
+my $living = pid_of($node, 'worker');
+$node->safe_psql('postgres', q(BEGIN; ALTER ROLE app SET work_mem = '15MB'; ROLLBACK; ALTER ROLE other SET work_mem = '15MB'; ALTER DATABASE template1 SET work_mem = '15MB'));
+work_mem();
+is(pid_of($node, 'worker'), $living, 'what is rolled back, or concerns other roles or databases, leaves the worker alone');
+
+# A worker that is busy has them in its next batch.
+my $gate = close_gate($node, 1);
+$node->safe_psql('postgres', q(CREATE FUNCTION app.wait(task herald.task) RETURNS void LANGUAGE plpgsql AS $$
+	BEGIN PERFORM pg_advisory_xact_lock_shared(1); PERFORM app.look(task); END $$;
+	SELECT herald.subscribe('wait', 'wait', 'app.wait', run_as => 'app', max_attempts => 1, batch => false)));
+my ($running) = publish_many($node, 'wait', 1);
+wait_until($node, "SELECT count(*) = 1 FROM herald.workers WHERE kind = 'worker' AND state = 'running'", 'a handler runs');
+my ($next) = publish_many($node, 'wait', 1);
+$node->safe_psql('postgres', q(ALTER ROLE app SET work_mem = '16MB'));
+$gate->quit;
+wait_until($node, "SELECT count(*) = 2 FROM app.seen WHERE message_id IN ($running, $next)", 'both have run');
+is($node->safe_psql('postgres', "SELECT string_agg(state -> 'settings' ->> 'work_mem', ' ' ORDER BY message_id) FROM app.seen WHERE message_id IN ($running, $next)"),
+	'13312 16384', 'the task that runs keeps its session, the next one has a new one');
+is($node->safe_psql('postgres', "SELECT count(*) FROM herald.failure_log WHERE message_id >= $running"), '0', 'none has failed');
 clean_log($node);
 
 done_testing();
