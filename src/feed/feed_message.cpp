@@ -279,13 +279,13 @@ Jsonb *BulkMessage(JsonBuffer *buffer, const Feed &feed, const FeedNames &names,
     return rows == 0 ? nullptr : FinishJson(buffer);
 }
 
-Jsonb *TruncateMessage(JsonBuffer *buffer, const FeedNames &names, const char *partition) {
+Jsonb *EventMessage(JsonBuffer *buffer, const FeedNames &names, const char *event, const char *partition) {
     ResetJsonBuffer(buffer);
     JsonStart start = BeginContainer(buffer, JB_FOBJECT, partition == nullptr ? 2 : 3);
     SetEntry(buffer, &start, AppendText(buffer, "op"));
     SetEntry(buffer, &start, AppendText(buffer, "table"));
     if (partition != nullptr) SetEntry(buffer, &start, AppendText(buffer, "partition"));
-    SetEntry(buffer, &start, AppendText(buffer, "truncate"));
+    SetEntry(buffer, &start, AppendText(buffer, event));
     SetEntry(buffer, &start, AppendText(buffer, names.both));
     if (partition != nullptr) SetEntry(buffer, &start, AppendText(buffer, partition));
     (void)EndContainer(buffer, start);

@@ -20,9 +20,9 @@ struct FeedNames {
 // out one after the other, and named in "omitted"; in the end only the key is left. NULL: even that is too large.
 Jsonb *RowMessage(JsonBuffer *buffer, const Feed &feed, const FeedNames &names, const NotedRow &row, uint32 limit);
 
-// {"op": "bulk", ...} and {"op": "truncate", ...}.
+// {"op": "bulk", ...}, and {"op": "truncate", ...}, "attach" or "detach".
 Jsonb *BulkMessage(JsonBuffer *buffer, const Feed &feed, const FeedNames &names, const RowCounts &counts);
-Jsonb *TruncateMessage(JsonBuffer *buffer, const FeedNames &names, const char *partition);
+Jsonb *EventMessage(JsonBuffer *buffer, const FeedNames &names, const char *event, const char *partition);
 
 // A template's text for a row, with the values it has now, or with the old ones; in the current context. NULL:
 // it has none of these.

@@ -179,6 +179,17 @@ void DropReplaced(NotedLayer *layer) {
     }
 }
 
+NotedLayer *BeginWith(FeedNotes *notes, uint8 event, const char *name, Oid partition) {
+    NotedLayer *layer = PushLayer(notes);
+    layer->event = event;
+    layer->event_name = name;
+    // It may be gone when it is published.
+    if (OidIsValid(partition))
+        layer->partition = MemoryContextStrdup(
+            layer->context, psprintf("%s.%s", get_namespace_name(get_rel_namespace(partition)), get_rel_name(partition)));
+    return layer;
+}
+
 }  // namespace
 
 FeedNotes *AllNotes() { return all_notes; }
@@ -269,13 +280,14 @@ void BeginBulk(FeedNotes *notes) {
     uint64 order = notes->top->order;
     for (const NotedLayer *layer = notes->top; layer != nullptr; layer = layer->previous) {
         Add(&total, TotalCounts(layer));
-        truncated = truncated || (layer->truncated && layer->partition == nullptr);
+        truncated = truncated || (layer->event == kTruncated && layer->partition == nullptr);
         order = layer->order;
         if (layer->replaces) break;
     }
     NotedLayer *layer = PushLayer(notes);
     layer->bulk = layer->replaces = true;
-    layer->truncated = truncated;
+    layer->event = truncated ? kTruncated : kNoChange;
+    layer->event_name = "truncate";
     layer->order = order;
     Add(CountsOf(layer), total);
     DropReplaced(layer);
@@ -285,17 +297,15 @@ void NoteTruncate(FeedNotes *notes, Relation partition) {
     const bool whole = partition == nullptr;
     if (notes->top->bulk && !whole) return;
     // Its partitions come after the table.
-    if (notes->top->truncated && notes->top->partition == nullptr && notes->top->row_count == 0 && !whole)
+    if (notes->top->event == kTruncated && notes->top->partition == nullptr && notes->top->row_count == 0 && !whole)
         return;
-    NotedLayer *layer = PushLayer(notes);
-    layer->truncated = true;
-    // It may be gone when it is published.
-    if (!whole)
-        layer->partition = MemoryContextStrdup(
-            layer->context, psprintf("%s.%s", get_namespace_name(RelationGetNamespace(partition)),
-                                     RelationGetRelationName(partition)));
+    NotedLayer *layer = BeginWith(notes, kTruncated, "truncate", whole ? InvalidOid : RelationGetRelid(partition));
     layer->replaces = whole;
     DropReplaced(layer);
+}
+
+void NotePartition(FeedNotes *notes, Oid partition, bool attached) {
+    (void)BeginWith(notes, attached ? kInserted : kDeleted, attached ? "attach" : "detach", partition);
 }
 
 void ForgetNotes() {

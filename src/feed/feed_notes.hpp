@@ -54,7 +54,10 @@ struct NotedLayer {
     NotedLayer *previous;
     SubTransactionId subtransaction;  // that began it
     bool replaces;     // what came before is not to be published
-    bool truncated;    // begins with a TRUNCATE, of `partition` or of the whole table
+    // What it begins with: a TRUNCATE of `partition` or of the whole table, or that `partition`, which has rows, has come
+    // into the table or left it. kNoChange: nothing.
+    uint8 event;       // for feeds with this operation
+    const char *event_name;
     bool bulk;         // rows are only counted
     const char *partition;  // schema.name at that time; NULL: the whole table
     uint64 order;
@@ -102,6 +105,8 @@ bool HasRoom(const FeedNotes *notes, int64 more_rows);
 void BeginBulk(FeedNotes *notes);
 // `partition`: what was truncated, if not the whole table; else NULL.
 void NoteTruncate(FeedNotes *notes, Relation partition);
+// A table with rows has come into the feed's table (`attached`) or has left it.
+void NotePartition(FeedNotes *notes, Oid partition, bool attached);
 
 void ForgetNotes();
 // What the triggers know of relations, at the end of the transaction.

@@ -50,7 +50,7 @@ struct Item {
     Outlet *outlet;
     const NotedLayer *layer;
     const NotedRow *row;
-    bool truncate;
+    bool event;
 };
 
 struct Items {
@@ -163,7 +163,7 @@ Item *AddItem(Items *all) {
 void AddItems(Items *all, Outlet *outlet, const NotedLayer *layer) {
     if (layer->previous != nullptr && !layer->replaces) AddItems(all, outlet, layer->previous);
     const uint8 operations = outlet->feed->operations;
-    if (layer->truncated && (operations & kTruncated) != 0)
+    if ((operations & layer->event) != 0)
         *AddItem(all) = {layer->order, outlet, layer, nullptr, true};
     if (layer->bulk) *AddItem(all) = {layer->order, outlet, layer, nullptr, false};
     for (uint32 i = 0; i < layer->row_count && !layer->bulk; i++) {
@@ -177,8 +177,8 @@ int CompareItems(const void *a, const void *b) {
     auto *left = static_cast<const Item *>(a);
     auto *right = static_cast<const Item *>(b);
     if (left->order != right->order) return left->order < right->order ? -1 : 1;
-    // Of one layer: the TRUNCATE comes first.
-    return static_cast<int>(right->truncate) - static_cast<int>(left->truncate);
+    // Of one layer: what it begins with comes first.
+    return static_cast<int>(right->event) - static_cast<int>(left->event);
 }
 
 void Flush(Batch *batch) {
@@ -281,10 +281,10 @@ void AddMessage(Batch *batch, Outlet *outlet, const Item &item, JsonBuffer *buff
     } else {
         if (item.row != nullptr)
             payload = RowMessage(buffer, *outlet->feed, outlet->names, *item.row, LargestPayload(*channel));
-        else if (!item.truncate)
+        else if (!item.event)
             payload = BulkMessage(buffer, *outlet->feed, outlet->names, TotalCounts(item.layer));
         else
-            payload = TruncateMessage(buffer, outlet->names, item.layer->partition);
+            payload = EventMessage(buffer, outlet->names, item.layer->event_name, item.layer->partition);
         const bool nothing = payload == nullptr && item.row == nullptr;
         welcome = !nothing && IsWelcome(outlet, *channel, payload);
     }

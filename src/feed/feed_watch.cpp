@@ -6,8 +6,15 @@
 #include "change/table_changes.hpp"
 #include "change/table_tree.hpp"
 #include "feed/feed_admin.hpp"
+#include "feed/feed_notes.hpp"
+#include "pg/compat.hpp"
 
 extern "C" {
+#include "access/table.h"
+#include "access/tableam.h"
+#include "catalog/pg_class.h"
+#include "executor/tuptable.h"
+#include "utils/snapmgr.h"
 #include "utils/lsyscache.h"
 }
 
@@ -27,6 +34,37 @@ void RequireNoFeed(const Feed *feeds, int feed_count, Oid relation, Oid parent) 
                             errhint("Call herald.disable_change_feed() before, and herald.enable_change_feed() for the one above.")));
 }
 
+// Of the tree of a partition, which is locked.
+bool HasRows(const Oid *tree, int count) {
+    for (int i = 0; i < count; i++) {
+        if (get_rel_relkind(tree[i]) != RELKIND_RELATION) continue;
+        Relation table = table_open(tree[i], NoLock);
+        Snapshot snapshot = RegisterSnapshot(GetLatestSnapshot());
+        TableScanDesc scan = pg::BeginTableScan(table, snapshot);
+        TupleTableSlot *row = table_slot_create(table, nullptr);
+        const bool found = table_scan_getnextslot(scan, ForwardScanDirection, row);
+        ExecDropSingleTupleTableSlot(row);
+        table_endscan(scan);
+        UnregisterSnapshot(snapshot);
+        table_close(table, NoLock);
+        if (found) return true;
+    }
+    return false;
+}
+
+// Rows come or go by this, and no trigger says so.
+void NoteRows(const Feed *feeds, int feed_count, Oid relation, Oid parent, const Oid *tree, int count) {
+    const bool attached = IsAbove(parent, relation);
+    bool has_rows = false, looked = false;
+    for (int i = 0; i < feed_count; i++) {
+        if (!IsInFeed(feeds[i], parent) || get_rel_name(feeds[i].relation) == nullptr) continue;
+        if (!looked) has_rows = HasRows(tree, count);
+        looked = true;
+        const Feed *feed = has_rows ? FindFeed(feeds[i].id) : nullptr;
+        if (feed != nullptr) NotePartition(NotesOf(feed), relation, attached);
+    }
+}
+
 void OnParentChange(const Feed *feeds, int feed_count, Oid relation, Oid parent) {
     int count;
     bool concerned = false;
@@ -38,6 +76,7 @@ void OnParentChange(const Feed *feeds, int feed_count, Oid relation, Oid parent)
     const Oid *tree = LockTree(relation, ShareRowExclusiveLock, &count);
     for (int i = 0; i < count; i++)
         for (int j = 0; j < feed_count; j++) AdjustMember(feeds[j], tree[i]);
+    NoteRows(feeds, feed_count, relation, parent, tree, count);
 }
 
 // Read again each time: the command before may have renamed another one.

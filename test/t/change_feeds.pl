@@ -168,7 +168,14 @@ run(q(INSERT INTO parts_eu VALUES (1, 'eu'); INSERT INTO parts_us VALUES ('us', 
 	SET session_replication_role = replica; INSERT INTO parts_in VALUES (5, 'in')));
 hears('what is written to them directly is published', map { "ephemeral:$_:insert" } 1 .. 5);
 run(q(ALTER TABLE parts DETACH PARTITION parts_us; INSERT INTO parts_us VALUES ('us', 6); ALTER TABLE parts DETACH PARTITION parts_asia; INSERT INTO parts_in VALUES (7, 'in')));
-hears('what has left is not');
+hears('what has left is not, but that it has left, with its rows', map { qq(ephemeral:{"op": "detach", "table": "public.parts", "partition": "public.$_"}) } 'parts_us', 'parts_asia');
+run(q(TRUNCATE parts_us; ALTER TABLE parts ATTACH PARTITION parts_us FOR VALUES IN ('us'); ALTER TABLE parts DETACH PARTITION parts_us));
+hears('without rows it is nothing');
+run(q(BEGIN; ALTER TABLE parts ATTACH PARTITION parts_asia FOR VALUES IN ('cn', 'in'); INSERT INTO parts_in VALUES (8, 'in'); COMMIT;
+	BEGIN; SAVEPOINT s; ALTER TABLE parts DETACH PARTITION parts_asia; ROLLBACK TO s; COMMIT));
+hears('rows that come with a partition', 'ephemeral:{"op": "attach", "table": "public.parts", "partition": "public.parts_asia"}', 'ephemeral:8:insert');
+run(q(ALTER TABLE parts DETACH PARTITION parts_asia));
+hears('and go with it', 'ephemeral:{"op": "detach", "table": "public.parts", "partition": "public.parts_asia"}');
 is(run(q(SELECT count(*) FROM pg_trigger WHERE tgrelid IN ('parts_us'::regclass, 'parts_asia'::regclass, 'parts_in'::regclass) AND tgname LIKE 'herald%')), '0', 'nor has it triggers');
 run(q(DROP TABLE parts));
 is(run(q(SELECT count(*) FROM herald.change_feeds WHERE table_name IS NULL OR table_name = 'parts')), '0', 'a dropped table has no feed');
