@@ -139,7 +139,9 @@ CREATE TABLE herald.subscription_store (
     owner_role        text COLLATE "C",
     run_as_role       text COLLATE "C",
     handler_owner     text,  -- of the function that was meant
-    handler_owner_role text COLLATE "C"
+    handler_owner_role text COLLATE "C",
+    isolation         text NOT NULL DEFAULT 'read committed'
+        CHECK (isolation OPERATOR(pg_catalog.=) ANY (ARRAY['read committed', 'repeatable read', 'serializable']))
 );
 COMMENT ON TABLE herald.subscription_store IS
     'Subscriptions. Internal: look at herald.subscriptions. system_identifier and database_oid name the '
@@ -751,19 +753,21 @@ CREATE FUNCTION herald.subscribe(
     max_attempts integer DEFAULT 16, retry_delay interval DEFAULT '1 second',
     retry_backoff double precision DEFAULT 2, max_retry_delay interval DEFAULT '1 hour',
     timeout interval DEFAULT '5 minutes', start_at text DEFAULT 'new', run_as text DEFAULT NULL,
-    batch boolean DEFAULT true, if_not_exists boolean DEFAULT false)
+    batch boolean DEFAULT true, if_not_exists boolean DEFAULT false, isolation text DEFAULT 'read committed')
 RETURNS void LANGUAGE c VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'herald_subscribe';
 COMMENT ON FUNCTION herald.subscribe IS
     'Makes a subscription: workers run the handler, as role run_as, for each message of the channel. '
-    'batch: tasks may share a transaction.';
+    'batch: tasks may share a transaction. isolation: of the transactions that handlers run in, read committed, repeatable '
+    'read or serializable; with the last two each task has its own, and one that fails of a conflict (40001) is run again '
+    'at once, up to five times, before that counts as an attempt.';
 
 CREATE FUNCTION herald.alter_subscription(
     subscription text, channel text DEFAULT NULL, handler text DEFAULT NULL,
     max_concurrency integer DEFAULT NULL, max_attempts integer DEFAULT NULL,
     retry_delay interval DEFAULT NULL, retry_backoff double precision DEFAULT NULL,
     max_retry_delay interval DEFAULT NULL, timeout interval DEFAULT NULL, run_as text DEFAULT NULL,
-    batch boolean DEFAULT NULL, owner text DEFAULT NULL)
+    batch boolean DEFAULT NULL, owner text DEFAULT NULL, isolation text DEFAULT NULL)
 RETURNS void LANGUAGE c VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'herald_alter_subscription';
 COMMENT ON FUNCTION herald.alter_subscription IS
@@ -868,7 +872,7 @@ SELECT s.subscription, c.channel, s.handler,
            AS run_as,
        s.max_concurrency, s.max_attempts,
        s.retry_delay, s.retry_backoff, s.max_retry_delay, s.timeout, s.batch,
-       l.state, l.reason, s.created_at
+       l.state, l.reason, s.created_at, s.isolation
   FROM herald.list_subscription_stats() AS l
   JOIN herald.subscription_store AS s ON s.id OPERATOR(pg_catalog.=) l.subscription_id
   JOIN herald.channel_store AS c ON c.id OPERATOR(pg_catalog.=) s.channel_id;

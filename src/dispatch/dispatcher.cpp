@@ -154,7 +154,8 @@ bool Dispatcher::Reload() {
             WakeConsumer(database_, Consumer::kAnnouncer);
         }
         configs_.push_back({subscription.id, subscription.channel_id, subscription.role,
-                            subscription.max_concurrency, runnable, subscription.batch});
+                            subscription.max_concurrency, runnable,
+                            subscription.batch && subscription.isolation == XACT_READ_COMMITTED});
         if (!results_.SetChannel(subscription.id, subscription.channel, subscription.owner_role))
             RaiseFlag(database_, kFlagReload);
         ids.push_back(subscription.id);

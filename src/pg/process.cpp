@@ -105,9 +105,11 @@ bool SleepOnLatch(long milliseconds) {
     return (happened & WL_LATCH_SET) != 0;
 }
 
-void BeginTransaction() {
+void BeginTransaction(int isolation) {
     SetCurrentStatementStartTimestamp();
     StartTransactionCommand();
+    // As SET TRANSACTION does, before the first snapshot.
+    if (isolation >= 0) XactIsoLevel = isolation;
     PushActiveSnapshot(GetTransactionSnapshot());
 }
 

@@ -27,7 +27,8 @@ void UnlimitLockWaits();
 bool SleepOnLatch(long milliseconds);
 
 // A transaction of a background process with an active snapshot, READ COMMITTED, read-write.
-void BeginTransaction();
+// With an active snapshot. `isolation`: XACT_READ_COMMITTED and its like; -1: that of the session.
+void BeginTransaction(int isolation = -1);
 void CommitTransaction();
 
 // In PG_CATCH of such a transaction: aborts it, and logs what failed with the caught error's text.

@@ -80,7 +80,7 @@ HERALD_FUNCTION(subscribe) {
                                          "max_concurrency", "max_attempts", "retry_delay",
                                          "retry_backoff",   "max_retry_delay", "timeout",
                                          "start_at",        "run_as",      "batch",
-                                         "if_not_exists"};
+                                         "if_not_exists",   "isolation"};
     constexpr int kHandler = 2;
     constexpr int kRunAs = 10;
 
@@ -95,6 +95,7 @@ HERALD_FUNCTION(subscribe) {
     options.start_at = TextArgument(fcinfo, 9);
     options.run_as = TextArgument(fcinfo, kRunAs);
     options.batch = BoolArgument(fcinfo, 11);
+    options.isolation = TextArgument(fcinfo, 13);
     Subscribe(TextArgument(fcinfo, 0), options, PG_GETARG_BOOL(12));
     PG_RETURN_VOID();
 }
@@ -104,6 +105,7 @@ HERALD_FUNCTION(alter_subscription) {
     options.run_as = TextArgument(fcinfo, 9);
     options.batch = BoolArgument(fcinfo, 10);
     options.owner = TextArgument(fcinfo, 11);
+    options.isolation = TextArgument(fcinfo, 12);
     AlterSubscription(pg::RequiredText(fcinfo, 0, "subscription"), options);
     PG_RETURN_VOID();
 }

@@ -10,8 +10,10 @@
 #include "pg/roles.hpp"
 #include "pg/saved_plan.hpp"
 #include "subscription/subscription.hpp"
+#include "subscription/subscription_options.hpp"
 
 extern "C" {
+#include "access/xact.h"
 #include "access/xlog.h"
 }
 
@@ -23,7 +25,7 @@ namespace {
     "SELECT s.id, s.subscription, s.channel_id, c.channel, s.handler, s.owner, s.run_as, "   \
     "s.max_concurrency, s.max_attempts, s.retry_delay, s.retry_backoff, s.max_retry_delay, " \
     "s.timeout, s.batch, s.state, s.reason, s.system_identifier, s.database_oid, "           \
-    "s.owner_role, s.run_as_role, s.handler_owner, s.handler_owner_role "                    \
+    "s.owner_role, s.run_as_role, s.handler_owner, s.handler_owner_role, s.isolation "       \
     "FROM herald.subscription_store AS s "                                                   \
     "JOIN herald.channel_store AS c ON c.id = s.channel_id "
 
@@ -90,6 +92,8 @@ void ReadRow(uint64 row, MemoryContext context, Subscription *subscription) {
     subscription->backoff.longest_delay = IntervalAt(row, 12);
     subscription->timeout = (IntervalAt(row, 13) + 999) / 1000;  // never down to 0, "none"
     subscription->batch = pg::SpiBool(row, 14);
+    const int isolation = IsolationFromName(pg::SpiText(row, 23));
+    subscription->isolation = isolation < 0 ? XACT_READ_COMMITTED : isolation;
     subscription->state = StateFromName(pg::SpiText(row, 15));
     subscription->reason = CopyText(row, 16, context);
     subscription->inert = !BelongsHere(pg::SpiText(row, 17), pg::SpiInt8(row, 18));

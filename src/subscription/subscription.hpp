@@ -33,6 +33,7 @@ struct Subscription {
     core::BackoffPolicy backoff;
     int64 timeout;  // milliseconds of one attempt; 0: none
     bool batch;     // may share a transaction with other tasks
+    int isolation;  // XACT_READ_COMMITTED and its like: of the transactions that handlers run in
     SubscriptionState state;
     char *reason;   // why it is held or paused, or NULL
     bool inert;     // belongs to another cluster or database: nothing runs until activate()

@@ -218,8 +218,8 @@ void Subscribe(const char *name, const SubscriptionOptions &options, bool if_not
         pg::SpiRun("INSERT INTO herald.subscription_store (subscription, channel_id, owner, handler, "
                    "run_as, max_concurrency, max_attempts, retry_delay, retry_backoff, "
                    "max_retry_delay, timeout, batch, system_identifier, database_oid, "
-                   "owner_role, run_as_role, handler_owner, handler_owner_role) "
-                   "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18) "
+                   "owner_role, run_as_role, handler_owner, handler_owner_role, isolation) "
+                   "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19) "
                    "ON CONFLICT (subscription) DO NOTHING RETURNING id",
                    std::array{pg::Text(name), pg::Int4(channel_id), pg::Text(owner),
                               pg::Text(handler), pg::Text(run_as),
@@ -232,7 +232,8 @@ void Subscribe(const char *name, const SubscriptionOptions &options, bool if_not
                               pg::Bool(options.batch.value_or(true)),
                               pg::Text(system_identifier), pg::Int8(MyDatabaseId), pg::Text(owner_role),
                               pg::Text(pg::RoleIdentity(role)), pg::Text(handler_owner_name),
-                              pg::Text(pg::RoleIdentity(handler_owner))}) > 0;
+                              pg::Text(pg::RoleIdentity(handler_owner)),
+                              pg::Text(options.isolation == nullptr ? "read committed" : options.isolation)}) > 0;
     const int32 id = inserted ? pg::SpiInt4(0, 1) : 0;
     if (inserted && std::strcmp(options.start_at, "new") == 0) SettleExisting(id, channel_id);
     pg::SpiEnd();
@@ -273,6 +274,7 @@ void AlterSubscription(const char *name, const SubscriptionOptions &options) {
                "owner = COALESCE($12, owner), owner_role = COALESCE($13, owner_role), "
                "handler_owner = COALESCE($14, handler_owner), "
                "handler_owner_role = COALESCE($15, handler_owner_role), "
+               "isolation = COALESCE($16, isolation), "
                "state = CASE WHEN state = 'held' AND $2 IS NOT NULL THEN 'active' ELSE state END, "
                "reason = CASE WHEN state = 'held' AND $2 IS NOT NULL THEN NULL ELSE reason END "
                "WHERE id = $1",
@@ -287,7 +289,7 @@ void AlterSubscription(const char *name, const SubscriptionOptions &options) {
                                     !options.batch.has_value()},
                           pg::Text(definition.run_as_role), pg::Text(options.owner),
                           pg::Text(definition.owner_role), pg::Text(definition.handler_owner),
-                          pg::Text(definition.handler_owner_role)});
+                          pg::Text(definition.handler_owner_role), pg::Text(options.isolation)});
     pg::SpiEnd();
     TellAtCommit();
     pg::BecomeCaller(caller);

@@ -7,6 +7,10 @@
 #include "subscription/role_check.hpp"
 #include "subscription/subscription_options.hpp"
 
+extern "C" {
+#include "access/xact.h"
+}
+
 namespace herald {
 
 namespace {
@@ -43,7 +47,17 @@ void CheckSubscriptionName(const char *name) {
                     errdetail("The name given has %zu bytes.", length)));
 }
 
+int IsolationFromName(const char *name) {
+    if (std::strcmp(name, "read committed") == 0) return XACT_READ_COMMITTED;
+    if (std::strcmp(name, "repeatable read") == 0) return XACT_REPEATABLE_READ;
+    return std::strcmp(name, "serializable") == 0 ? XACT_SERIALIZABLE : -1;
+}
+
 void CheckSubscriptionOptions(const SubscriptionOptions &options) {
+    if (options.isolation != nullptr && IsolationFromName(options.isolation) < 0)
+        ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+                        errmsg("invalid isolation: \"%s\"", options.isolation),
+                        errhint("Allowed are \"read committed\", \"repeatable read\" and \"serializable\".")));
     CheckCount("max_concurrency", options.max_concurrency, 1, 1000);
     CheckCount("max_attempts", options.max_attempts, 1, 1000);
     CheckInterval("retry_delay", options.retry_delay, kLongestDelay);

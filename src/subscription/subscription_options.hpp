@@ -20,10 +20,14 @@ struct SubscriptionOptions {
     const char *run_as;
     const char *owner;  // alter only
     std::optional<bool> batch;
+    const char *isolation;  // "read committed", "repeatable read" or "serializable"
 };
 
 // 22023 for what is no subscription name: 1 to 63 bytes.
 void CheckSubscriptionName(const char *name);
+
+// XACT_READ_COMMITTED and its like; -1 for what is none.
+int IsolationFromName(const char *name);
 
 // 22023 for an option out of range.
 void CheckSubscriptionOptions(const SubscriptionOptions &options);

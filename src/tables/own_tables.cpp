@@ -74,6 +74,7 @@ constexpr ColumnForm kSubscriptionColumnForms[] = {
     {"database_oid", INT8OID, kNotNull},        {"created_at", TIMESTAMPTZOID, kNotNull},
     {"owner_role", TEXTOID, kMayBeNull},        {"run_as_role", TEXTOID, kMayBeNull},
     {"handler_owner", TEXTOID, kMayBeNull},     {"handler_owner_role", TEXTOID, kMayBeNull},
+    {"isolation", TEXTOID, kNotNull},
 };
 
 constexpr ColumnForm kDeadLetterColumnForms[] = {

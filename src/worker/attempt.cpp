@@ -18,6 +18,7 @@
 #include "worker/session.hpp"
 
 extern "C" {
+#include "access/xact.h"
 #include "common/pg_prng.h"
 #include "pgstat.h"
 #include "utils/inval.h"
@@ -272,6 +273,11 @@ bool MayBeOthersFault(const ErrorData *error, TimestampTz deadline) {
 
 }  // namespace
 
+int IsolationOf(int32 subscription) {
+    const Known *entry = KnownSubscription(subscription);
+    return entry->subscription == nullptr ? XACT_READ_COMMITTED : entry->subscription->isolation;
+}
+
 After RunAttempt(WorkerSlotShared *slot, int place, ErrorData *failure, Settlement *settlement) {
     SlotTask *result = &slot->tasks[place];
     const core::Task &task = result->task;
@@ -315,6 +321,9 @@ After RunAttempt(WorkerSlotShared *slot, int place, ErrorData *failure, Settleme
                              : DT_NOEND;
         ReportActivity(*subscription, task.message.id, attempt);
         failure = CallHandler(*subscription, function, message, attempt, shares);
+        if (failure != nullptr && IsolationUsesXactSnapshot() &&
+            failure->sqlerrcode == ERRCODE_T_R_SERIALIZATION_FAILURE)
+            ReThrowError(failure);
     }
     After after = LeftTrace() ? After::kTrouble : After::kGoOn;
     if (failure == nullptr) {

@@ -24,8 +24,12 @@ enum class After {
 
 // Makes one attempt at the task at `place` of the slot, in a transaction with an active snapshot. `failure`
 // is an error that the commit of the attempt itself raised: then only the record of it is written. Errors
-// of the handler do not leave it. All memory it needs is allocated in the current context.
+// of the handler do not leave it, but for a conflict (40001) under a stricter isolation level, after which the transaction's
+// snapshot is of no more use. All memory it needs is allocated in the current context.
 After RunAttempt(WorkerSlotShared *slot, int place, ErrorData *failure, Settlement *settlement);
+
+// The isolation level that the subscription's handlers run under. In a transaction.
+int IsolationOf(int32 subscription);
 
 // Forgets what the process remembers of subscriptions; from _PG_init.
 void InitAttempts();

@@ -28,6 +28,9 @@ namespace {
 // have subtransactions, too.
 constexpr int kManySubtransactions = 48;
 
+// How often a task that has failed of a conflict is run again at once, before that counts as an attempt.
+constexpr int kMostConflicts = 5;
+
 MemoryContext batch_context = nullptr;  // until the transaction has ended
 MemoryContext task_context = nullptr;   // of one attempt
 
@@ -70,19 +73,35 @@ void WriteSettlement(WorkerSlotShared *slot, const Settlement &settlement) {
                                                       : GetTopTransactionIdIfAny());
 }
 
-// Runs one transaction; a copy of the error in batch_context where it failed. `failure`: only record that
-// the first task failed of it.
-ErrorData *TryTransaction(WorkerSlotShared *slot, ErrorData *failure) {
+enum class Run {
+    kTasks,   // those of the slot
+    kAgain,   // the first one, which has failed of a conflict
+    kRecord,  // only record that the first one has failed
+};
+
+// A handler's isolation level counts from the first snapshot on, so it must be known before: by a look in a transaction.
+int isolation = XACT_READ_COMMITTED;
+
+void BeginFor(const WorkerSlotShared *slot, Run run) {
+    pg::BeginTransaction();
+    isolation = run == Run::kRecord ? XACT_READ_COMMITTED : IsolationOf(slot->tasks[0].task.subscription);
+    if (isolation == XACT_READ_COMMITTED) return;
+    pg::CommitTransaction();
+    pg::BeginTransaction(isolation);
+}
+
+// Runs one transaction; a copy of the error in batch_context where it failed.
+ErrorData *TryTransaction(WorkerSlotShared *slot, Run run, ErrorData *failure = nullptr) {
     ErrorData *volatile error = nullptr;
 
     PG_TRY();
     {
         Settlement settlement = {};
-        pg::BeginTransaction();
+        BeginFor(slot, run);
         MemoryContextSwitchTo(batch_context);
         // Before a handler runs whose outcome could not be recorded.
         RequireTaskTables();
-        if (failure == nullptr)
+        if (run == Run::kTasks)
             RunTasks(slot, &settlement);
         else
             (void)RunAttempt(slot, 0, failure, &settlement);
@@ -157,11 +176,17 @@ void RunAgain(WorkerSlotShared *slot, ErrorData *error) {
     }
     // The attempt is recorded if that is possible now.
     NoteNothing(slot, Outcome::kNone);
-    ErrorData *second = TryTransaction(slot, error);
+    ErrorData *second = TryTransaction(slot, Run::kRecord, error);
     if (second == nullptr) return;
     NoteNothing(slot, Outcome::kNone);
     if (IsOfSurroundings(second->sqlerrcode)) slot->unrecorded = second->sqlerrcode;
     LogUnrecorded(slot, second);
+}
+
+// Nobody is to blame for it, and the same task may well succeed with a newer snapshot.
+bool IsConflict(const WorkerSlotShared &slot, const ErrorData &error) {
+    return isolation != XACT_READ_COMMITTED && error.sqlerrcode == ERRCODE_T_R_SERIALIZATION_FAILURE &&
+           ProgressOf(&slot).begun == 1;
 }
 
 }  // namespace
@@ -178,7 +203,11 @@ void RunBatch(WorkerSlotShared *slot) {
     NoteBatch(*slot);
     // A task on its own has nobody to keep waiting.
     if (ProgressOf(slot).end > 1) StartBatchTimer();
-    ErrorData *error = TryTransaction(slot, nullptr);
+    ErrorData *error = TryTransaction(slot, Run::kTasks);
+    for (int conflicts = 1; error != nullptr && IsConflict(*slot, *error) && conflicts <= kMostConflicts; conflicts++) {
+        NoteNothing(slot, Outcome::kNone);
+        error = TryTransaction(slot, Run::kAgain);
+    }
     StopBatchTimer();
     NoteEnd();
     if (error != nullptr) RunAgain(slot, error);

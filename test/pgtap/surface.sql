@@ -10,7 +10,7 @@ SELECT set_eq(
     ARRAY[
     'activate() -> void',
     'alter_channel(channel text, durable boolean DEFAULT NULL::boolean, schema jsonb DEFAULT NULL::jsonb, validation text DEFAULT NULL::text, announce text DEFAULT NULL::text, accept_notify boolean DEFAULT NULL::boolean, max_payload_bytes integer DEFAULT NULL::integer, description text DEFAULT NULL::text, owner text DEFAULT NULL::text, when_full text DEFAULT NULL::text, check_formats boolean DEFAULT NULL::boolean, force boolean DEFAULT false) -> void',
-    'alter_subscription(subscription text, channel text DEFAULT NULL::text, handler text DEFAULT NULL::text, max_concurrency integer DEFAULT NULL::integer, max_attempts integer DEFAULT NULL::integer, retry_delay interval DEFAULT NULL::interval, retry_backoff double precision DEFAULT NULL::double precision, max_retry_delay interval DEFAULT NULL::interval, timeout interval DEFAULT NULL::interval, run_as text DEFAULT NULL::text, batch boolean DEFAULT NULL::boolean, owner text DEFAULT NULL::text) -> void',
+    'alter_subscription(subscription text, channel text DEFAULT NULL::text, handler text DEFAULT NULL::text, max_concurrency integer DEFAULT NULL::integer, max_attempts integer DEFAULT NULL::integer, retry_delay interval DEFAULT NULL::interval, retry_backoff double precision DEFAULT NULL::double precision, max_retry_delay interval DEFAULT NULL::interval, timeout interval DEFAULT NULL::interval, run_as text DEFAULT NULL::text, batch boolean DEFAULT NULL::boolean, owner text DEFAULT NULL::text, isolation text DEFAULT NULL::text) -> void',
     'audit_delete() -> trigger',
     'audit_history(target regclass, record_id jsonb) -> SETOF herald.audit_log',
     'audit_insert() -> trigger',
@@ -64,7 +64,7 @@ SELECT set_eq(
     'revoke_channel(channel text, grantee text, privileges text[] DEFAULT ''{publish}''::text[]) -> void',
     'status(OUT name text, OUT ok boolean, OUT value text, OUT hint text, OUT value_number double precision, OUT unit text) -> SETOF record',
     'stored_role(name text, role text) -> oid',
-    'subscribe(subscription text, channel text, handler text DEFAULT NULL::text, max_concurrency integer DEFAULT 4, max_attempts integer DEFAULT 16, retry_delay interval DEFAULT ''00:00:01''::interval, retry_backoff double precision DEFAULT 2, max_retry_delay interval DEFAULT ''01:00:00''::interval, timeout interval DEFAULT ''00:05:00''::interval, start_at text DEFAULT ''new''::text, run_as text DEFAULT NULL::text, batch boolean DEFAULT true, if_not_exists boolean DEFAULT false) -> void',
+    'subscribe(subscription text, channel text, handler text DEFAULT NULL::text, max_concurrency integer DEFAULT 4, max_attempts integer DEFAULT 16, retry_delay interval DEFAULT ''00:00:01''::interval, retry_backoff double precision DEFAULT 2, max_retry_delay interval DEFAULT ''01:00:00''::interval, timeout interval DEFAULT ''00:05:00''::interval, start_at text DEFAULT ''new''::text, run_as text DEFAULT NULL::text, batch boolean DEFAULT true, if_not_exists boolean DEFAULT false, isolation text DEFAULT ''read committed''::text) -> void',
     'task_payload(place integer, address tid, message_id bigint) -> jsonb',
     'try_lock(name text, scope text DEFAULT ''session''::text, channel text DEFAULT ''locks''::text) -> boolean',
     'unlock(name text) -> boolean',
@@ -142,7 +142,7 @@ SELECT set_eq(
     'failure_log: subscription channel message_id task_id attempt error_code message detail hint context handler started_at failed_at next_attempt_at',
     'listeners: pid database role application client_address channel since',
     'subscription_stats: subscription channel state reason pending running done failed retrying dead oldest_pending_age p50_ms p95_ms p99_ms',
-    'subscriptions: subscription channel handler owner run_as max_concurrency max_attempts retry_delay retry_backoff max_retry_delay timeout batch state reason created_at',
+    'subscriptions: subscription channel handler owner run_as max_concurrency max_attempts retry_delay retry_backoff max_retry_delay timeout batch state reason created_at isolation',
     'tasks: subscription channel message_id state attempt next_attempt_at wait_reason payload',
     'workers: pid kind database role state subscription message_id started_at'
     ],
