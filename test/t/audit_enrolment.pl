@@ -165,6 +165,16 @@ $node->safe_psql('postgres', q(SELECT herald.enable_audit('public.cards', mask =
 is($node->safe_psql('postgres', $told), '{card}|t|', 'until the table is enrolled anew');
 is($node->safe_psql('postgres', q(SELECT new ->> 'card' FROM herald.audit_log WHERE table_name = 'cards' AND operation = 'insert')), '***', 'with what is to be hidden');
 
+# The role of an application behind a pooler, whose session serves one client after the other.
+$node->safe_psql('postgres', q(CREATE ROLE pooled LOGIN; GRANT ALL ON public.cards TO pooled; ALTER ROLE pooled SET herald.audit_context = 'app.user_id'));
+my $pooled = $node->background_psql('postgres', extra_params => [ '-U', 'pooled' ]);
+$pooled->query_safe(q(BEGIN; SET LOCAL app.user_id = '42'; INSERT INTO public.cards VALUES (10); COMMIT));
+$pooled->query_safe(q(INSERT INTO public.cards VALUES (11)));
+$pooled->query_safe(q(BEGIN; SELECT set_config('app.user_id', '43', true); INSERT INTO public.cards VALUES (12); COMMIT));
+$pooled->quit;
+is($node->safe_psql('postgres', q(SELECT string_agg(coalesce(context ->> 'app.user_id', 'nobody') || ' ' || session_user_name, ', ' ORDER BY id) FROM herald.audit_log WHERE table_name = 'cards' AND session_user_name = 'pooled')),
+	'42 pooled, nobody pooled, 43 pooled', 'the context is that of each transaction');
+
 # A migration that is undone: what was only set up does not keep the extension, a single change does.
 $node->safe_psql('postgres', 'CREATE DATABASE undone');
 $node->safe_psql('undone', q(CREATE EXTENSION pg_herald; CREATE TABLE t (id int PRIMARY KEY);

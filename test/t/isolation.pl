@@ -20,13 +20,13 @@ CREATE FUNCTION app.tell(task herald.task) RETURNS void LANGUAGE sql AS
 CREATE FUNCTION app.add(task herald.task) RETURNS void LANGUAGE plpgsql AS $$
 DECLARE was int := (SELECT n FROM public.sums WHERE name = task.payload ->> 'name');
 BEGIN
-    PERFORM pg_sleep(0.002);
+    PERFORM count(*) FROM generate_series(1, 20000);
     UPDATE public.sums SET n = was + 1 WHERE name = task.payload ->> 'name';
 END $$;
 -- One of two may leave, not both.
 CREATE FUNCTION app.leave(t herald.task) RETURNS void LANGUAGE plpgsql AS $$ BEGIN
     IF (SELECT count(*) FROM public.duty WHERE task = (t.payload ->> 'task')::int AND on_duty) > 1 THEN
-        PERFORM pg_sleep(0.002);
+        PERFORM count(*) FROM generate_series(1, 20000);
         UPDATE public.duty SET on_duty = false WHERE task = (t.payload ->> 'task')::int AND who = (t.payload ->> 'who')::int;
     END IF; END $$;
 SQL
