@@ -103,6 +103,13 @@ bool TakeFrom(DatabaseShared *database, int number, Oid table, int64 count, int6
     return enough;
 }
 
+// NULL where the server has more databases than there are entries: then each id is drawn from the row.
+DatabaseShared *OwnDatabase() {
+    static DatabaseShared *own = nullptr;
+    if (own == nullptr || own->database != MyDatabaseId) own = FindOrCreateDatabase(MyDatabaseId);
+    return own;
+}
+
 // What is left of the range where it ends at `used`, as the row does; with the page locked. Nobody takes from it any more.
 int64 TakeRest(DatabaseShared *database, int number, Oid table, int64 used) {
     int64 first = used + 1;
@@ -134,7 +141,7 @@ IdCounter FindIdCounter(const char *name) {
 int64 DrawIds(IdCounter counter, int64 count) {
     const int number = static_cast<int>(counter);
     const Oid oid = pg::Tables().id_store;
-    DatabaseShared *database = FindOrCreateDatabase(MyDatabaseId);
+    DatabaseShared *database = OwnDatabase();
     Relation table = pg::OpenTable(oid, RowExclusiveLock, kIdForm);
     int64 first;
     // A commit without an xid would not wait for the record to be flushed.
@@ -166,7 +173,7 @@ void RaiseIds(IdCounter counter, int64 used) {
     (void)GetTopTransactionId();
     OpenRow open = LockRow(table, counter);
     // Ids of the range that are left are above it, or are given up with those below.
-    (void)TakeRest(FindOrCreateDatabase(MyDatabaseId), number, oid, Max(used, open.used));
+    (void)TakeRest(OwnDatabase(), number, oid, Max(used, open.used));
     if (used > open.used) WriteRow(open, used);
     UnlockReleaseBuffer(open.buffer);
     table_close(table, NoLock);

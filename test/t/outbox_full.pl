@@ -29,7 +29,7 @@ my $clients = 8;
 # Starts publishers; each numbers what it publishes. Two scripts, one with large announcements.
 my $run = 0;
 
-sub start_publishers
+sub start_flood
 {
 	my ($transactions, @options) = @_;
 	$run++;
@@ -114,7 +114,7 @@ sub normal
 	{
 		my $refused = refusals($node);
 		without_scan($name, $transactions, sub {
-			my ($pgbench, $out, $err) = start_publishers($transactions);
+			my ($pgbench, $out, $err) = start_flood($transactions);
 			$pgbench->finish;
 			like($$out, qr/actually processed: @{[ $clients * $transactions ]}\//, "$name: published") or diag($$err);
 		});
@@ -128,7 +128,7 @@ normal('at first');
 
 # Held for as long as it takes to publish all: nearly everything finds no room.
 my $held = hold_consumers($node);
-my ($pgbench, $out, $err) = start_publishers(100);
+my ($pgbench, $out, $err) = start_flood(100);
 $pgbench->finish;
 like($$out, qr/actually processed: @{[ $clients * 100 ]}\//, 'publishers do not wait for consumers') or diag($$err);
 end_sessions($held);
@@ -140,7 +140,7 @@ my $stored = $node->safe_psql('postgres', 'SELECT count(*) FROM stored');
 my $all = $stored + 2 * $clients * 200;
 my $rounds = 0;
 $held = hold_consumers($node);
-($pgbench, $out, $err) = start_publishers(200, '--rate=500');
+($pgbench, $out, $err) = start_flood(200, '--rate=500');
 while (1)
 {
 	$node->poll_query_until('postgres', "SELECT count(*) >= $stored + 500 FROM stored") or die "publishers wait\n";
