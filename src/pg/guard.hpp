@@ -46,7 +46,7 @@ auto Guard(Body &&body) -> decltype(body()) {
 
 // The same of a trigger that does nothing then.
 #define HERALD_FEED_TRIGGER(name) \
-    HERALD_FUNCTION_THAT(name, if (!::herald::pg::Preloaded()) return PointerGetDatum(nullptr))
+    HERALD_FUNCTION_THAT(name, if (!::herald::pg::Preloaded()) return static_cast<Datum>(0))
 
 #define HERALD_FUNCTION_THAT(name, looks_first)                          \
     extern "C" {                                                         \

@@ -48,8 +48,20 @@ void OnCancel(SIGNAL_ARGS) {
 }
 
 // The postmaster ends its processes when the server stops. Anybody else's signal is something to be told of.
+void NoteSender(int pid) {
+    if (pid == PostmasterPid) told_by_postmaster = 1;
+}
+
+#if PG_VERSION_NUM >= 190000
+void OnTerminate(SIGNAL_ARGS) {
+    NoteSender(static_cast<int>(pg_siginfo->pid));
+    die(postgres_signal_arg, pg_siginfo);
+}
+
+void HandleTerminate() { pqsignal(SIGTERM, OnTerminate); }
+#else
 void OnTerminate(int signal, siginfo_t *info, void *) {
-    if (info != nullptr && info->si_pid == PostmasterPid) told_by_postmaster = 1;
+    if (info != nullptr) NoteSender(info->si_pid);
     die(signal);
 }
 
@@ -60,6 +72,7 @@ void HandleTerminate() {
     action.sa_flags = SA_RESTART | SA_SIGINFO;
     if (sigaction(SIGTERM, &action, nullptr) != 0) pqsignal(SIGTERM, die);
 }
+#endif
 
 }  // namespace
 

@@ -39,5 +39,5 @@ HERALD_FUNCTION(guard_ids) {
     if (is_null[0] || is_null[1])
         ereport(ERROR, (errcode(ERRCODE_NOT_NULL_VIOLATION), errmsg("a row of \"id_store\" has no NULLs")));
     RaiseIds(FindIdCounter(TextDatumGetCString(counter)), DatumGetInt64(used));
-    return PointerGetDatum(nullptr);
+    return static_cast<Datum>(0);
 }
