@@ -1387,3 +1387,16 @@ COMMENT ON FUNCTION herald.withdraw_default_rights() IS
 REVOKE ALL ON FUNCTION herald.withdraw_default_rights() FROM PUBLIC;
 
 SELECT herald.withdraw_default_rights();
+
+-- pg_dump reads what it dumps: whoever owns the database can dump it, as the rest of it.
+DO $$
+DECLARE
+    kept pg_catalog.regclass;
+BEGIN
+    FOR kept IN
+        SELECT pg_catalog.unnest(e.extconfig) FROM pg_catalog.pg_extension AS e
+         WHERE e.extname OPERATOR(pg_catalog.=) 'pg_herald'
+    LOOP
+        EXECUTE pg_catalog.format('GRANT SELECT ON %s TO pg_database_owner', kept);
+    END LOOP;
+END $$;

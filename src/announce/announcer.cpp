@@ -301,8 +301,7 @@ long MillisecondsUntil(TimestampTz time) {
         for (const Part *part : {&reload_part, &store_part, &purge_part, &pointer_part})
             if (part->failures > 0) milliseconds = Min(milliseconds, MillisecondsUntil(part->next));
         milliseconds = Min(milliseconds, MillisecondsUntil(leaves_at));
-        EndTurn(database);
-        if (!pg::SleepOnLatch(milliseconds)) {
+        if (!SleepAfterTurn(database, milliseconds)) {
             ForceReceive();
             reload = reload || (stored && announced) || !fit;
         }

@@ -33,7 +33,9 @@ namespace herald {
 
 namespace {
 
-// How long until the next try, at the longest: it doubles, since most of those who hold a segment (a look, a vacuum) hold it briefly.
+// How long until the next try where somebody holds a segment. It doubles each time: most hold it for a moment (a look),
+// but many of them, one after another, must not keep us out for long; a vacuum or a dump takes its time.
+constexpr TimestampTz kFirstTry = 20 * 1000;
 constexpr TimestampTz kNextTry = 10 * USECS_PER_SEC;
 constexpr TimestampTz kStep = 10 * 1000;
 constexpr TimestampTz kSoon = USECS_PER_SEC;
@@ -42,7 +44,7 @@ constexpr TimestampTz kLongestSnapshot = USECS_PER_HOUR;
 
 TimestampTz stop_began = 0;  // tasks are not dealt since; 0: they are
 TimestampTz next_try = 0;
-TimestampTz try_interval = kSoon;
+TimestampTz try_interval = kFirstTry;
 TimestampTz last_turn = 0;
 // When the current segment got its first message, by the clock of this process: what a publisher's clock said may be
 // anything. DT_NOEND: it is empty.
@@ -290,10 +292,10 @@ TimestampTz EmptyOrRetry(DatabaseShared *database, int segment) {
         return now + kStep;
     }
     if (stop_began != 0) SetDealing(database, true);
-    const bool soon = result == Emptied::kYes || last_ones || result == Emptied::kNotYet || IsHalfFull(database);
-    if (soon) try_interval = kSoon;
+    const bool soon = last_ones || result == Emptied::kNotYet || (IsHalfFull(database) && try_interval > kSoon);
+    if (result == Emptied::kYes || result == Emptied::kNotYet) try_interval = kFirstTry;
     if (result == Emptied::kYes) return DT_NOEND;
-    next_try = now + try_interval;
+    next_try = now + (soon ? kSoon : try_interval);
     if (!soon) try_interval = Min(2 * try_interval, kNextTry);
     return next_try;
 }

@@ -372,8 +372,7 @@ void Dispatcher::Run() {
             CHECK_FOR_INTERRUPTS();
             continue;
         }
-        EndTurn(database_);
-        (void)pg::SleepOnLatch(SleepTime(now));
+        (void)SleepAfterTurn(database_, SleepTime(now));
     }
 }
 

@@ -84,6 +84,8 @@ struct DatabaseShared {
     pg_atomic_uint32 consumers[kConsumers];
     // Atomic. Written by the consumer itself.
     pg_atomic_uint32 consumer_pids[kConsumers];
+    // Atomic. Counted up by who wakes the consumer.
+    pg_atomic_uint32 wakes[kConsumers];
     // Atomic. 1 where announcements may be left to the announcer; written by it. One that is about to
     // leave takes no more.
     pg_atomic_uint32 announces;
@@ -256,9 +258,10 @@ int LauncherPid();
 // there is a consumer already.
 bool BecomeConsumer(DatabaseShared *database, Consumer consumer);
 
-// By the consumer of this process: it wakes, or goes to sleep.
+// By the consumer of this process: it begins to look for what is to be done; and it sleeps for so long, or until it is woken,
+// but not where it was woken since the turn began. True where it was woken.
 void BeginTurn(DatabaseShared *database);
-void EndTurn(DatabaseShared *database);
+bool SleepAfterTurn(DatabaseShared *database, long milliseconds);
 
 // The launcher's turns, as those of consumers.
 struct Turns {
@@ -266,7 +269,7 @@ struct Turns {
     TimestampTz turned_at;
 };
 void BeginLauncherTurn();
-void EndLauncherTurn();
+void SleepAfterLauncherTurn(long milliseconds);
 Turns LauncherTurns();
 
 Size DatabaseMemory();

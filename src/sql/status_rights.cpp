@@ -12,7 +12,8 @@ namespace herald {
 
 namespace {
 
-// Members with what the script gives them: no right to anybody, and one guard that always fires.
+// Members with what the script gives them: the owner of the database may read them, for pg_dump, nobody else has a right;
+// and one guard that always fires.
 constexpr char kForeign[] =
     "WITH extension AS ("
     "  SELECT e.oid, e.extowner, n.oid AS schema, n.nspowner, n.nspacl FROM pg_catalog.pg_extension AS e"
@@ -35,6 +36,8 @@ constexpr char kForeign[] =
     " rights AS ("
     "  SELECT m.relname, a.grantee, a.privilege_type FROM member AS m"
     "    CROSS JOIN LATERAL pg_catalog.aclexplode(m.relacl) AS a WHERE a.grantee OPERATOR(pg_catalog.<>) m.relowner"
+    "     AND NOT (a.privilege_type OPERATOR(pg_catalog.=) 'SELECT' AND NOT a.is_grantable"
+    "          AND a.grantee OPERATOR(pg_catalog.=) 'pg_database_owner'::pg_catalog.regrole::pg_catalog.oid)"
     "  UNION ALL"
     "  SELECT m.relname, a.grantee, a.privilege_type FROM member AS m"
     "    JOIN pg_catalog.pg_attribute AS t ON t.attrelid OPERATOR(pg_catalog.=) m.oid"

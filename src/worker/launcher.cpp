@@ -319,8 +319,7 @@ void Launcher::Run() {
         long milliseconds = settings::sweep_interval * 1000L;
         if (next_time_ != DT_NOEND)
             milliseconds = Max(1L, Min(milliseconds, static_cast<long>((next_time_ - now) / 1000 + 1)));
-        EndLauncherTurn();
-        (void)pg::SleepOnLatch(milliseconds);
+        SleepAfterLauncherTurn(milliseconds);
     }
 }
 

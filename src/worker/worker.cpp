@@ -57,6 +57,8 @@ bool SleepIdle() {
     long first = Min(timeout, 1000L);
     if (pg::SleepOnLatch(first)) return true;
     pgstat_report_stat(true);
+    // Its latch is reset, which may have been set at the very end of that time.
+    if (StateOf(own_slot) != SlotState::kIdle || pg_atomic_read_u32(&own_slot->evict) != 0) return true;
     return timeout > first && pg::SleepOnLatch(timeout - first);
 }
 

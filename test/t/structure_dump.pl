@@ -6,6 +6,7 @@ use warnings;
 use FindBin;
 use lib "$FindBin::RealBin/../lib";
 use HeraldTest;
+use PostgreSQL::Test::Utils;
 use Test::More;
 
 my $node = start_herald('structure');
@@ -25,9 +26,30 @@ my $dump = "${PostgreSQL::Test::Utils::tmp_check}/structure.sql";
 my @as_owner = ('-U', 'dbo', '-h', $node->host, '-p', $node->port);
 $node->command_ok([ 'pg_dump', @as_owner, '-s', '-f', $dump, 'shop' ], 'the owner of the database dumps its structure');
 $node->command_ok([ 'pg_dump', @as_owner, '-N', 'herald', '-f', "$dump.tables", 'shop' ], 'and all tables but those of the extension');
-$node->command_fails_like([ 'pg_dump', @as_owner, '-f', "$dump.all", 'shop' ], qr/permission denied for table/, 'all of it takes the right to read all data');
-$node->safe_psql('postgres', 'GRANT pg_read_all_data TO dbo');
-$node->command_ok([ 'pg_dump', @as_owner, '-f', "$dump.all", 'shop' ], 'with that right');
+# All of it: the messages and the trail as well, which nobody else may read.
+$node->safe_psql('shop', q(SELECT herald.publish('changes', '{"all": true}')));
+$node->command_ok([ 'pg_dump', @as_owner, '-f', "$dump.all", 'shop' ], 'and everything');
+my $whole = slurp_file("$dump.all");
+like($whole, qr/^COPY herald\.log_0 .*"all": true/ms, 'with the messages');
+like($whole, qr/^COPY herald\.audit_0 .*"state": "new"/ms, 'and the trail');
+is($node->safe_psql('shop', q(SELECT ok, value FROM herald.status() WHERE name = 'foreign_rights')), 't|none', 'status() does not take that right for a foreign one');
+foreach my $role ('app', 'watcher')
+{
+	sqlstate_is($node, 'SELECT FROM herald.log_0', '42501', "$role reads no table", database => 'shop', role => $role);
+}
+foreach my $change ('INSERT INTO herald.log_0 SELECT FROM herald.log_0', 'DELETE FROM herald.log_0', 'TRUNCATE herald.audit_0', 'DELETE FROM herald.audit_0')
+{
+	sqlstate_is($node, $change, '42501', "$change: not by the owner of the database", database => 'shop', role => 'dbo');
+}
+
+# It can be withheld, and stays so in a copy.
+$node->safe_psql('shop', 'REVOKE SELECT ON ALL TABLES IN SCHEMA herald FROM pg_database_owner');
+$node->command_fails_like([ 'pg_dump', @as_owner, '-f', "$dump.none", 'shop' ], qr/permission denied for table/, 'after a REVOKE no more');
+$node->command_ok([ 'pg_dump', '-U', 'postgres', '-h', $node->host, '-p', $node->port, '-f', "$dump.without", 'shop' ], 'a superuser dumps it');
+$node->safe_psql('postgres', 'CREATE DATABASE withheld OWNER dbo');
+$node->command_ok([ 'psql', '-Xq', '-v', 'ON_ERROR_STOP=1', '-d', $node->connstr('withheld'), '-f', "$dump.without" ], 'and restores it');
+sqlstate_is($node, 'SELECT FROM herald.log_0', '42501', 'there the owner may not read either', database => 'withheld', role => 'dbo');
+$node->safe_psql('postgres', 'DROP DATABASE withheld');
 
 # Who is no superuser is told what is missing.
 my ($out, $err) = ('', '');
