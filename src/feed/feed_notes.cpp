@@ -304,8 +304,10 @@ void NoteTruncate(FeedNotes *notes, Relation partition) {
     DropReplaced(layer);
 }
 
-void NotePartition(FeedNotes *notes, Oid partition, bool attached) {
-    (void)BeginWith(notes, attached ? kInserted : kDeleted, attached ? "attach" : "detach", partition);
+void NotePartition(FeedNotes *notes, Oid partition, PartitionChange change) {
+    constexpr const char *kNames[] = {"attach", "detach", "drop"};
+    (void)BeginWith(notes, change == PartitionChange::kAttached ? kInserted : kDeleted, kNames[static_cast<int>(change)],
+                    partition);
 }
 
 void ForgetNotes() {

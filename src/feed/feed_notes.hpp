@@ -105,8 +105,9 @@ bool HasRoom(const FeedNotes *notes, int64 more_rows);
 void BeginBulk(FeedNotes *notes);
 // `partition`: what was truncated, if not the whole table; else NULL.
 void NoteTruncate(FeedNotes *notes, Relation partition);
-// A table with rows has come into the feed's table (`attached`) or has left it.
-void NotePartition(FeedNotes *notes, Oid partition, bool attached);
+// What became of a table with rows that is, or was, below the feed's table.
+enum class PartitionChange : uint8 { kAttached, kDetached, kDropped };
+void NotePartition(FeedNotes *notes, Oid partition, PartitionChange change);
 
 void ForgetNotes();
 // What the triggers know of relations, at the end of the transaction.

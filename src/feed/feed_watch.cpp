@@ -8,6 +8,7 @@
 #include "feed/feed_admin.hpp"
 #include "feed/feed_notes.hpp"
 #include "pg/compat.hpp"
+#include "pg/extension.hpp"
 
 extern "C" {
 #include "access/table.h"
@@ -54,14 +55,15 @@ bool HasRows(const Oid *tree, int count) {
 
 // Rows come or go by this, and no trigger says so.
 void NoteRows(const Feed *feeds, int feed_count, Oid relation, Oid parent, const Oid *tree, int count) {
-    const bool attached = IsAbove(parent, relation);
+    const PartitionChange change =
+        IsAbove(parent, relation) ? PartitionChange::kAttached : PartitionChange::kDetached;
     bool has_rows = false, looked = false;
     for (int i = 0; i < feed_count; i++) {
         if (!IsInFeed(feeds[i], parent) || get_rel_name(feeds[i].relation) == nullptr) continue;
         if (!looked) has_rows = HasRows(tree, count);
         looked = true;
         const Feed *feed = has_rows ? FindFeed(feeds[i].id) : nullptr;
-        if (feed != nullptr) NotePartition(NotesOf(feed), relation, attached);
+        if (feed != nullptr) NotePartition(NotesOf(feed), relation, change);
     }
 }
 
@@ -77,6 +79,21 @@ void OnParentChange(const Feed *feeds, int feed_count, Oid relation, Oid parent)
     for (int i = 0; i < count; i++)
         for (int j = 0; j < feed_count; j++) AdjustMember(feeds[j], tree[i]);
     NoteRows(feeds, feed_count, relation, parent, tree, count);
+}
+
+// The rows of a partition, or child, go with it. Where the feed's own table goes, too, nothing is published of that.
+void OnDrop(Oid relation) {
+    int parent_count, feed_count;
+    if (get_rel_relkind(relation) != RELKIND_RELATION || get_rel_persistence(relation) == RELPERSISTENCE_TEMP) return;
+    (void)ParentsOf(relation, &parent_count);
+    if (parent_count == 0 || !pg::ExtensionExists()) return;
+    const Feed *feeds = ReadFeeds(&feed_count);
+    for (int i = 0; i < feed_count; i++) {
+        if (feeds[i].relation == relation || !IsInFeed(feeds[i], relation)) continue;
+        if (!HasRows(&relation, 1)) return;
+        const Feed *feed = FindFeed(feeds[i].id);
+        if (feed != nullptr) NotePartition(NotesOf(feed), relation, PartitionChange::kDropped);
+    }
 }
 
 // Read again each time: the command before may have renamed another one.
@@ -105,6 +122,6 @@ void OnChanges(const TableChange *changes, int count) {
 
 }  // namespace
 
-void InitFeedWatch() { OnTableChanges(OnChanges, nullptr, nullptr); }
+void InitFeedWatch() { OnTableChanges(OnChanges, nullptr, OnDrop); }
 
 }  // namespace herald

@@ -177,8 +177,22 @@ hears('rows that come with a partition', 'ephemeral:{"op": "attach", "table": "p
 run(q(ALTER TABLE parts DETACH PARTITION parts_asia));
 hears('and go with it', 'ephemeral:{"op": "detach", "table": "public.parts", "partition": "public.parts_asia"}');
 is(run(q(SELECT count(*) FROM pg_trigger WHERE tgrelid IN ('parts_us'::regclass, 'parts_asia'::regclass, 'parts_in'::regclass) AND tgname LIKE 'herald%')), '0', 'nor has it triggers');
+run(q(INSERT INTO parts VALUES (9, 'eu'); BEGIN; SAVEPOINT s; DROP TABLE parts_eu; ROLLBACK TO s; COMMIT));
+hears('what was not dropped after all', 'ephemeral:9:insert');
+run(q(CREATE TABLE parts_empty PARTITION OF parts FOR VALUES IN ('nowhere'); DROP TABLE parts_empty; DROP TABLE parts_eu));
+hears('or are dropped with it', 'ephemeral:{"op": "drop", "table": "public.parts", "partition": "public.parts_eu"}');
+run(q(CREATE TABLE parts_eu PARTITION OF parts FOR VALUES IN ('eu') PARTITION BY LIST (region); CREATE TABLE parts_eu_1 PARTITION OF parts_eu FOR VALUES IN ('eu');
+	INSERT INTO parts VALUES (10, 'eu')));
+run(q(DROP TABLE parts_eu CASCADE));
+hears('with what is below it', 'ephemeral:10:insert', 'ephemeral:{"op": "drop", "table": "public.parts", "partition": "public.parts_eu_1"}');
+run(q(TRUNCATE parts_us; INSERT INTO parts_us VALUES ('us', 11); ALTER TABLE parts ATTACH PARTITION parts_us FOR VALUES IN ('us')));
+run(q(ALTER TABLE parts DETACH PARTITION parts_us CONCURRENTLY));
+hears('detached concurrently', map { qq(ephemeral:{"op": "$_", "table": "public.parts", "partition": "public.parts_us"}) } 'attach', 'detach');
+run(q(INSERT INTO parts_us VALUES ('us', 12); CREATE TABLE parts_eu PARTITION OF parts FOR VALUES IN ('eu'); INSERT INTO parts VALUES (13, 'eu')));
+hears('it is on its own', 'ephemeral:13:insert');
 run(q(DROP TABLE parts));
 is(run(q(SELECT count(*) FROM herald.change_feeds WHERE table_name IS NULL OR table_name = 'parts')), '0', 'a dropped table has no feed');
+hears('and says nothing of its partitions');
 
 # A row is converted as who changes it, not as the owner of table or feed.
 run(q(
