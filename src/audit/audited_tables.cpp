@@ -68,7 +68,8 @@ const char *FindAuditProblem(const StoredTarget &target, int *partitions) {
         if (i == 0) return problem;
         if (name != nullptr) return psprintf("table \"%s\": %s", name, problem);
     }
-    const char *problem = FindLostColumn(target, target.masked, "masked");
+    const char *problem = FindLostColumn(target, target.excluded, "excluded");
+    if (problem == nullptr) problem = FindLostColumn(target, target.masked, "masked");
     if (problem == nullptr) problem = FindLostColumn(target, target.hashed, "hashed");
     return problem != nullptr ? problem : FindKeyProblem(target);
 }

@@ -164,6 +164,13 @@ is($node->safe_psql('postgres', q(SELECT ok FROM herald.status() WHERE name = 'a
 $node->safe_psql('postgres', q(SELECT herald.enable_audit('public.cards', mask => '{card}'); INSERT INTO public.cards VALUES (1, '4711')));
 is($node->safe_psql('postgres', $told), '{card}|t|', 'until the table is enrolled anew');
 is($node->safe_psql('postgres', q(SELECT new ->> 'card' FROM herald.audit_log WHERE table_name = 'cards' AND operation = 'insert')), '***', 'with what is to be hidden');
+# One that is added again under its name is hidden as before.
+$node->safe_psql('postgres', q(ALTER TABLE public.cards ADD noise text; SELECT herald.enable_audit('public.cards', mask => '{card}', exclude => '{noise}');
+	ALTER TABLE public.cards DROP noise));
+is($node->safe_psql('postgres', q(SELECT ok, problem LIKE 'excluded column "noise" was dropped%' FROM herald.audited_tables WHERE table_name = 'cards')), 'f|t', 'an excluded one is missed as well');
+$node->safe_psql('postgres', q(ALTER TABLE public.cards ADD noise text; UPDATE public.cards SET noise = 'loud'));
+is($node->safe_psql('postgres', $told), '{card}|t|', 'until there is one of its name again');
+is($node->safe_psql('postgres', q(SELECT count(*) FROM herald.audit_log WHERE table_name = 'cards' AND operation = 'update')), '0', 'which is excluded');
 
 # The role of an application behind a pooler, whose session serves one client after the other.
 $node->safe_psql('postgres', q(CREATE ROLE pooled LOGIN; GRANT ALL ON public.cards TO pooled; ALTER ROLE pooled SET herald.audit_context = 'app.user_id'));

@@ -87,6 +87,18 @@ is($node->safe_psql('shop', q(SELECT ok, value FROM herald.status() WHERE name I
 is($node->safe_psql('shop', q(SET SESSION AUTHORIZATION watcher; SELECT value FROM herald.status() WHERE name = 'audit')), '2 tables', 'as pg_monitor sees');
 is($node->safe_psql('shop', q(SET SESSION AUTHORIZATION app; SELECT value FROM herald.status() WHERE name = 'audit')), '0 tables, and 2 that only others may see', 'and others do not');
 
+# One table alone, as somebody takes it elsewhere.
+my $table = "${PostgreSQL::Test::Utils::tmp_check}/items.sql";
+$node->command_ok([ 'pg_dump', '-t', 'public.items', '-f', $table, $node->connstr('shop') ], 'one audited table is dumped');
+$node->safe_psql('postgres', 'CREATE DATABASE one; CREATE DATABASE bare');
+$node->safe_psql('one', 'CREATE EXTENSION pg_herald');
+$node->command_ok([ 'psql', '-Xq', '-v', 'ON_ERROR_STOP=1', '-d', $node->connstr('one'), '-f', $table ], 'and loaded elsewhere');
+is($node->safe_psql('one', $orphans), 'f|"public.items": audit', 'its triggers are named');
+$node->safe_psql('one', q(INSERT INTO items VALUES (1); SELECT herald.disable_audit('items'); INSERT INTO items VALUES (2)));
+is($node->safe_psql('one', $orphans), 't|none', 'and taken away by disable_audit');
+IPC::Run::run([ 'psql', '-Xq', '-d', $node->connstr('bare'), '-f', $table ], '>', \$out, '2>', \$err);
+is($node->safe_psql('bare', 'INSERT INTO items VALUES (1) RETURNING id'), '1', 'without the extension the table has no triggers');
+
 # Where a table that is to be audited can't be found, it may be this one: nothing passes unseen.
 $node->safe_psql('copy', q(SELECT herald.purge_audit_log()));
 $node->safe_psql('copy', q(CREATE TABLE lost (id int); SELECT herald.enable_audit('lost')));
