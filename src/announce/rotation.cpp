@@ -10,6 +10,7 @@
 #include "pg/extension.hpp"
 #include "pg/process.hpp"
 #include "pg/spi.hpp"
+#include "pg/subtransaction.hpp"
 #include "pg/table_trust.hpp"
 #include "settings.hpp"
 #include "stats/subscription_counters.hpp"
@@ -33,10 +34,10 @@ namespace herald {
 
 namespace {
 
-// How long until the next try where somebody holds a segment. It doubles each time: most hold it for a moment (a look),
-// but many of them, one after another, must not keep us out for long; a vacuum or a dump takes its time.
-constexpr TimestampTz kFirstTry = 20 * 1000;
+// How long until the next try, at the longest. It doubles each time, since who holds a segment for more than a moment (a
+// vacuum, a dump) takes his time.
 constexpr TimestampTz kNextTry = 10 * USECS_PER_SEC;
+constexpr int kLongestQueue = 1000;  // milliseconds
 constexpr TimestampTz kStep = 10 * 1000;
 constexpr TimestampTz kSoon = USECS_PER_SEC;
 // How long an old snapshot, that of a dump above all, is waited for at least.
@@ -44,7 +45,7 @@ constexpr TimestampTz kLongestSnapshot = USECS_PER_HOUR;
 
 TimestampTz stop_began = 0;  // tasks are not dealt since; 0: they are
 TimestampTz next_try = 0;
-TimestampTz try_interval = kFirstTry;
+TimestampTz try_interval = kSoon;
 TimestampTz last_turn = 0;
 // When the current segment got its first message, by the clock of this process: what a publisher's clock said may be
 // anything. DT_NOEND: it is empty.
@@ -114,20 +115,60 @@ void SetDealing(DatabaseShared *database, bool dealing) {
     stop_began = dealing ? 0 : now;
 }
 
-// True where nobody but our workers keeps us from the segment: they will let go soon if they get no more of
-// its tasks.
-bool OnlyWorkersHold(int segment) {
+enum class Holders { kWorkers, kBrief, kLong };
+
+// Who keeps us from the segment. Only our workers: they will let go soon if they get no more of its tasks. Only transactions
+// that have just begun: most of those end soon.
+Holders FindHolders(int segment) {
     pg::SpiBegin();
-    uint64 others = pg::SpiRun(
-        "SELECT FROM pg_catalog.pg_locks AS l"
-        " LEFT JOIN pg_catalog.pg_stat_activity AS a ON a.pid = l.pid"
+    (void)pg::SpiRun(
+        "SELECT pg_catalog.count(*), pg_catalog.count(*) FILTER (WHERE a.xact_start > pg_catalog.clock_timestamp() - interval '2 s')"
+        " FROM pg_catalog.pg_locks AS l LEFT JOIN pg_catalog.pg_stat_activity AS a ON a.pid = l.pid"
         " WHERE l.locktype = 'relation' AND l.granted"
         " AND l.database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database())"
         " AND l.relation IN ($1, $2) AND l.pid IS DISTINCT FROM pg_catalog.pg_backend_pid()"
         " AND a.backend_type IS DISTINCT FROM 'pg_herald worker'",
-        std::array{pg::ObjectId(pg::Tables().log[segment]), pg::ObjectId(pg::Tables().settled[segment])}, 1);
+        std::array{pg::ObjectId(pg::Tables().log[segment]), pg::ObjectId(pg::Tables().settled[segment])});
+    const int64 others = pg::SpiInt8(0, 1), brief = pg::SpiInt8(0, 2);
     pg::SpiEnd();
-    return others == 0;
+    if (others == 0) return Holders::kWorkers;
+    return brief == others ? Holders::kBrief : Holders::kLong;
+}
+
+bool TryLock(Oid first, Oid second) {
+    if (!ConditionalLockRelationOid(first, AccessExclusiveLock)) return false;
+    return ConditionalLockRelationOid(second, AccessExclusiveLock);
+}
+
+// Those who look at the tables for a moment each, but one after another without a gap, would keep us out for ever. So
+// they queue behind us, for a second at most. Never with the other table locked: who has locks in another order than we
+// would wait for us.
+bool QueueFor(Oid first, Oid second) {
+    ErrorData *error;
+    pg::LimitLockWaits(kLongestQueue);
+    const bool locked = pg::InSubtransaction(
+        [&] {
+            LockRelationOid(first, AccessExclusiveLock);
+            if (!ConditionalLockRelationOid(second, AccessExclusiveLock))
+                ereport(ERROR, (errcode(ERRCODE_LOCK_NOT_AVAILABLE), errmsg("the segment is locked")));
+        },
+        &error);
+    pg::UnlimitLockWaits();
+    if (!locked && error->sqlerrcode != ERRCODE_LOCK_NOT_AVAILABLE && error->sqlerrcode != ERRCODE_T_R_DEADLOCK_DETECTED)
+        ReThrowError(error);
+    return locked;
+}
+
+enum class Emptied { kYes, kNotYet, kHeldByWorkers, kHeldByOthers, kLocked };
+
+// kLocked: both tables of it are.
+Emptied LockSegment(int segment) {
+    const Oid log = pg::Tables().log[segment], settled = pg::Tables().settled[segment];
+    if (TryLock(log, settled)) return Emptied::kLocked;
+    const Holders holders = FindHolders(segment);
+    if (holders == Holders::kWorkers) return Emptied::kHeldByWorkers;
+    const bool locked = holders == Holders::kBrief && (QueueFor(log, settled) || QueueFor(settled, log));
+    return locked ? Emptied::kLocked : Emptied::kHeldByOthers;
 }
 
 // True where a worker has a task of the segment, or had one of which the dispatcher has not taken note. Asked
@@ -146,8 +187,6 @@ bool WorkersHaveTasksOf(int segment) {
     }
     return false;
 }
-
-enum class Emptied { kYes, kNotYet, kHeldByWorkers, kHeldByOthers };
 
 // Transactions of this database that have a snapshot, but for vacuums. That of this one is the newest.
 VirtualTransactionId *ListSnapshots(int *count) {
@@ -229,9 +268,8 @@ Emptied Empty(DatabaseShared *database, int segment) {
     const bool may_truncate = MayTruncate(database, segment);
     if (done[segment].since != 0 && !may_truncate) {
         // There is nothing to do but wait.
-    } else if (!ConditionalLockRelationOid(pg::Tables().log[segment], AccessExclusiveLock) ||
-               !ConditionalLockRelationOid(pg::Tables().settled[segment], AccessExclusiveLock)) {
-        result = OnlyWorkersHold(segment) ? Emptied::kHeldByWorkers : Emptied::kHeldByOthers;
+    } else if (const Emptied locked = LockSegment(segment); locked != Emptied::kLocked) {
+        result = locked;
     } else if (!TrustsTablesOf(segment)) {
         // Until an administrator has taken away what is on them: herald.status() tells.
         result = Emptied::kHeldByOthers;
@@ -292,10 +330,10 @@ TimestampTz EmptyOrRetry(DatabaseShared *database, int segment) {
         return now + kStep;
     }
     if (stop_began != 0) SetDealing(database, true);
-    const bool soon = last_ones || result == Emptied::kNotYet || (IsHalfFull(database) && try_interval > kSoon);
-    if (result == Emptied::kYes || result == Emptied::kNotYet) try_interval = kFirstTry;
+    const bool soon = result == Emptied::kYes || last_ones || result == Emptied::kNotYet || IsHalfFull(database);
+    if (soon) try_interval = kSoon;
     if (result == Emptied::kYes) return DT_NOEND;
-    next_try = now + (soon ? kSoon : try_interval);
+    next_try = now + try_interval;
     if (!soon) try_interval = Min(2 * try_interval, kNextTry);
     return next_try;
 }

@@ -26,7 +26,6 @@ namespace herald::pg {
 
 namespace {
 
-constexpr int kLongestLockWait = 2000;  // milliseconds
 // Who looks for a deadlock is the one that ends it: that is to be us.
 constexpr int kDeadlockWait = 10;  // milliseconds
 
@@ -79,9 +78,9 @@ void HandleTerminate() {
 void AllowCancel(bool allowed) { cancel_allowed = allowed; }
 
 // Not by way of the configuration, which would take longer than a small handler.
-void LimitLockWaits() {
+void LimitLockWaits(int milliseconds) {
     session_lock_timeout = LockTimeout;
-    LockTimeout = kLongestLockWait;
+    LockTimeout = milliseconds;
     session_deadlock_timeout = DeadlockTimeout;
     DeadlockTimeout = kDeadlockWait;
 }

@@ -16,9 +16,10 @@ void InitProcess(CancelSignal cancel);
 // Whether SIGINT cancels what is under way; not at first. A lock_timeout always does.
 void AllowCancel(bool allowed);
 
-// Between the two no lock is waited for for long, whatever the lock_timeout of the session is. Pairs may not nest, and
+// Between the two no lock is waited for for longer, whatever the lock_timeout of the session is. Pairs may not nest, and
 // an ERROR leaves it as it is.
-void LimitLockWaits();
+constexpr int kLongestLockWait = 2000;  // milliseconds
+void LimitLockWaits(int milliseconds = kLongestLockWait);
 void UnlimitLockWaits();
 
 // Sleeps until the latch is set, the time is over, or the postmaster is gone (then it exits). Resets

@@ -82,6 +82,16 @@ ok(end_process($node, 'TERM', 'announcer'), 'the reader goes');
 wait_for('then it is emptied', sub { log_bytes() == 0 });
 $reader->quit;
 
+# Looks of a moment each, but without a gap between them, as of some dashboards. (The pause is the client's.)
+my $look = "${PostgreSQL::Test::Utils::tmp_check}/look.sql";
+append_to_file($look, "BEGIN;\nSELECT count(*) FROM stored;\n\\sleep 200 ms\nCOMMIT;\n");
+my $looks = IPC::Run::start([ 'pgbench', '-h', $node->host, '-p', $node->port, '-n', '-c', '5', '-T', '600', '-f', $look, 'dbname=postgres application_name=looks' ], '>', \$out, '2>', \$err);
+wait_until($node, q(SELECT count(*) >= 5 FROM pg_stat_activity WHERE application_name = 'looks'), 'somebody looks all the time');
+publish_many($node, 'jobs', 10);
+wait_for('the log is emptied in between', sub { log_bytes() == 0 });
+is($node->safe_psql('postgres', q(SELECT count(*) FROM pg_stat_activity WHERE application_name = 'looks')), '5', 'nobody was sent away');
+$looks->kill_kill;
+
 # A handler that runs for long keeps its segment.
 my $gate = close_gate($node, 1);
 my ($slow) = publish_many($node, 'jobs', 1, payload => '{"gate": 1}');
