@@ -1,23 +1,29 @@
 \echo Use "CREATE EXTENSION pg_herald" to load this file. \quit
 
--- The script makes its schema itself: one that is there already belongs to somebody, who could plant operators and
+-- The script makes its schemas itself: one that is there already belongs to somebody, who could plant operators and
 -- functions in it, or rename it. It runs with the search_path "pg_catalog, pg_temp", as the control file names
 -- pg_catalog; operators and casts are qualified all the same.
 DO $$
+DECLARE
+    taken pg_catalog.name;
 BEGIN
-    IF EXISTS (SELECT FROM pg_catalog.pg_namespace AS n WHERE n.nspname OPERATOR(pg_catalog.=) 'herald'::pg_catalog.name) THEN
+    SELECT n.nspname INTO taken FROM pg_catalog.pg_namespace AS n
+     WHERE n.nspname OPERATOR(pg_catalog.=) ANY (ARRAY['herald', 'herald_internal']::pg_catalog.name[]);
+    IF FOUND THEN
         RAISE EXCEPTION USING
             ERRCODE = 'duplicate_schema',
-            MESSAGE = 'schema "herald" exists already',
+            MESSAGE = pg_catalog.format('schema "%s" exists already', taken),
             DETAIL = 'The extension pg_herald makes this schema itself and puts nothing into one that others made.',
             HINT = 'Look at what is in the schema and whose it is, then rename or drop it.';
     END IF;
 END $$;
 CREATE SCHEMA herald;
 COMMENT ON SCHEMA herald IS 'Publish/subscribe and task dispatch, by the extension pg_herald.';
-REVOKE ALL ON SCHEMA herald FROM PUBLIC;
+CREATE SCHEMA herald_internal;
+COMMENT ON SCHEMA herald_internal IS 'What schema herald is made of: tables, trigger functions, what views call. Not for direct use.';
+REVOKE ALL ON SCHEMA herald, herald_internal FROM PUBLIC;
 
--- Everything in schema herald is revoked from PUBLIC first; what a caller may use is granted at the
+-- Everything in both schemas is revoked from PUBLIC first; what a caller may use is granted at the
 -- end, and those functions check the caller's rights themselves. The tables are written by the library
 -- only: nobody else gets INSERT, UPDATE, DELETE or TRIGGER on them.
 
@@ -31,26 +37,26 @@ REVOKE ALL ON SCHEMA herald FROM PUBLIC;
 
 -- Ids come from rows of a table that the library changes in place, not from sequences: whoever may write all data may
 -- set every sequence to its end. A row that a restore inserts raises the counter.
-CREATE TABLE herald.id_store (
+CREATE TABLE herald_internal.id_store (
     used    bigint NOT NULL,  -- ids up to here may be in use
     counter text COLLATE "C" NOT NULL
 );
-COMMENT ON TABLE herald.id_store IS 'Up to where ids are in use. Internal.';
-INSERT INTO herald.id_store (used, counter)
+COMMENT ON TABLE herald_internal.id_store IS 'Up to where ids are in use. Internal.';
+INSERT INTO herald_internal.id_store (used, counter)
 VALUES (0, 'message'), (0, 'channel'), (0, 'subscription'), (0, 'dead_letter'), (0, 'failure'), (0, 'audit'),
        (0, 'audit_context'), (0, 'audit_target'), (0, 'change_feed');
 
-CREATE FUNCTION herald.next_id(counter text)
+CREATE FUNCTION herald_internal.next_id(counter text)
 RETURNS bigint LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'herald_next_id';
-COMMENT ON FUNCTION herald.next_id(text) IS
-    'The next id of a counter of herald.id_store; lastval() stays as it is. Internal.';
-REVOKE ALL ON FUNCTION herald.next_id(text) FROM PUBLIC;
+COMMENT ON FUNCTION herald_internal.next_id(text) IS
+    'The next id of a counter of herald_internal.id_store; lastval() stays as it is. Internal.';
+REVOKE ALL ON FUNCTION herald_internal.next_id(text) FROM PUBLIC;
 
 -- Channels ------------------------------------------------------------------------------------------
 
-CREATE TABLE herald.channel_store (
-    id                integer PRIMARY KEY DEFAULT herald.next_id('channel'),
+CREATE TABLE herald_internal.channel_store (
+    id                integer PRIMARY KEY DEFAULT herald_internal.next_id('channel'),
     channel           text COLLATE "C" NOT NULL UNIQUE
         CHECK (pg_catalog.octet_length(channel) OPERATOR(pg_catalog.>=) 1 AND pg_catalog.octet_length(channel) OPERATOR(pg_catalog.<) 64),
     owner             text NOT NULL
@@ -68,9 +74,9 @@ CREATE TABLE herald.channel_store (
     schema_version    integer NOT NULL DEFAULT 0,  -- counts the schemas it has had
     owner_role        text COLLATE "C"
 );
-COMMENT ON TABLE herald.channel_store IS 'Declared channels. Internal: look at herald.channels.';
+COMMENT ON TABLE herald_internal.channel_store IS 'Declared channels. Internal: look at herald.channels.';
 
-CREATE TABLE herald.channel_grant_store (
+CREATE TABLE herald_internal.channel_grant_store (
     channel_id integer NOT NULL,
     grantee    text COLLATE "C" NOT NULL
         CHECK (pg_catalog.octet_length(grantee) OPERATOR(pg_catalog.>=) 1 AND pg_catalog.octet_length(grantee) OPERATOR(pg_catalog.<) 64),
@@ -78,13 +84,13 @@ CREATE TABLE herald.channel_grant_store (
     grantee_role text COLLATE "C" NOT NULL,  -- empty for "public"
     PRIMARY KEY (channel_id, grantee_role, privilege)
 );
-COMMENT ON TABLE herald.channel_grant_store IS
+COMMENT ON TABLE herald_internal.channel_grant_store IS
     'Privileges on channels; grantee "public" is everybody. Internal: use herald.grant_channel.';
 
 -- The log -------------------------------------------------------------------------------------------
 -- Insert-only, without an index: rows are found by address, and the id found there confirms it.
 
-CREATE TABLE herald.log_0 (
+CREATE TABLE herald_internal.log_0 (
     id           bigint NOT NULL,
     published_at timestamptz NOT NULL,
     channel_id   integer NOT NULL,
@@ -94,27 +100,27 @@ CREATE TABLE herald.log_0 (
     payload      jsonb NOT NULL,
     schema_version integer
 ) USING heap;
-CREATE TABLE herald.log_1 (LIKE herald.log_0) USING heap;
-CREATE TABLE herald.log_2 (LIKE herald.log_0) USING heap;
-COMMENT ON TABLE herald.log_0 IS 'Segment 0 of the log of durable messages. Internal.';
-COMMENT ON TABLE herald.log_1 IS 'Segment 1 of the log of durable messages. Internal.';
-COMMENT ON TABLE herald.log_2 IS 'Segment 2 of the log of durable messages. Internal.';
+CREATE TABLE herald_internal.log_1 (LIKE herald_internal.log_0) USING heap;
+CREATE TABLE herald_internal.log_2 (LIKE herald_internal.log_0) USING heap;
+COMMENT ON TABLE herald_internal.log_0 IS 'Segment 0 of the log of durable messages. Internal.';
+COMMENT ON TABLE herald_internal.log_1 IS 'Segment 1 of the log of durable messages. Internal.';
+COMMENT ON TABLE herald_internal.log_2 IS 'Segment 2 of the log of durable messages. Internal.';
 
 -- Which log entries need no more work, per subscription; segment n covers log_n.
-CREATE TABLE herald.settled_0 (
+CREATE TABLE herald_internal.settled_0 (
     subscription_id integer NOT NULL,
     message_ids     bigint[] NOT NULL
 ) USING heap;
-CREATE TABLE herald.settled_1 (LIKE herald.settled_0) USING heap;
-CREATE TABLE herald.settled_2 (LIKE herald.settled_0) USING heap;
-COMMENT ON TABLE herald.settled_0 IS 'Settled messages of log segment 0. Internal.';
-COMMENT ON TABLE herald.settled_1 IS 'Settled messages of log segment 1. Internal.';
-COMMENT ON TABLE herald.settled_2 IS 'Settled messages of log segment 2. Internal.';
+CREATE TABLE herald_internal.settled_1 (LIKE herald_internal.settled_0) USING heap;
+CREATE TABLE herald_internal.settled_2 (LIKE herald_internal.settled_0) USING heap;
+COMMENT ON TABLE herald_internal.settled_0 IS 'Settled messages of log segment 0. Internal.';
+COMMENT ON TABLE herald_internal.settled_1 IS 'Settled messages of log segment 1. Internal.';
+COMMENT ON TABLE herald_internal.settled_2 IS 'Settled messages of log segment 2. Internal.';
 
 -- Subscriptions and what became of tasks ------------------------------------------------------------
 
-CREATE TABLE herald.subscription_store (
-    id                integer PRIMARY KEY DEFAULT herald.next_id('subscription'),
+CREATE TABLE herald_internal.subscription_store (
+    id                integer PRIMARY KEY DEFAULT herald_internal.next_id('subscription'),
     subscription      text COLLATE "C" NOT NULL UNIQUE
         CHECK (pg_catalog.octet_length(subscription) OPERATOR(pg_catalog.>=) 1 AND pg_catalog.octet_length(subscription) OPERATOR(pg_catalog.<) 64),
     channel_id        integer NOT NULL,
@@ -143,11 +149,11 @@ CREATE TABLE herald.subscription_store (
     isolation         text NOT NULL DEFAULT 'read committed'
         CHECK (isolation OPERATOR(pg_catalog.=) ANY (ARRAY['read committed', 'repeatable read', 'serializable']))
 );
-COMMENT ON TABLE herald.subscription_store IS
+COMMENT ON TABLE herald_internal.subscription_store IS
     'Subscriptions. Internal: look at herald.subscriptions. system_identifier and database_oid name the '
     'database that runs them; a restored copy runs nothing until herald.activate().';
 
-CREATE TABLE herald.parked_store (
+CREATE TABLE herald_internal.parked_store (
     subscription_id integer NOT NULL,
     message_id      bigint NOT NULL,
     channel_id      integer NOT NULL,
@@ -161,11 +167,11 @@ CREATE TABLE herald.parked_store (
     next_attempt_at timestamptz NOT NULL,
     PRIMARY KEY (subscription_id, message_id)
 );
-COMMENT ON TABLE herald.parked_store IS
+COMMENT ON TABLE herald_internal.parked_store IS
     'Tasks that wait for their next attempt outside the log, with their payload. Internal.';
 
-CREATE TABLE herald.dead_letter_store (
-    id              bigint PRIMARY KEY DEFAULT herald.next_id('dead_letter'),
+CREATE TABLE herald_internal.dead_letter_store (
+    id              bigint PRIMARY KEY DEFAULT herald_internal.next_id('dead_letter'),
     subscription_id integer NOT NULL,
     message_id      bigint NOT NULL,
     channel_id      integer NOT NULL,
@@ -180,12 +186,12 @@ CREATE TABLE herald.dead_letter_store (
     message         text,
     died_at         timestamptz NOT NULL
 );
-CREATE INDEX dead_letter_store_subscription ON herald.dead_letter_store (subscription_id, id);
-COMMENT ON TABLE herald.dead_letter_store IS
+CREATE INDEX dead_letter_store_subscription ON herald_internal.dead_letter_store (subscription_id, id);
+COMMENT ON TABLE herald_internal.dead_letter_store IS
     'Tasks whose last attempt failed. Internal: look at herald.dead_letters.';
 
-CREATE TABLE herald.failure_store (
-    id              bigint PRIMARY KEY DEFAULT herald.next_id('failure'),
+CREATE TABLE herald_internal.failure_store (
+    id              bigint PRIMARY KEY DEFAULT herald_internal.next_id('failure'),
     subscription_id integer NOT NULL,
     subscription    text NOT NULL,
     channel         text NOT NULL,
@@ -204,11 +210,11 @@ CREATE TABLE herald.failure_store (
     next_attempt_at timestamptz,
     run_as_role     text COLLATE "C"
 );
-CREATE INDEX failure_store_failed_at ON herald.failure_store (failed_at);
-COMMENT ON TABLE herald.failure_store IS
+CREATE INDEX failure_store_failed_at ON herald_internal.failure_store (failed_at);
+COMMENT ON TABLE herald_internal.failure_store IS
     'Failed attempts; kept for herald.failure_retention. Internal: look at herald.failure_log.';
 
-CREATE TABLE herald.pointer_store (
+CREATE TABLE herald_internal.pointer_store (
     message_id   bigint PRIMARY KEY,
     channel      text NOT NULL,
     role         oid NOT NULL,
@@ -216,7 +222,7 @@ CREATE TABLE herald.pointer_store (
     payload      jsonb NOT NULL,
     bytes        integer NOT NULL
 );
-COMMENT ON TABLE herald.pointer_store IS
+COMMENT ON TABLE herald_internal.pointer_store IS
     'Payloads of channels that store nothing, too large for a notification; kept for '
     'herald.pointer_retention. Internal: herald.fetch() reads it. Not part of a dump.';
 
@@ -225,8 +231,8 @@ COMMENT ON TABLE herald.pointer_store IS
 -- differ, and the names say which table and columns are meant. In place the numbers do, so that a
 -- renamed column stays masked. Rows stay when auditing ends: the trail refers to them.
 
-CREATE TABLE herald.audit_target (
-    id                integer PRIMARY KEY DEFAULT herald.next_id('audit_target'),
+CREATE TABLE herald_internal.audit_target (
+    id                integer PRIMARY KEY DEFAULT herald_internal.next_id('audit_target'),
     relation          oid NOT NULL,      -- 0: the table was dropped
     schema_name       text NOT NULL,
     table_name        text NOT NULL,
@@ -246,10 +252,10 @@ CREATE TABLE herald.audit_target (
     created_at        timestamptz NOT NULL DEFAULT pg_catalog.now(),
     created_by        text NOT NULL
 );
-COMMENT ON TABLE herald.audit_target IS
+COMMENT ON TABLE herald_internal.audit_target IS
     'Tables that are or were audited, with their options. Internal: look at herald.audited_tables.';
 
-CREATE TABLE herald.audit_key (
+CREATE TABLE herald_internal.audit_key (
     target_id integer NOT NULL,
     version   integer NOT NULL,
     names     text[] NOT NULL,
@@ -257,12 +263,12 @@ CREATE TABLE herald.audit_key (
     renamed   boolean NOT NULL,  -- the same columns as in the version before
     PRIMARY KEY (target_id, version)
 );
-COMMENT ON TABLE herald.audit_key IS
+COMMENT ON TABLE herald_internal.audit_key IS
     'The names that the key columns of an audited table have had, so that its rows are found under all '
     'of them. Internal.';
 
 -- Eight segments by time: the current one follows from the clock. A backend takes a block of ids.
-CREATE TABLE herald.audit_0 (
+CREATE TABLE herald_internal.audit_0 (
     id              bigint NOT NULL,
     context_id      bigint NOT NULL,
     changed_at      timestamptz NOT NULL,
@@ -279,47 +285,47 @@ CREATE TABLE herald.audit_0 (
     new             jsonb,
     changed         text[]
 ) USING heap;
-CREATE INDEX audit_0_changed_at ON herald.audit_0 USING brin (changed_at) WITH (pages_per_range = 16);
-CREATE INDEX audit_0_record ON herald.audit_0 (record_hash);
-CREATE INDEX audit_0_old_record ON herald.audit_0 (old_record_hash) WHERE old_record_hash IS NOT NULL;
-CREATE TABLE herald.audit_1 (LIKE herald.audit_0) USING heap;
-CREATE INDEX audit_1_changed_at ON herald.audit_1 USING brin (changed_at) WITH (pages_per_range = 16);
-CREATE INDEX audit_1_record ON herald.audit_1 (record_hash);
-CREATE INDEX audit_1_old_record ON herald.audit_1 (old_record_hash) WHERE old_record_hash IS NOT NULL;
-CREATE TABLE herald.audit_2 (LIKE herald.audit_0) USING heap;
-CREATE INDEX audit_2_changed_at ON herald.audit_2 USING brin (changed_at) WITH (pages_per_range = 16);
-CREATE INDEX audit_2_record ON herald.audit_2 (record_hash);
-CREATE INDEX audit_2_old_record ON herald.audit_2 (old_record_hash) WHERE old_record_hash IS NOT NULL;
-CREATE TABLE herald.audit_3 (LIKE herald.audit_0) USING heap;
-CREATE INDEX audit_3_changed_at ON herald.audit_3 USING brin (changed_at) WITH (pages_per_range = 16);
-CREATE INDEX audit_3_record ON herald.audit_3 (record_hash);
-CREATE INDEX audit_3_old_record ON herald.audit_3 (old_record_hash) WHERE old_record_hash IS NOT NULL;
-CREATE TABLE herald.audit_4 (LIKE herald.audit_0) USING heap;
-CREATE INDEX audit_4_changed_at ON herald.audit_4 USING brin (changed_at) WITH (pages_per_range = 16);
-CREATE INDEX audit_4_record ON herald.audit_4 (record_hash);
-CREATE INDEX audit_4_old_record ON herald.audit_4 (old_record_hash) WHERE old_record_hash IS NOT NULL;
-CREATE TABLE herald.audit_5 (LIKE herald.audit_0) USING heap;
-CREATE INDEX audit_5_changed_at ON herald.audit_5 USING brin (changed_at) WITH (pages_per_range = 16);
-CREATE INDEX audit_5_record ON herald.audit_5 (record_hash);
-CREATE INDEX audit_5_old_record ON herald.audit_5 (old_record_hash) WHERE old_record_hash IS NOT NULL;
-CREATE TABLE herald.audit_6 (LIKE herald.audit_0) USING heap;
-CREATE INDEX audit_6_changed_at ON herald.audit_6 USING brin (changed_at) WITH (pages_per_range = 16);
-CREATE INDEX audit_6_record ON herald.audit_6 (record_hash);
-CREATE INDEX audit_6_old_record ON herald.audit_6 (old_record_hash) WHERE old_record_hash IS NOT NULL;
-CREATE TABLE herald.audit_7 (LIKE herald.audit_0) USING heap;
-CREATE INDEX audit_7_changed_at ON herald.audit_7 USING brin (changed_at) WITH (pages_per_range = 16);
-CREATE INDEX audit_7_record ON herald.audit_7 (record_hash);
-CREATE INDEX audit_7_old_record ON herald.audit_7 (old_record_hash) WHERE old_record_hash IS NOT NULL;
-COMMENT ON TABLE herald.audit_0 IS 'Segment 0 of the audit trail. Internal: look at herald.audit_log.';
-COMMENT ON TABLE herald.audit_1 IS 'Segment 1 of the audit trail. Internal: look at herald.audit_log.';
-COMMENT ON TABLE herald.audit_2 IS 'Segment 2 of the audit trail. Internal: look at herald.audit_log.';
-COMMENT ON TABLE herald.audit_3 IS 'Segment 3 of the audit trail. Internal: look at herald.audit_log.';
-COMMENT ON TABLE herald.audit_4 IS 'Segment 4 of the audit trail. Internal: look at herald.audit_log.';
-COMMENT ON TABLE herald.audit_5 IS 'Segment 5 of the audit trail. Internal: look at herald.audit_log.';
-COMMENT ON TABLE herald.audit_6 IS 'Segment 6 of the audit trail. Internal: look at herald.audit_log.';
-COMMENT ON TABLE herald.audit_7 IS 'Segment 7 of the audit trail. Internal: look at herald.audit_log.';
+CREATE INDEX audit_0_changed_at ON herald_internal.audit_0 USING brin (changed_at) WITH (pages_per_range = 16);
+CREATE INDEX audit_0_record ON herald_internal.audit_0 (record_hash);
+CREATE INDEX audit_0_old_record ON herald_internal.audit_0 (old_record_hash) WHERE old_record_hash IS NOT NULL;
+CREATE TABLE herald_internal.audit_1 (LIKE herald_internal.audit_0) USING heap;
+CREATE INDEX audit_1_changed_at ON herald_internal.audit_1 USING brin (changed_at) WITH (pages_per_range = 16);
+CREATE INDEX audit_1_record ON herald_internal.audit_1 (record_hash);
+CREATE INDEX audit_1_old_record ON herald_internal.audit_1 (old_record_hash) WHERE old_record_hash IS NOT NULL;
+CREATE TABLE herald_internal.audit_2 (LIKE herald_internal.audit_0) USING heap;
+CREATE INDEX audit_2_changed_at ON herald_internal.audit_2 USING brin (changed_at) WITH (pages_per_range = 16);
+CREATE INDEX audit_2_record ON herald_internal.audit_2 (record_hash);
+CREATE INDEX audit_2_old_record ON herald_internal.audit_2 (old_record_hash) WHERE old_record_hash IS NOT NULL;
+CREATE TABLE herald_internal.audit_3 (LIKE herald_internal.audit_0) USING heap;
+CREATE INDEX audit_3_changed_at ON herald_internal.audit_3 USING brin (changed_at) WITH (pages_per_range = 16);
+CREATE INDEX audit_3_record ON herald_internal.audit_3 (record_hash);
+CREATE INDEX audit_3_old_record ON herald_internal.audit_3 (old_record_hash) WHERE old_record_hash IS NOT NULL;
+CREATE TABLE herald_internal.audit_4 (LIKE herald_internal.audit_0) USING heap;
+CREATE INDEX audit_4_changed_at ON herald_internal.audit_4 USING brin (changed_at) WITH (pages_per_range = 16);
+CREATE INDEX audit_4_record ON herald_internal.audit_4 (record_hash);
+CREATE INDEX audit_4_old_record ON herald_internal.audit_4 (old_record_hash) WHERE old_record_hash IS NOT NULL;
+CREATE TABLE herald_internal.audit_5 (LIKE herald_internal.audit_0) USING heap;
+CREATE INDEX audit_5_changed_at ON herald_internal.audit_5 USING brin (changed_at) WITH (pages_per_range = 16);
+CREATE INDEX audit_5_record ON herald_internal.audit_5 (record_hash);
+CREATE INDEX audit_5_old_record ON herald_internal.audit_5 (old_record_hash) WHERE old_record_hash IS NOT NULL;
+CREATE TABLE herald_internal.audit_6 (LIKE herald_internal.audit_0) USING heap;
+CREATE INDEX audit_6_changed_at ON herald_internal.audit_6 USING brin (changed_at) WITH (pages_per_range = 16);
+CREATE INDEX audit_6_record ON herald_internal.audit_6 (record_hash);
+CREATE INDEX audit_6_old_record ON herald_internal.audit_6 (old_record_hash) WHERE old_record_hash IS NOT NULL;
+CREATE TABLE herald_internal.audit_7 (LIKE herald_internal.audit_0) USING heap;
+CREATE INDEX audit_7_changed_at ON herald_internal.audit_7 USING brin (changed_at) WITH (pages_per_range = 16);
+CREATE INDEX audit_7_record ON herald_internal.audit_7 (record_hash);
+CREATE INDEX audit_7_old_record ON herald_internal.audit_7 (old_record_hash) WHERE old_record_hash IS NOT NULL;
+COMMENT ON TABLE herald_internal.audit_0 IS 'Segment 0 of the audit trail. Internal: look at herald.audit_log.';
+COMMENT ON TABLE herald_internal.audit_1 IS 'Segment 1 of the audit trail. Internal: look at herald.audit_log.';
+COMMENT ON TABLE herald_internal.audit_2 IS 'Segment 2 of the audit trail. Internal: look at herald.audit_log.';
+COMMENT ON TABLE herald_internal.audit_3 IS 'Segment 3 of the audit trail. Internal: look at herald.audit_log.';
+COMMENT ON TABLE herald_internal.audit_4 IS 'Segment 4 of the audit trail. Internal: look at herald.audit_log.';
+COMMENT ON TABLE herald_internal.audit_5 IS 'Segment 5 of the audit trail. Internal: look at herald.audit_log.';
+COMMENT ON TABLE herald_internal.audit_6 IS 'Segment 6 of the audit trail. Internal: look at herald.audit_log.';
+COMMENT ON TABLE herald_internal.audit_7 IS 'Segment 7 of the audit trail. Internal: look at herald.audit_log.';
 
-CREATE TABLE herald.audit_context_0 (
+CREATE TABLE herald_internal.audit_context_0 (
     id                bigint NOT NULL PRIMARY KEY,
     transaction_id    xid8 NOT NULL,
     session_user_name text NOT NULL,
@@ -330,26 +336,26 @@ CREATE TABLE herald.audit_context_0 (
     statement         text,
     context           jsonb
 ) USING heap;
-CREATE TABLE herald.audit_context_1 (LIKE herald.audit_context_0 INCLUDING INDEXES) USING heap;
-CREATE TABLE herald.audit_context_2 (LIKE herald.audit_context_0 INCLUDING INDEXES) USING heap;
-CREATE TABLE herald.audit_context_3 (LIKE herald.audit_context_0 INCLUDING INDEXES) USING heap;
-CREATE TABLE herald.audit_context_4 (LIKE herald.audit_context_0 INCLUDING INDEXES) USING heap;
-CREATE TABLE herald.audit_context_5 (LIKE herald.audit_context_0 INCLUDING INDEXES) USING heap;
-CREATE TABLE herald.audit_context_6 (LIKE herald.audit_context_0 INCLUDING INDEXES) USING heap;
-CREATE TABLE herald.audit_context_7 (LIKE herald.audit_context_0 INCLUDING INDEXES) USING heap;
-COMMENT ON TABLE herald.audit_context_0 IS 'Who made the changes of segment 0 of the audit trail. Internal.';
-COMMENT ON TABLE herald.audit_context_1 IS 'Who made the changes of segment 1 of the audit trail. Internal.';
-COMMENT ON TABLE herald.audit_context_2 IS 'Who made the changes of segment 2 of the audit trail. Internal.';
-COMMENT ON TABLE herald.audit_context_3 IS 'Who made the changes of segment 3 of the audit trail. Internal.';
-COMMENT ON TABLE herald.audit_context_4 IS 'Who made the changes of segment 4 of the audit trail. Internal.';
-COMMENT ON TABLE herald.audit_context_5 IS 'Who made the changes of segment 5 of the audit trail. Internal.';
-COMMENT ON TABLE herald.audit_context_6 IS 'Who made the changes of segment 6 of the audit trail. Internal.';
-COMMENT ON TABLE herald.audit_context_7 IS 'Who made the changes of segment 7 of the audit trail. Internal.';
+CREATE TABLE herald_internal.audit_context_1 (LIKE herald_internal.audit_context_0 INCLUDING INDEXES) USING heap;
+CREATE TABLE herald_internal.audit_context_2 (LIKE herald_internal.audit_context_0 INCLUDING INDEXES) USING heap;
+CREATE TABLE herald_internal.audit_context_3 (LIKE herald_internal.audit_context_0 INCLUDING INDEXES) USING heap;
+CREATE TABLE herald_internal.audit_context_4 (LIKE herald_internal.audit_context_0 INCLUDING INDEXES) USING heap;
+CREATE TABLE herald_internal.audit_context_5 (LIKE herald_internal.audit_context_0 INCLUDING INDEXES) USING heap;
+CREATE TABLE herald_internal.audit_context_6 (LIKE herald_internal.audit_context_0 INCLUDING INDEXES) USING heap;
+CREATE TABLE herald_internal.audit_context_7 (LIKE herald_internal.audit_context_0 INCLUDING INDEXES) USING heap;
+COMMENT ON TABLE herald_internal.audit_context_0 IS 'Who made the changes of segment 0 of the audit trail. Internal.';
+COMMENT ON TABLE herald_internal.audit_context_1 IS 'Who made the changes of segment 1 of the audit trail. Internal.';
+COMMENT ON TABLE herald_internal.audit_context_2 IS 'Who made the changes of segment 2 of the audit trail. Internal.';
+COMMENT ON TABLE herald_internal.audit_context_3 IS 'Who made the changes of segment 3 of the audit trail. Internal.';
+COMMENT ON TABLE herald_internal.audit_context_4 IS 'Who made the changes of segment 4 of the audit trail. Internal.';
+COMMENT ON TABLE herald_internal.audit_context_5 IS 'Who made the changes of segment 5 of the audit trail. Internal.';
+COMMENT ON TABLE herald_internal.audit_context_6 IS 'Who made the changes of segment 6 of the audit trail. Internal.';
+COMMENT ON TABLE herald_internal.audit_context_7 IS 'Who made the changes of segment 7 of the audit trail. Internal.';
 
 -- Change feeds --------------------------------------------------------------------------------------
 
-CREATE TABLE herald.change_feed_store (
-    id         integer PRIMARY KEY DEFAULT herald.next_id('change_feed'),
+CREATE TABLE herald_internal.change_feed_store (
+    id         integer PRIMARY KEY DEFAULT herald_internal.next_id('change_feed'),
     relation   regclass NOT NULL,  -- by name in a dump
     channel    text COLLATE "C" NOT NULL
         CHECK (pg_catalog.octet_length(channel) OPERATOR(pg_catalog.>=) 1 AND pg_catalog.octet_length(channel) OPERATOR(pg_catalog.<) 64),
@@ -363,7 +369,7 @@ CREATE TABLE herald.change_feed_store (
     owner_role text COLLATE "C",
     UNIQUE (relation, channel)
 );
-COMMENT ON TABLE herald.change_feed_store IS 'Change feeds. Internal: look at herald.change_feeds.';
+COMMENT ON TABLE herald_internal.change_feed_store IS 'Change feeds. Internal: look at herald.change_feeds.';
 
 -- The types that handlers and clients see -----------------------------------------------------------
 
@@ -388,41 +394,42 @@ REVOKE ALL ON TYPE herald.task FROM PUBLIC;
 GRANT USAGE ON TYPE herald.task TO PUBLIC;
 
 -- pg_dump keeps the rows of all of them. One statement each: a statement updates the list only once.
-SELECT pg_catalog.pg_extension_config_dump('herald.id_store', '');
-SELECT pg_catalog.pg_extension_config_dump('herald.channel_store', '');
-SELECT pg_catalog.pg_extension_config_dump('herald.channel_grant_store', '');
-SELECT pg_catalog.pg_extension_config_dump('herald.log_0', '');
-SELECT pg_catalog.pg_extension_config_dump('herald.log_1', '');
-SELECT pg_catalog.pg_extension_config_dump('herald.log_2', '');
-SELECT pg_catalog.pg_extension_config_dump('herald.settled_0', '');
-SELECT pg_catalog.pg_extension_config_dump('herald.settled_1', '');
-SELECT pg_catalog.pg_extension_config_dump('herald.settled_2', '');
-SELECT pg_catalog.pg_extension_config_dump('herald.subscription_store', '');
-SELECT pg_catalog.pg_extension_config_dump('herald.parked_store', '');
-SELECT pg_catalog.pg_extension_config_dump('herald.dead_letter_store', '');
-SELECT pg_catalog.pg_extension_config_dump('herald.failure_store', '');
-SELECT pg_catalog.pg_extension_config_dump('herald.change_feed_store', '');
-SELECT pg_catalog.pg_extension_config_dump('herald.audit_target', '');
-SELECT pg_catalog.pg_extension_config_dump('herald.audit_key', '');
-SELECT pg_catalog.pg_extension_config_dump('herald.audit_0', '');
-SELECT pg_catalog.pg_extension_config_dump('herald.audit_1', '');
-SELECT pg_catalog.pg_extension_config_dump('herald.audit_2', '');
-SELECT pg_catalog.pg_extension_config_dump('herald.audit_3', '');
-SELECT pg_catalog.pg_extension_config_dump('herald.audit_4', '');
-SELECT pg_catalog.pg_extension_config_dump('herald.audit_5', '');
-SELECT pg_catalog.pg_extension_config_dump('herald.audit_6', '');
-SELECT pg_catalog.pg_extension_config_dump('herald.audit_7', '');
-SELECT pg_catalog.pg_extension_config_dump('herald.audit_context_0', '');
-SELECT pg_catalog.pg_extension_config_dump('herald.audit_context_1', '');
-SELECT pg_catalog.pg_extension_config_dump('herald.audit_context_2', '');
-SELECT pg_catalog.pg_extension_config_dump('herald.audit_context_3', '');
-SELECT pg_catalog.pg_extension_config_dump('herald.audit_context_4', '');
-SELECT pg_catalog.pg_extension_config_dump('herald.audit_context_5', '');
-SELECT pg_catalog.pg_extension_config_dump('herald.audit_context_6', '');
-SELECT pg_catalog.pg_extension_config_dump('herald.audit_context_7', '');
+SELECT pg_catalog.pg_extension_config_dump('herald_internal.id_store', '');
+SELECT pg_catalog.pg_extension_config_dump('herald_internal.channel_store', '');
+SELECT pg_catalog.pg_extension_config_dump('herald_internal.channel_grant_store', '');
+SELECT pg_catalog.pg_extension_config_dump('herald_internal.log_0', '');
+SELECT pg_catalog.pg_extension_config_dump('herald_internal.log_1', '');
+SELECT pg_catalog.pg_extension_config_dump('herald_internal.log_2', '');
+SELECT pg_catalog.pg_extension_config_dump('herald_internal.settled_0', '');
+SELECT pg_catalog.pg_extension_config_dump('herald_internal.settled_1', '');
+SELECT pg_catalog.pg_extension_config_dump('herald_internal.settled_2', '');
+SELECT pg_catalog.pg_extension_config_dump('herald_internal.subscription_store', '');
+SELECT pg_catalog.pg_extension_config_dump('herald_internal.parked_store', '');
+SELECT pg_catalog.pg_extension_config_dump('herald_internal.dead_letter_store', '');
+SELECT pg_catalog.pg_extension_config_dump('herald_internal.failure_store', '');
+SELECT pg_catalog.pg_extension_config_dump('herald_internal.change_feed_store', '');
+SELECT pg_catalog.pg_extension_config_dump('herald_internal.audit_target', '');
+SELECT pg_catalog.pg_extension_config_dump('herald_internal.audit_key', '');
+SELECT pg_catalog.pg_extension_config_dump('herald_internal.audit_0', '');
+SELECT pg_catalog.pg_extension_config_dump('herald_internal.audit_1', '');
+SELECT pg_catalog.pg_extension_config_dump('herald_internal.audit_2', '');
+SELECT pg_catalog.pg_extension_config_dump('herald_internal.audit_3', '');
+SELECT pg_catalog.pg_extension_config_dump('herald_internal.audit_4', '');
+SELECT pg_catalog.pg_extension_config_dump('herald_internal.audit_5', '');
+SELECT pg_catalog.pg_extension_config_dump('herald_internal.audit_6', '');
+SELECT pg_catalog.pg_extension_config_dump('herald_internal.audit_7', '');
+SELECT pg_catalog.pg_extension_config_dump('herald_internal.audit_context_0', '');
+SELECT pg_catalog.pg_extension_config_dump('herald_internal.audit_context_1', '');
+SELECT pg_catalog.pg_extension_config_dump('herald_internal.audit_context_2', '');
+SELECT pg_catalog.pg_extension_config_dump('herald_internal.audit_context_3', '');
+SELECT pg_catalog.pg_extension_config_dump('herald_internal.audit_context_4', '');
+SELECT pg_catalog.pg_extension_config_dump('herald_internal.audit_context_5', '');
+SELECT pg_catalog.pg_extension_config_dump('herald_internal.audit_context_6', '');
+SELECT pg_catalog.pg_extension_config_dump('herald_internal.audit_context_7', '');
 
-REVOKE ALL ON ALL TABLES IN SCHEMA herald FROM PUBLIC;
-GRANT USAGE ON SCHEMA herald TO PUBLIC;
+REVOKE ALL ON ALL TABLES IN SCHEMA herald_internal FROM PUBLIC;
+-- Triggers of tables that are audited or have a feed, and of their dumps, name functions of the other one.
+GRANT USAGE ON SCHEMA herald, herald_internal TO PUBLIC;
 
 -- Publishing ----------------------------------------------------------------------------------------
 
@@ -454,10 +461,10 @@ COMMENT ON FUNCTION herald.publish(text, text, text, jsonb) IS
 -- The rest is for what the ones above don't take: a call that they can serve never gets here. That is so because a
 -- parameter of another type than text is second choice for a literal and for a text: hence the domain, which takes
 -- what text takes.
-CREATE DOMAIN herald.channel_name AS text;
-COMMENT ON DOMAIN herald.channel_name IS
+CREATE DOMAIN herald_internal.channel_name AS text;
+COMMENT ON DOMAIN herald_internal.channel_name IS
     'A channel''s name, in functions that are second to those that take it as text.';
-GRANT USAGE ON TYPE herald.channel_name TO PUBLIC;
+GRANT USAGE ON TYPE herald_internal.channel_name TO PUBLIC;
 
 CREATE FUNCTION herald.publish(
     channel text, payload text, key anycompatiblenonarray, headers jsonb DEFAULT NULL)
@@ -474,17 +481,17 @@ COMMENT ON FUNCTION herald.publish(text, anyelement, anycompatiblenonarray, json
     'The same for a payload that is jsonb or json; 42804 for others.';
 
 CREATE FUNCTION herald.publish(
-    channel herald.channel_name, payload text, key anycompatiblenonarray DEFAULT NULL, headers json DEFAULT NULL)
+    channel herald_internal.channel_name, payload text, key anycompatiblenonarray DEFAULT NULL, headers json DEFAULT NULL)
 RETURNS bigint LANGUAGE c VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'herald_publish_any';
-COMMENT ON FUNCTION herald.publish(herald.channel_name, text, anycompatiblenonarray, json) IS
+COMMENT ON FUNCTION herald.publish(herald_internal.channel_name, text, anycompatiblenonarray, json) IS
     'As publish(text, text, text, jsonb), for headers of type json.';
 
 CREATE FUNCTION herald.publish(
-    channel herald.channel_name, payload anyelement, key anycompatiblenonarray DEFAULT NULL, headers json DEFAULT NULL)
+    channel herald_internal.channel_name, payload anyelement, key anycompatiblenonarray DEFAULT NULL, headers json DEFAULT NULL)
 RETURNS bigint LANGUAGE c VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'herald_publish_any';
-COMMENT ON FUNCTION herald.publish(herald.channel_name, anyelement, anycompatiblenonarray, json) IS
+COMMENT ON FUNCTION herald.publish(herald_internal.channel_name, anyelement, anycompatiblenonarray, json) IS
     'The same for a payload that is jsonb or json; 42804 for others.';
 
 CREATE FUNCTION herald.publish_batch(
@@ -497,17 +504,17 @@ COMMENT ON FUNCTION herald.publish_batch(text, jsonb[], text[], jsonb[]) IS
     'than one dimension 2202E.';
 
 CREATE FUNCTION herald.publish_batch(
-    channel herald.channel_name, payloads json[], keys text[] DEFAULT NULL, headers json[] DEFAULT NULL)
+    channel herald_internal.channel_name, payloads json[], keys text[] DEFAULT NULL, headers json[] DEFAULT NULL)
 RETURNS SETOF bigint LANGUAGE c VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE ROWS 100
 AS 'MODULE_PATHNAME', 'herald_publish_batch';
-COMMENT ON FUNCTION herald.publish_batch(herald.channel_name, json[], text[], json[]) IS
+COMMENT ON FUNCTION herald.publish_batch(herald_internal.channel_name, json[], text[], json[]) IS
     'As publish_batch(text, jsonb[], text[], jsonb[]); stored as jsonb.';
 
 CREATE FUNCTION herald.publish_batch(
-    channel herald.channel_name, payloads text[], keys text[] DEFAULT NULL, headers text[] DEFAULT NULL)
+    channel herald_internal.channel_name, payloads text[], keys text[] DEFAULT NULL, headers text[] DEFAULT NULL)
 RETURNS SETOF bigint LANGUAGE c VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE ROWS 100
 AS 'MODULE_PATHNAME', 'herald_publish_batch';
-COMMENT ON FUNCTION herald.publish_batch(herald.channel_name, text[], text[], text[]) IS
+COMMENT ON FUNCTION herald.publish_batch(herald_internal.channel_name, text[], text[], text[]) IS
     'As publish_batch(text, jsonb[], text[], jsonb[]), for arrays of text as drivers send them: each element must be '
     'JSON text, else 22P02.';
 
@@ -591,36 +598,36 @@ COMMENT ON FUNCTION herald.has_channel_privilege(text, text, text) IS
     'as owner or as superuser. Several privileges, with commas between them: any of these. A channel that '
     'is not declared can be published to by all.';
 
-CREATE FUNCTION herald.stored_role(name text, role text)
+CREATE FUNCTION herald_internal.stored_role(name text, role text)
 RETURNS oid LANGUAGE c STABLE CALLED ON NULL INPUT PARALLEL RESTRICTED
 AS 'MODULE_PATHNAME', 'herald_stored_role';
-COMMENT ON FUNCTION herald.stored_role(text, text) IS
+COMMENT ON FUNCTION herald_internal.stored_role(text, text) IS
     'Internal, for the views: the role that a table names by these two, NULL where it is gone. The name counts '
     'only where the other one is of another server or NULL.';
 
 CREATE VIEW herald.channels WITH (security_barrier) AS
 SELECT c.channel::pg_catalog.text COLLATE "default" AS channel,
-       COALESCE(pg_catalog.pg_get_userbyid(herald.stored_role(c.owner, c.owner_role))::pg_catalog.text, c.owner)
+       COALESCE(pg_catalog.pg_get_userbyid(herald_internal.stored_role(c.owner, c.owner_role))::pg_catalog.text, c.owner)
            AS owner,
        c.durable, c.announce, c.accept_notify, c.max_payload_bytes,
        ARRAY(SELECT n.grantee OPERATOR(pg_catalog.||) '=' OPERATOR(pg_catalog.||) pg_catalog.string_agg(DISTINCT n.privilege, ',' ORDER BY n.privilege)
                FROM (SELECT g.privilege,
-                            COALESCE(pg_catalog.pg_get_userbyid(herald.stored_role(g.grantee, g.grantee_role))
+                            COALESCE(pg_catalog.pg_get_userbyid(herald_internal.stored_role(g.grantee, g.grantee_role))
                                          ::pg_catalog.text, g.grantee) COLLATE "C" AS grantee
-                       FROM herald.channel_grant_store AS g
+                       FROM herald_internal.channel_grant_store AS g
                       WHERE g.channel_id OPERATOR(pg_catalog.=) c.id) AS n
               GROUP BY n.grantee
               ORDER BY n.grantee) AS privileges,
        c.description, c.created_at, c.when_full,
        c.schema, c.validation, c.check_formats, CASE WHEN c.schema_version OPERATOR(pg_catalog.<>) 0 THEN c.schema_version END AS schema_version
-  FROM herald.channel_store AS c
+  FROM herald_internal.channel_store AS c
  WHERE herald.has_channel_privilege(current_user::pg_catalog.text, c.channel, 'publish,subscribe,read');
 COMMENT ON VIEW herald.channels IS
     'Declared channels that the caller owns or has a privilege on. privileges: grantee=privilege,...';
 
 -- Statistics of channels ----------------------------------------------------------------------------
 
-CREATE FUNCTION herald.list_channel_stats(
+CREATE FUNCTION herald_internal.list_channel_stats(
     OUT channel text, OUT published bigint, OUT published_bytes bigint, OUT announced bigint,
     OUT rejected bigint, OUT warned bigint, OUT delivered bigint, OUT failed bigint, OUT retried bigint, OUT dead bigint,
     OUT listeners bigint, OUT p50_ms double precision, OUT p95_ms double precision,
@@ -628,9 +635,9 @@ CREATE FUNCTION herald.list_channel_stats(
     OUT stats_reset timestamptz)
 RETURNS SETOF record LANGUAGE c VOLATILE STRICT PARALLEL RESTRICTED ROWS 100
 AS 'MODULE_PATHNAME', 'herald_list_channel_stats';
-COMMENT ON FUNCTION herald.list_channel_stats() IS 'Internal: look at herald.channel_stats.';
+COMMENT ON FUNCTION herald_internal.list_channel_stats() IS 'Internal: look at herald.channel_stats.';
 
-CREATE VIEW herald.channel_stats AS SELECT * FROM herald.list_channel_stats();
+CREATE VIEW herald.channel_stats AS SELECT * FROM herald_internal.list_channel_stats();
 COMMENT ON VIEW herald.channel_stats IS
     'Counts per channel since stats_reset or the last crash, of channels that counted anything: for '
     'members of pg_monitor all, with "(other)" for channels beyond herald.max_channels in all databases '
@@ -639,17 +646,17 @@ COMMENT ON VIEW herald.channel_stats IS
     'and dead count attempts of tasks; listeners are the sessions that LISTEN now, see herald.listeners. '
     'Percentiles are from publication to the start of the handler, in milliseconds.';
 
-CREATE FUNCTION herald.list_listeners(
+CREATE FUNCTION herald_internal.list_listeners(
     OUT pid integer, OUT database text, OUT role text, OUT channel text, OUT since timestamptz)
 RETURNS SETOF record LANGUAGE c VOLATILE PARALLEL RESTRICTED ROWS 100
 AS 'MODULE_PATHNAME', 'herald_list_listeners';
-COMMENT ON FUNCTION herald.list_listeners() IS 'Internal: look at herald.listeners.';
+COMMENT ON FUNCTION herald_internal.list_listeners() IS 'Internal: look at herald.listeners.';
 
 -- A session that connected since the transaction first looked at pg_stat_activity is not in there yet.
 CREATE VIEW herald.listeners WITH (security_barrier) AS
 SELECT l.pid, l.database, l.role, a.application_name AS application, a.client_addr AS client_address,
        l.channel, l.since
-  FROM herald.list_listeners() AS l
+  FROM herald_internal.list_listeners() AS l
   LEFT JOIN pg_catalog.pg_stat_activity AS a ON a.pid OPERATOR(pg_catalog.=) l.pid;
 COMMENT ON VIEW herald.listeners IS
     'The sessions of the server that LISTEN, one row per session and channel: for members of pg_monitor '
@@ -667,16 +674,16 @@ REVOKE ALL ON FUNCTION
     herald.publish(text, jsonb, text, jsonb), herald.publish(text, json, text, jsonb),
     herald.publish(text, text, text, jsonb), herald.publish(text, text, anycompatiblenonarray, jsonb),
     herald.publish(text, anyelement, anycompatiblenonarray, jsonb),
-    herald.publish(herald.channel_name, text, anycompatiblenonarray, json),
-    herald.publish(herald.channel_name, anyelement, anycompatiblenonarray, json),
+    herald.publish(herald_internal.channel_name, text, anycompatiblenonarray, json),
+    herald.publish(herald_internal.channel_name, anyelement, anycompatiblenonarray, json),
     herald.publish_batch(text, jsonb[], text[], jsonb[]),
-    herald.publish_batch(herald.channel_name, json[], text[], json[]),
-    herald.publish_batch(herald.channel_name, text[], text[], text[]),
+    herald.publish_batch(herald_internal.channel_name, json[], text[], json[]),
+    herald.publish_batch(herald_internal.channel_name, text[], text[], text[]),
     herald.notify(text, text), herald.fetch(bigint),
     herald.create_channel, herald.alter_channel, herald.drop_channel,
     herald.grant_channel, herald.revoke_channel, herald.has_channel_privilege(text, text, text),
-    herald.stored_role(text, text),
-    herald.list_channel_stats(), herald.list_listeners(), herald.reset_stats(text)
+    herald_internal.stored_role(text, text),
+    herald_internal.list_channel_stats(), herald_internal.list_listeners(), herald.reset_stats(text)
 FROM PUBLIC;
 REVOKE ALL ON herald.channels, herald.channel_stats, herald.listeners FROM PUBLIC;
 
@@ -685,16 +692,16 @@ GRANT EXECUTE ON FUNCTION
     herald.publish(text, jsonb, text, jsonb), herald.publish(text, json, text, jsonb),
     herald.publish(text, text, text, jsonb), herald.publish(text, text, anycompatiblenonarray, jsonb),
     herald.publish(text, anyelement, anycompatiblenonarray, jsonb),
-    herald.publish(herald.channel_name, text, anycompatiblenonarray, json),
-    herald.publish(herald.channel_name, anyelement, anycompatiblenonarray, json),
+    herald.publish(herald_internal.channel_name, text, anycompatiblenonarray, json),
+    herald.publish(herald_internal.channel_name, anyelement, anycompatiblenonarray, json),
     herald.publish_batch(text, jsonb[], text[], jsonb[]),
-    herald.publish_batch(herald.channel_name, json[], text[], json[]),
-    herald.publish_batch(herald.channel_name, text[], text[], text[]),
+    herald.publish_batch(herald_internal.channel_name, json[], text[], json[]),
+    herald.publish_batch(herald_internal.channel_name, text[], text[], text[]),
     herald.notify(text, text), herald.fetch(bigint),
     herald.create_channel, herald.alter_channel, herald.drop_channel,
     herald.grant_channel, herald.revoke_channel, herald.has_channel_privilege(text, text, text),
-    herald.stored_role(text, text),
-    herald.list_channel_stats(), herald.list_listeners(), herald.reset_stats(text)
+    herald_internal.stored_role(text, text),
+    herald_internal.list_channel_stats(), herald_internal.list_listeners(), herald.reset_stats(text)
 TO PUBLIC;
 GRANT SELECT ON herald.channels, herald.channel_stats, herald.listeners TO PUBLIC;
 
@@ -839,26 +846,26 @@ AS 'MODULE_PATHNAME', 'herald_activate';
 COMMENT ON FUNCTION herald.activate IS
     'Lets subscriptions that were restored from another server or database run in this one.';
 
-CREATE FUNCTION herald.list_workers(
+CREATE FUNCTION herald_internal.list_workers(
     OUT pid integer, OUT kind text, OUT database text, OUT role text, OUT state text,
     OUT subscription text, OUT message_id bigint, OUT started_at timestamptz)
 RETURNS SETOF record LANGUAGE c VOLATILE PARALLEL RESTRICTED ROWS 10
 AS 'MODULE_PATHNAME', 'herald_list_workers';
-COMMENT ON FUNCTION herald.list_workers IS 'What the view herald.workers shows.';
+COMMENT ON FUNCTION herald_internal.list_workers IS 'What the view herald.workers shows.';
 
-CREATE FUNCTION herald.list_subscription_stats(
+CREATE FUNCTION herald_internal.list_subscription_stats(
     OUT subscription_id integer, OUT subscription text, OUT channel text, OUT state text,
     OUT reason text, OUT pending bigint, OUT running bigint, OUT done bigint, OUT failed bigint,
     OUT retrying bigint, OUT oldest_published_at timestamptz, OUT p50_ms double precision,
     OUT p95_ms double precision, OUT p99_ms double precision, OUT dead bigint)
 RETURNS SETOF record LANGUAGE c VOLATILE PARALLEL RESTRICTED ROWS 20
 AS 'MODULE_PATHNAME', 'herald_list_subscription_stats';
-COMMENT ON FUNCTION herald.list_subscription_stats IS
+COMMENT ON FUNCTION herald_internal.list_subscription_stats IS
     'What the view herald.subscription_stats shows: subscriptions that the caller may see.';
 
 CREATE VIEW herald.workers WITH (security_barrier) AS
 SELECT w.pid, w.kind, w.database, w.role, w.state, w.subscription, w.message_id, w.started_at
-  FROM herald.list_workers() AS w;
+  FROM herald_internal.list_workers() AS w;
 COMMENT ON VIEW herald.workers IS
     'The background processes of the extension; workers only of roles that the caller is a member of.';
 
@@ -866,16 +873,16 @@ COMMENT ON VIEW herald.workers IS
 -- gives nobody a right.
 CREATE VIEW herald.subscriptions WITH (security_barrier) AS
 SELECT s.subscription, c.channel, s.handler,
-       COALESCE(pg_catalog.pg_get_userbyid(herald.stored_role(s.owner, s.owner_role))::pg_catalog.text, s.owner)
+       COALESCE(pg_catalog.pg_get_userbyid(herald_internal.stored_role(s.owner, s.owner_role))::pg_catalog.text, s.owner)
            AS owner,
-       COALESCE(pg_catalog.pg_get_userbyid(herald.stored_role(s.run_as, s.run_as_role))::pg_catalog.text, s.run_as)
+       COALESCE(pg_catalog.pg_get_userbyid(herald_internal.stored_role(s.run_as, s.run_as_role))::pg_catalog.text, s.run_as)
            AS run_as,
        s.max_concurrency, s.max_attempts,
        s.retry_delay, s.retry_backoff, s.max_retry_delay, s.timeout, s.batch,
        l.state, l.reason, s.created_at, s.isolation
-  FROM herald.list_subscription_stats() AS l
-  JOIN herald.subscription_store AS s ON s.id OPERATOR(pg_catalog.=) l.subscription_id
-  JOIN herald.channel_store AS c ON c.id OPERATOR(pg_catalog.=) s.channel_id;
+  FROM herald_internal.list_subscription_stats() AS l
+  JOIN herald_internal.subscription_store AS s ON s.id OPERATOR(pg_catalog.=) l.subscription_id
+  JOIN herald_internal.channel_store AS c ON c.id OPERATOR(pg_catalog.=) s.channel_id;
 COMMENT ON VIEW herald.subscriptions IS
     'Subscriptions with their options. state inert: restored from elsewhere, see herald.activate().';
 
@@ -884,7 +891,7 @@ SELECT l.subscription, l.channel, l.state, l.reason, l.pending, l.running, l.don
        l.dead,
        pg_catalog.clock_timestamp() OPERATOR(pg_catalog.-) l.oldest_published_at AS oldest_pending_age,
        l.p50_ms, l.p95_ms, l.p99_ms
-  FROM herald.list_subscription_stats() AS l;
+  FROM herald_internal.list_subscription_stats() AS l;
 COMMENT ON VIEW herald.subscription_stats IS
     'How far each subscription is. pending, running, retrying and oldest_pending_age are NULL where no dispatcher '
     'counts. Latencies, in milliseconds, run from publication to the start of the handler.';
@@ -895,15 +902,15 @@ CREATE VIEW herald.dead_letters WITH (security_barrier) AS
 SELECT d.id, s.subscription, c.channel, d.message_id,
        COALESCE(d.payload OPERATOR(pg_catalog.->>) 'task_id', d.message_id::pg_catalog.text) AS task_id,
        d.payload, d.key, d.headers, d.attempts, d.error_code, d.message, d.died_at, d.schema_version
-  FROM herald.dead_letter_store AS d
-  JOIN herald.subscription_store AS s ON s.id OPERATOR(pg_catalog.=) d.subscription_id
-  JOIN herald.channel_store AS c ON c.id OPERATOR(pg_catalog.=) s.channel_id
+  FROM herald_internal.dead_letter_store AS d
+  JOIN herald_internal.subscription_store AS s ON s.id OPERATOR(pg_catalog.=) d.subscription_id
+  JOIN herald_internal.channel_store AS c ON c.id OPERATOR(pg_catalog.=) s.channel_id
  WHERE s.id OPERATOR(pg_catalog.=) ANY (SELECT v.id
-                  FROM herald.subscription_store AS v
-                  JOIN herald.channel_store AS w ON w.id OPERATOR(pg_catalog.=) v.channel_id
-                 WHERE pg_catalog.pg_has_role(herald.stored_role(v.owner, v.owner_role), 'USAGE')
-                    OR pg_catalog.pg_has_role(herald.stored_role(v.run_as, v.run_as_role), 'USAGE')
-                    OR pg_catalog.pg_has_role(herald.stored_role(w.owner, w.owner_role), 'USAGE'))
+                  FROM herald_internal.subscription_store AS v
+                  JOIN herald_internal.channel_store AS w ON w.id OPERATOR(pg_catalog.=) v.channel_id
+                 WHERE pg_catalog.pg_has_role(herald_internal.stored_role(v.owner, v.owner_role), 'USAGE')
+                    OR pg_catalog.pg_has_role(herald_internal.stored_role(v.run_as, v.run_as_role), 'USAGE')
+                    OR pg_catalog.pg_has_role(herald_internal.stored_role(w.owner, w.owner_role), 'USAGE'))
     OR EXISTS (SELECT FROM pg_catalog.pg_roles AS u WHERE u.rolname OPERATOR(pg_catalog.=) CURRENT_USER AND u.rolsuper);
 COMMENT ON VIEW herald.dead_letters IS
     'Tasks whose last attempt failed: replay them by herald.replay, or discard them.';
@@ -911,39 +918,39 @@ COMMENT ON VIEW herald.dead_letters IS
 CREATE VIEW herald.failure_log WITH (security_barrier) AS
 SELECT f.subscription, f.channel, f.message_id, f.task_id, f.attempt, f.error_code, f.message, f.detail,
        f.hint, f.context, f.handler, f.started_at, f.failed_at, f.next_attempt_at
-  FROM herald.failure_store AS f
+  FROM herald_internal.failure_store AS f
  WHERE f.subscription_id OPERATOR(pg_catalog.=) ANY (SELECT v.id
-                               FROM herald.subscription_store AS v
-                               JOIN herald.channel_store AS w ON w.id OPERATOR(pg_catalog.=) v.channel_id
-                              WHERE pg_catalog.pg_has_role(herald.stored_role(v.owner, v.owner_role), 'USAGE')
-                                 OR pg_catalog.pg_has_role(herald.stored_role(w.owner, w.owner_role), 'USAGE'))
+                               FROM herald_internal.subscription_store AS v
+                               JOIN herald_internal.channel_store AS w ON w.id OPERATOR(pg_catalog.=) v.channel_id
+                              WHERE pg_catalog.pg_has_role(herald_internal.stored_role(v.owner, v.owner_role), 'USAGE')
+                                 OR pg_catalog.pg_has_role(herald_internal.stored_role(w.owner, w.owner_role), 'USAGE'))
     -- The second is for a restored copy: names here are as old as their rows.
-    OR pg_catalog.pg_has_role(herald.stored_role(NULL, f.run_as_role), 'USAGE')
+    OR pg_catalog.pg_has_role(herald_internal.stored_role(NULL, f.run_as_role), 'USAGE')
     OR (f.subscription_id, f.run_as_role) IN (
-           SELECT v.id, v.run_as_role FROM herald.subscription_store AS v
-            WHERE pg_catalog.pg_has_role(herald.stored_role(v.run_as, v.run_as_role), 'USAGE'))
+           SELECT v.id, v.run_as_role FROM herald_internal.subscription_store AS v
+            WHERE pg_catalog.pg_has_role(herald_internal.stored_role(v.run_as, v.run_as_role), 'USAGE'))
     OR EXISTS (SELECT FROM pg_catalog.pg_roles AS u WHERE u.rolname OPERATOR(pg_catalog.=) CURRENT_USER AND u.rolsuper);
 COMMENT ON VIEW herald.failure_log IS
     'One row per failed attempt; next_attempt_at NULL: given up, infinity: when the held subscription is resumed.';
 
-CREATE FUNCTION herald.list_tasks(
+CREATE FUNCTION herald_internal.list_tasks(
     OUT subscription text, OUT channel text, OUT message_id bigint, OUT state text, OUT attempt integer,
     OUT next_attempt_at timestamptz, OUT wait_reason text, OUT place integer, OUT address tid)
 RETURNS SETOF record LANGUAGE c STABLE PARALLEL UNSAFE ROWS 1000
 AS 'MODULE_PATHNAME', 'herald_list_tasks';
-COMMENT ON FUNCTION herald.list_tasks IS
+COMMENT ON FUNCTION herald_internal.list_tasks IS
     'What the view herald.tasks shows: tasks of subscriptions that the caller may see, and where their payloads are.';
 
-CREATE FUNCTION herald.task_payload(place integer, address tid, message_id bigint)
+CREATE FUNCTION herald_internal.task_payload(place integer, address tid, message_id bigint)
 RETURNS jsonb LANGUAGE c STABLE STRICT PARALLEL RESTRICTED
 AS 'MODULE_PATHNAME', 'herald_task_payload';
-COMMENT ON FUNCTION herald.task_payload IS
-    'The payload of a task listed by herald.list_tasks; NULL without the privilege read.';
+COMMENT ON FUNCTION herald_internal.task_payload IS
+    'The payload of a task listed by herald_internal.list_tasks; NULL without the privilege read.';
 
 CREATE VIEW herald.tasks WITH (security_barrier) AS
 SELECT t.subscription, t.channel, t.message_id, t.state, t.attempt, t.next_attempt_at, t.wait_reason,
-       herald.task_payload(t.place, t.address, t.message_id) AS payload
-  FROM herald.list_tasks() AS t;
+       herald_internal.task_payload(t.place, t.address, t.message_id) AS payload
+  FROM herald_internal.list_tasks() AS t;
 COMMENT ON VIEW herald.tasks IS
     'Tasks that are not done: pending, running, retrying, dead. attempt is the one that runs, or the last '
     'one that ran; payload only with the privilege read. wait_reason: paused, held: and why, inert, retry delay, '
@@ -952,8 +959,8 @@ COMMENT ON VIEW herald.tasks IS
 REVOKE ALL ON FUNCTION
     herald.subscribe, herald.alter_subscription, herald.unsubscribe, herald.pause, herald.resume,
     herald.wait_idle, herald.replay, herald.replay_all, herald.discard_dead_letters, herald.version,
-    herald.status, herald.activate, herald.list_workers, herald.list_subscription_stats,
-    herald.list_tasks, herald.task_payload
+    herald.status, herald.activate, herald_internal.list_workers, herald_internal.list_subscription_stats,
+    herald_internal.list_tasks, herald_internal.task_payload
 FROM PUBLIC;
 REVOKE ALL ON
     herald.workers, herald.subscriptions, herald.subscription_stats, herald.dead_letters,
@@ -964,8 +971,8 @@ FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION
     herald.subscribe, herald.alter_subscription, herald.unsubscribe, herald.pause, herald.resume,
     herald.wait_idle, herald.replay, herald.replay_all, herald.discard_dead_letters, herald.version,
-    herald.status, herald.activate, herald.list_workers, herald.list_subscription_stats,
-    herald.list_tasks, herald.task_payload
+    herald.status, herald.activate, herald_internal.list_workers, herald_internal.list_subscription_stats,
+    herald_internal.list_tasks, herald_internal.task_payload
 TO PUBLIC;
 GRANT SELECT ON
     herald.workers, herald.subscriptions, herald.subscription_stats, herald.dead_letters,
@@ -976,30 +983,30 @@ TO PUBLIC;
 -- The trigger functions are for triggers that herald.enable_audit makes; nobody may execute them, so
 -- nobody else can make a trigger of them.
 
-CREATE FUNCTION herald.audit_insert()
+CREATE FUNCTION herald_internal.audit_insert()
 RETURNS trigger LANGUAGE c VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'herald_audit_insert';
-COMMENT ON FUNCTION herald.audit_insert() IS 'Records each row of an INSERT, for triggers made by herald.enable_audit.';
+COMMENT ON FUNCTION herald_internal.audit_insert() IS 'Records each row of an INSERT, for triggers made by herald.enable_audit.';
 
-CREATE FUNCTION herald.audit_update()
+CREATE FUNCTION herald_internal.audit_update()
 RETURNS trigger LANGUAGE c VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'herald_audit_update';
-COMMENT ON FUNCTION herald.audit_update() IS 'Records each row of an UPDATE, for triggers made by herald.enable_audit.';
+COMMENT ON FUNCTION herald_internal.audit_update() IS 'Records each row of an UPDATE, for triggers made by herald.enable_audit.';
 
-CREATE FUNCTION herald.audit_delete()
+CREATE FUNCTION herald_internal.audit_delete()
 RETURNS trigger LANGUAGE c VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'herald_audit_delete';
-COMMENT ON FUNCTION herald.audit_delete() IS 'Records each row of a DELETE, for triggers made by herald.enable_audit.';
+COMMENT ON FUNCTION herald_internal.audit_delete() IS 'Records each row of a DELETE, for triggers made by herald.enable_audit.';
 
-CREATE FUNCTION herald.audit_truncate()
+CREATE FUNCTION herald_internal.audit_truncate()
 RETURNS trigger LANGUAGE c VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'herald_audit_truncate';
-COMMENT ON FUNCTION herald.audit_truncate() IS 'Records a TRUNCATE, for triggers made by herald.enable_audit.';
+COMMENT ON FUNCTION herald_internal.audit_truncate() IS 'Records a TRUNCATE, for triggers made by herald.enable_audit.';
 
-CREATE FUNCTION herald.audit_replica()
+CREATE FUNCTION herald_internal.audit_replica()
 RETURNS trigger LANGUAGE c VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'herald_audit_replica';
-COMMENT ON FUNCTION herald.audit_replica() IS 'Records replicated changes, row by row, for triggers made by herald.enable_audit.';
+COMMENT ON FUNCTION herald_internal.audit_replica() IS 'Records replicated changes, row by row, for triggers made by herald.enable_audit.';
 
 CREATE VIEW herald.audit_log AS
 SELECT t.id, t.transaction_id, t.sequence, t.changed_at,
@@ -1024,28 +1031,28 @@ SELECT t.id, t.transaction_id, t.sequence, t.changed_at,
   FROM (
     SELECT e.*, c.transaction_id, c.session_user_name, c.current_user_name, c.application_name, c.client_addr,
            c.client_port, c.statement, c.context
-      FROM herald.audit_0 AS e LEFT JOIN herald.audit_context_0 AS c ON c.id OPERATOR(pg_catalog.=) e.context_id
+      FROM herald_internal.audit_0 AS e LEFT JOIN herald_internal.audit_context_0 AS c ON c.id OPERATOR(pg_catalog.=) e.context_id
     UNION ALL SELECT e.*, c.transaction_id, c.session_user_name, c.current_user_name, c.application_name, c.client_addr,
            c.client_port, c.statement, c.context
-      FROM herald.audit_1 AS e LEFT JOIN herald.audit_context_1 AS c ON c.id OPERATOR(pg_catalog.=) e.context_id
+      FROM herald_internal.audit_1 AS e LEFT JOIN herald_internal.audit_context_1 AS c ON c.id OPERATOR(pg_catalog.=) e.context_id
     UNION ALL SELECT e.*, c.transaction_id, c.session_user_name, c.current_user_name, c.application_name, c.client_addr,
            c.client_port, c.statement, c.context
-      FROM herald.audit_2 AS e LEFT JOIN herald.audit_context_2 AS c ON c.id OPERATOR(pg_catalog.=) e.context_id
+      FROM herald_internal.audit_2 AS e LEFT JOIN herald_internal.audit_context_2 AS c ON c.id OPERATOR(pg_catalog.=) e.context_id
     UNION ALL SELECT e.*, c.transaction_id, c.session_user_name, c.current_user_name, c.application_name, c.client_addr,
            c.client_port, c.statement, c.context
-      FROM herald.audit_3 AS e LEFT JOIN herald.audit_context_3 AS c ON c.id OPERATOR(pg_catalog.=) e.context_id
+      FROM herald_internal.audit_3 AS e LEFT JOIN herald_internal.audit_context_3 AS c ON c.id OPERATOR(pg_catalog.=) e.context_id
     UNION ALL SELECT e.*, c.transaction_id, c.session_user_name, c.current_user_name, c.application_name, c.client_addr,
            c.client_port, c.statement, c.context
-      FROM herald.audit_4 AS e LEFT JOIN herald.audit_context_4 AS c ON c.id OPERATOR(pg_catalog.=) e.context_id
+      FROM herald_internal.audit_4 AS e LEFT JOIN herald_internal.audit_context_4 AS c ON c.id OPERATOR(pg_catalog.=) e.context_id
     UNION ALL SELECT e.*, c.transaction_id, c.session_user_name, c.current_user_name, c.application_name, c.client_addr,
            c.client_port, c.statement, c.context
-      FROM herald.audit_5 AS e LEFT JOIN herald.audit_context_5 AS c ON c.id OPERATOR(pg_catalog.=) e.context_id
+      FROM herald_internal.audit_5 AS e LEFT JOIN herald_internal.audit_context_5 AS c ON c.id OPERATOR(pg_catalog.=) e.context_id
     UNION ALL SELECT e.*, c.transaction_id, c.session_user_name, c.current_user_name, c.application_name, c.client_addr,
            c.client_port, c.statement, c.context
-      FROM herald.audit_6 AS e LEFT JOIN herald.audit_context_6 AS c ON c.id OPERATOR(pg_catalog.=) e.context_id
+      FROM herald_internal.audit_6 AS e LEFT JOIN herald_internal.audit_context_6 AS c ON c.id OPERATOR(pg_catalog.=) e.context_id
     UNION ALL SELECT e.*, c.transaction_id, c.session_user_name, c.current_user_name, c.application_name, c.client_addr,
            c.client_port, c.statement, c.context
-      FROM herald.audit_7 AS e LEFT JOIN herald.audit_context_7 AS c ON c.id OPERATOR(pg_catalog.=) e.context_id
+      FROM herald_internal.audit_7 AS e LEFT JOIN herald_internal.audit_context_7 AS c ON c.id OPERATOR(pg_catalog.=) e.context_id
        ) AS t;
 COMMENT ON VIEW herald.audit_log IS
     'The audit trail: changes of audited tables, and what happened to the trail itself. Only for the owner '
@@ -1085,173 +1092,173 @@ COMMENT ON FUNCTION herald.purge_audit_log IS
     'Deletes what was recorded before a time (NULL: everything) and returns how many entries. A purge is itself recorded, '
     'unless everything goes. For the owner of the extension.';
 
-CREATE FUNCTION herald.guard_audit_log()
+CREATE FUNCTION herald_internal.guard_audit_log()
 RETURNS trigger LANGUAGE c VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'herald_guard_audit_log';
-COMMENT ON FUNCTION herald.guard_audit_log() IS
+COMMENT ON FUNCTION herald_internal.guard_audit_log() IS
     'Refuses changes of the audit trail, also to superusers. Only they can add to it, as a restore does.';
 
-CREATE FUNCTION herald.guard_options()
+CREATE FUNCTION herald_internal.guard_options()
 RETURNS trigger LANGUAGE c VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'herald_guard_options';
-COMMENT ON FUNCTION herald.guard_options() IS
+COMMENT ON FUNCTION herald_internal.guard_options() IS
     'Refuses changes of the tables of the extension to others than its owner, whatever they may write to.';
 
-CREATE FUNCTION herald.guard_ids()
+CREATE FUNCTION herald_internal.guard_ids()
 RETURNS trigger LANGUAGE c VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'herald_guard_ids';
-COMMENT ON FUNCTION herald.guard_ids() IS
+COMMENT ON FUNCTION herald_internal.guard_ids() IS
     'Raises a counter instead of storing a row for it, as a restore inserts it.';
 
-CREATE FUNCTION herald.list_audited_tables(
+CREATE FUNCTION herald_internal.list_audited_tables(
     OUT schema_name text, OUT table_name text, OUT record text, OUT exclude text[], OUT mask text[],
     OUT operations text[], OUT partitions integer, OUT ok boolean, OUT problem text)
 RETURNS SETOF record LANGUAGE c STABLE PARALLEL RESTRICTED ROWS 20
 AS 'MODULE_PATHNAME', 'herald_list_audited_tables';
-COMMENT ON FUNCTION herald.list_audited_tables IS 'What the view herald.audited_tables shows.';
+COMMENT ON FUNCTION herald_internal.list_audited_tables IS 'What the view herald.audited_tables shows.';
 
 CREATE VIEW herald.audited_tables WITH (security_barrier) AS
 SELECT t.schema_name, t.table_name, t.record, t.exclude, t.mask, t.operations, t.partitions, t.ok, t.problem
-  FROM herald.list_audited_tables() AS t;
+  FROM herald_internal.list_audited_tables() AS t;
 COMMENT ON VIEW herald.audited_tables IS
     'Audited tables with their options, for their owners and readers of herald.audit_log. ok: every trigger is '
     'there and in force, on the table and all below it.';
 
-CREATE TRIGGER guard BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON herald.audit_0
-    FOR EACH STATEMENT EXECUTE FUNCTION herald.guard_audit_log();
-ALTER TABLE herald.audit_0 ENABLE ALWAYS TRIGGER guard;
-CREATE TRIGGER guard BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON herald.audit_1
-    FOR EACH STATEMENT EXECUTE FUNCTION herald.guard_audit_log();
-ALTER TABLE herald.audit_1 ENABLE ALWAYS TRIGGER guard;
-CREATE TRIGGER guard BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON herald.audit_2
-    FOR EACH STATEMENT EXECUTE FUNCTION herald.guard_audit_log();
-ALTER TABLE herald.audit_2 ENABLE ALWAYS TRIGGER guard;
-CREATE TRIGGER guard BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON herald.audit_3
-    FOR EACH STATEMENT EXECUTE FUNCTION herald.guard_audit_log();
-ALTER TABLE herald.audit_3 ENABLE ALWAYS TRIGGER guard;
-CREATE TRIGGER guard BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON herald.audit_4
-    FOR EACH STATEMENT EXECUTE FUNCTION herald.guard_audit_log();
-ALTER TABLE herald.audit_4 ENABLE ALWAYS TRIGGER guard;
-CREATE TRIGGER guard BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON herald.audit_5
-    FOR EACH STATEMENT EXECUTE FUNCTION herald.guard_audit_log();
-ALTER TABLE herald.audit_5 ENABLE ALWAYS TRIGGER guard;
-CREATE TRIGGER guard BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON herald.audit_6
-    FOR EACH STATEMENT EXECUTE FUNCTION herald.guard_audit_log();
-ALTER TABLE herald.audit_6 ENABLE ALWAYS TRIGGER guard;
-CREATE TRIGGER guard BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON herald.audit_7
-    FOR EACH STATEMENT EXECUTE FUNCTION herald.guard_audit_log();
-ALTER TABLE herald.audit_7 ENABLE ALWAYS TRIGGER guard;
-CREATE TRIGGER guard BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON herald.audit_context_0
-    FOR EACH STATEMENT EXECUTE FUNCTION herald.guard_audit_log();
-ALTER TABLE herald.audit_context_0 ENABLE ALWAYS TRIGGER guard;
-CREATE TRIGGER guard BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON herald.audit_context_1
-    FOR EACH STATEMENT EXECUTE FUNCTION herald.guard_audit_log();
-ALTER TABLE herald.audit_context_1 ENABLE ALWAYS TRIGGER guard;
-CREATE TRIGGER guard BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON herald.audit_context_2
-    FOR EACH STATEMENT EXECUTE FUNCTION herald.guard_audit_log();
-ALTER TABLE herald.audit_context_2 ENABLE ALWAYS TRIGGER guard;
-CREATE TRIGGER guard BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON herald.audit_context_3
-    FOR EACH STATEMENT EXECUTE FUNCTION herald.guard_audit_log();
-ALTER TABLE herald.audit_context_3 ENABLE ALWAYS TRIGGER guard;
-CREATE TRIGGER guard BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON herald.audit_context_4
-    FOR EACH STATEMENT EXECUTE FUNCTION herald.guard_audit_log();
-ALTER TABLE herald.audit_context_4 ENABLE ALWAYS TRIGGER guard;
-CREATE TRIGGER guard BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON herald.audit_context_5
-    FOR EACH STATEMENT EXECUTE FUNCTION herald.guard_audit_log();
-ALTER TABLE herald.audit_context_5 ENABLE ALWAYS TRIGGER guard;
-CREATE TRIGGER guard BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON herald.audit_context_6
-    FOR EACH STATEMENT EXECUTE FUNCTION herald.guard_audit_log();
-ALTER TABLE herald.audit_context_6 ENABLE ALWAYS TRIGGER guard;
-CREATE TRIGGER guard BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON herald.audit_context_7
-    FOR EACH STATEMENT EXECUTE FUNCTION herald.guard_audit_log();
-ALTER TABLE herald.audit_context_7 ENABLE ALWAYS TRIGGER guard;
-CREATE TRIGGER guard BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON herald.audit_target
-    FOR EACH STATEMENT EXECUTE FUNCTION herald.guard_options();
-ALTER TABLE herald.audit_target ENABLE ALWAYS TRIGGER guard;
-CREATE TRIGGER guard BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON herald.audit_key
-    FOR EACH STATEMENT EXECUTE FUNCTION herald.guard_options();
-ALTER TABLE herald.audit_key ENABLE ALWAYS TRIGGER guard;
-CREATE TRIGGER guard BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON herald.change_feed_store
-    FOR EACH STATEMENT EXECUTE FUNCTION herald.guard_options();
-ALTER TABLE herald.change_feed_store ENABLE ALWAYS TRIGGER guard;
+CREATE TRIGGER guard BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON herald_internal.audit_0
+    FOR EACH STATEMENT EXECUTE FUNCTION herald_internal.guard_audit_log();
+ALTER TABLE herald_internal.audit_0 ENABLE ALWAYS TRIGGER guard;
+CREATE TRIGGER guard BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON herald_internal.audit_1
+    FOR EACH STATEMENT EXECUTE FUNCTION herald_internal.guard_audit_log();
+ALTER TABLE herald_internal.audit_1 ENABLE ALWAYS TRIGGER guard;
+CREATE TRIGGER guard BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON herald_internal.audit_2
+    FOR EACH STATEMENT EXECUTE FUNCTION herald_internal.guard_audit_log();
+ALTER TABLE herald_internal.audit_2 ENABLE ALWAYS TRIGGER guard;
+CREATE TRIGGER guard BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON herald_internal.audit_3
+    FOR EACH STATEMENT EXECUTE FUNCTION herald_internal.guard_audit_log();
+ALTER TABLE herald_internal.audit_3 ENABLE ALWAYS TRIGGER guard;
+CREATE TRIGGER guard BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON herald_internal.audit_4
+    FOR EACH STATEMENT EXECUTE FUNCTION herald_internal.guard_audit_log();
+ALTER TABLE herald_internal.audit_4 ENABLE ALWAYS TRIGGER guard;
+CREATE TRIGGER guard BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON herald_internal.audit_5
+    FOR EACH STATEMENT EXECUTE FUNCTION herald_internal.guard_audit_log();
+ALTER TABLE herald_internal.audit_5 ENABLE ALWAYS TRIGGER guard;
+CREATE TRIGGER guard BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON herald_internal.audit_6
+    FOR EACH STATEMENT EXECUTE FUNCTION herald_internal.guard_audit_log();
+ALTER TABLE herald_internal.audit_6 ENABLE ALWAYS TRIGGER guard;
+CREATE TRIGGER guard BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON herald_internal.audit_7
+    FOR EACH STATEMENT EXECUTE FUNCTION herald_internal.guard_audit_log();
+ALTER TABLE herald_internal.audit_7 ENABLE ALWAYS TRIGGER guard;
+CREATE TRIGGER guard BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON herald_internal.audit_context_0
+    FOR EACH STATEMENT EXECUTE FUNCTION herald_internal.guard_audit_log();
+ALTER TABLE herald_internal.audit_context_0 ENABLE ALWAYS TRIGGER guard;
+CREATE TRIGGER guard BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON herald_internal.audit_context_1
+    FOR EACH STATEMENT EXECUTE FUNCTION herald_internal.guard_audit_log();
+ALTER TABLE herald_internal.audit_context_1 ENABLE ALWAYS TRIGGER guard;
+CREATE TRIGGER guard BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON herald_internal.audit_context_2
+    FOR EACH STATEMENT EXECUTE FUNCTION herald_internal.guard_audit_log();
+ALTER TABLE herald_internal.audit_context_2 ENABLE ALWAYS TRIGGER guard;
+CREATE TRIGGER guard BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON herald_internal.audit_context_3
+    FOR EACH STATEMENT EXECUTE FUNCTION herald_internal.guard_audit_log();
+ALTER TABLE herald_internal.audit_context_3 ENABLE ALWAYS TRIGGER guard;
+CREATE TRIGGER guard BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON herald_internal.audit_context_4
+    FOR EACH STATEMENT EXECUTE FUNCTION herald_internal.guard_audit_log();
+ALTER TABLE herald_internal.audit_context_4 ENABLE ALWAYS TRIGGER guard;
+CREATE TRIGGER guard BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON herald_internal.audit_context_5
+    FOR EACH STATEMENT EXECUTE FUNCTION herald_internal.guard_audit_log();
+ALTER TABLE herald_internal.audit_context_5 ENABLE ALWAYS TRIGGER guard;
+CREATE TRIGGER guard BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON herald_internal.audit_context_6
+    FOR EACH STATEMENT EXECUTE FUNCTION herald_internal.guard_audit_log();
+ALTER TABLE herald_internal.audit_context_6 ENABLE ALWAYS TRIGGER guard;
+CREATE TRIGGER guard BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON herald_internal.audit_context_7
+    FOR EACH STATEMENT EXECUTE FUNCTION herald_internal.guard_audit_log();
+ALTER TABLE herald_internal.audit_context_7 ENABLE ALWAYS TRIGGER guard;
+CREATE TRIGGER guard BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON herald_internal.audit_target
+    FOR EACH STATEMENT EXECUTE FUNCTION herald_internal.guard_options();
+ALTER TABLE herald_internal.audit_target ENABLE ALWAYS TRIGGER guard;
+CREATE TRIGGER guard BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON herald_internal.audit_key
+    FOR EACH STATEMENT EXECUTE FUNCTION herald_internal.guard_options();
+ALTER TABLE herald_internal.audit_key ENABLE ALWAYS TRIGGER guard;
+CREATE TRIGGER guard BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON herald_internal.change_feed_store
+    FOR EACH STATEMENT EXECUTE FUNCTION herald_internal.guard_options();
+ALTER TABLE herald_internal.change_feed_store ENABLE ALWAYS TRIGGER guard;
 
 -- pg_write_all_data gives the right to write to every table: whoever has it could make himself a subscription that runs
 -- as anybody. What the library writes by itself fires no trigger, or is written as the owner.
-CREATE TRIGGER guard BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON herald.id_store
-    FOR EACH STATEMENT EXECUTE FUNCTION herald.guard_options();
-ALTER TABLE herald.id_store ENABLE ALWAYS TRIGGER guard;
+CREATE TRIGGER guard BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON herald_internal.id_store
+    FOR EACH STATEMENT EXECUTE FUNCTION herald_internal.guard_options();
+ALTER TABLE herald_internal.id_store ENABLE ALWAYS TRIGGER guard;
 -- Not for what another server sends.
-CREATE TRIGGER guard_ids BEFORE INSERT ON herald.id_store
-    FOR EACH ROW EXECUTE FUNCTION herald.guard_ids();
-CREATE TRIGGER guard BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON herald.channel_store
-    FOR EACH STATEMENT EXECUTE FUNCTION herald.guard_options();
-ALTER TABLE herald.channel_store ENABLE ALWAYS TRIGGER guard;
-CREATE TRIGGER guard BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON herald.channel_grant_store
-    FOR EACH STATEMENT EXECUTE FUNCTION herald.guard_options();
-ALTER TABLE herald.channel_grant_store ENABLE ALWAYS TRIGGER guard;
-CREATE TRIGGER guard BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON herald.log_0
-    FOR EACH STATEMENT EXECUTE FUNCTION herald.guard_options();
-ALTER TABLE herald.log_0 ENABLE ALWAYS TRIGGER guard;
-CREATE TRIGGER guard BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON herald.log_1
-    FOR EACH STATEMENT EXECUTE FUNCTION herald.guard_options();
-ALTER TABLE herald.log_1 ENABLE ALWAYS TRIGGER guard;
-CREATE TRIGGER guard BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON herald.log_2
-    FOR EACH STATEMENT EXECUTE FUNCTION herald.guard_options();
-ALTER TABLE herald.log_2 ENABLE ALWAYS TRIGGER guard;
-CREATE TRIGGER guard BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON herald.settled_0
-    FOR EACH STATEMENT EXECUTE FUNCTION herald.guard_options();
-ALTER TABLE herald.settled_0 ENABLE ALWAYS TRIGGER guard;
-CREATE TRIGGER guard BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON herald.settled_1
-    FOR EACH STATEMENT EXECUTE FUNCTION herald.guard_options();
-ALTER TABLE herald.settled_1 ENABLE ALWAYS TRIGGER guard;
-CREATE TRIGGER guard BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON herald.settled_2
-    FOR EACH STATEMENT EXECUTE FUNCTION herald.guard_options();
-ALTER TABLE herald.settled_2 ENABLE ALWAYS TRIGGER guard;
-CREATE TRIGGER guard BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON herald.subscription_store
-    FOR EACH STATEMENT EXECUTE FUNCTION herald.guard_options();
-ALTER TABLE herald.subscription_store ENABLE ALWAYS TRIGGER guard;
-CREATE TRIGGER guard BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON herald.parked_store
-    FOR EACH STATEMENT EXECUTE FUNCTION herald.guard_options();
-ALTER TABLE herald.parked_store ENABLE ALWAYS TRIGGER guard;
-CREATE TRIGGER guard BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON herald.dead_letter_store
-    FOR EACH STATEMENT EXECUTE FUNCTION herald.guard_options();
-ALTER TABLE herald.dead_letter_store ENABLE ALWAYS TRIGGER guard;
-CREATE TRIGGER guard BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON herald.failure_store
-    FOR EACH STATEMENT EXECUTE FUNCTION herald.guard_options();
-ALTER TABLE herald.failure_store ENABLE ALWAYS TRIGGER guard;
-CREATE TRIGGER guard BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON herald.pointer_store
-    FOR EACH STATEMENT EXECUTE FUNCTION herald.guard_options();
-ALTER TABLE herald.pointer_store ENABLE ALWAYS TRIGGER guard;
+CREATE TRIGGER guard_ids BEFORE INSERT ON herald_internal.id_store
+    FOR EACH ROW EXECUTE FUNCTION herald_internal.guard_ids();
+CREATE TRIGGER guard BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON herald_internal.channel_store
+    FOR EACH STATEMENT EXECUTE FUNCTION herald_internal.guard_options();
+ALTER TABLE herald_internal.channel_store ENABLE ALWAYS TRIGGER guard;
+CREATE TRIGGER guard BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON herald_internal.channel_grant_store
+    FOR EACH STATEMENT EXECUTE FUNCTION herald_internal.guard_options();
+ALTER TABLE herald_internal.channel_grant_store ENABLE ALWAYS TRIGGER guard;
+CREATE TRIGGER guard BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON herald_internal.log_0
+    FOR EACH STATEMENT EXECUTE FUNCTION herald_internal.guard_options();
+ALTER TABLE herald_internal.log_0 ENABLE ALWAYS TRIGGER guard;
+CREATE TRIGGER guard BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON herald_internal.log_1
+    FOR EACH STATEMENT EXECUTE FUNCTION herald_internal.guard_options();
+ALTER TABLE herald_internal.log_1 ENABLE ALWAYS TRIGGER guard;
+CREATE TRIGGER guard BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON herald_internal.log_2
+    FOR EACH STATEMENT EXECUTE FUNCTION herald_internal.guard_options();
+ALTER TABLE herald_internal.log_2 ENABLE ALWAYS TRIGGER guard;
+CREATE TRIGGER guard BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON herald_internal.settled_0
+    FOR EACH STATEMENT EXECUTE FUNCTION herald_internal.guard_options();
+ALTER TABLE herald_internal.settled_0 ENABLE ALWAYS TRIGGER guard;
+CREATE TRIGGER guard BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON herald_internal.settled_1
+    FOR EACH STATEMENT EXECUTE FUNCTION herald_internal.guard_options();
+ALTER TABLE herald_internal.settled_1 ENABLE ALWAYS TRIGGER guard;
+CREATE TRIGGER guard BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON herald_internal.settled_2
+    FOR EACH STATEMENT EXECUTE FUNCTION herald_internal.guard_options();
+ALTER TABLE herald_internal.settled_2 ENABLE ALWAYS TRIGGER guard;
+CREATE TRIGGER guard BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON herald_internal.subscription_store
+    FOR EACH STATEMENT EXECUTE FUNCTION herald_internal.guard_options();
+ALTER TABLE herald_internal.subscription_store ENABLE ALWAYS TRIGGER guard;
+CREATE TRIGGER guard BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON herald_internal.parked_store
+    FOR EACH STATEMENT EXECUTE FUNCTION herald_internal.guard_options();
+ALTER TABLE herald_internal.parked_store ENABLE ALWAYS TRIGGER guard;
+CREATE TRIGGER guard BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON herald_internal.dead_letter_store
+    FOR EACH STATEMENT EXECUTE FUNCTION herald_internal.guard_options();
+ALTER TABLE herald_internal.dead_letter_store ENABLE ALWAYS TRIGGER guard;
+CREATE TRIGGER guard BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON herald_internal.failure_store
+    FOR EACH STATEMENT EXECUTE FUNCTION herald_internal.guard_options();
+ALTER TABLE herald_internal.failure_store ENABLE ALWAYS TRIGGER guard;
+CREATE TRIGGER guard BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON herald_internal.pointer_store
+    FOR EACH STATEMENT EXECUTE FUNCTION herald_internal.guard_options();
+ALTER TABLE herald_internal.pointer_store ENABLE ALWAYS TRIGGER guard;
 
 -- So that a purge works where all tables are published. It costs nothing else: rows are only inserted.
-ALTER TABLE herald.audit_0 REPLICA IDENTITY FULL;
-ALTER TABLE herald.audit_1 REPLICA IDENTITY FULL;
-ALTER TABLE herald.audit_2 REPLICA IDENTITY FULL;
-ALTER TABLE herald.audit_3 REPLICA IDENTITY FULL;
-ALTER TABLE herald.audit_4 REPLICA IDENTITY FULL;
-ALTER TABLE herald.audit_5 REPLICA IDENTITY FULL;
-ALTER TABLE herald.audit_6 REPLICA IDENTITY FULL;
-ALTER TABLE herald.audit_7 REPLICA IDENTITY FULL;
-ALTER TABLE herald.audit_context_0 REPLICA IDENTITY FULL;
-ALTER TABLE herald.audit_context_1 REPLICA IDENTITY FULL;
-ALTER TABLE herald.audit_context_2 REPLICA IDENTITY FULL;
-ALTER TABLE herald.audit_context_3 REPLICA IDENTITY FULL;
-ALTER TABLE herald.audit_context_4 REPLICA IDENTITY FULL;
-ALTER TABLE herald.audit_context_5 REPLICA IDENTITY FULL;
-ALTER TABLE herald.audit_context_6 REPLICA IDENTITY FULL;
-ALTER TABLE herald.audit_context_7 REPLICA IDENTITY FULL;
+ALTER TABLE herald_internal.audit_0 REPLICA IDENTITY FULL;
+ALTER TABLE herald_internal.audit_1 REPLICA IDENTITY FULL;
+ALTER TABLE herald_internal.audit_2 REPLICA IDENTITY FULL;
+ALTER TABLE herald_internal.audit_3 REPLICA IDENTITY FULL;
+ALTER TABLE herald_internal.audit_4 REPLICA IDENTITY FULL;
+ALTER TABLE herald_internal.audit_5 REPLICA IDENTITY FULL;
+ALTER TABLE herald_internal.audit_6 REPLICA IDENTITY FULL;
+ALTER TABLE herald_internal.audit_7 REPLICA IDENTITY FULL;
+ALTER TABLE herald_internal.audit_context_0 REPLICA IDENTITY FULL;
+ALTER TABLE herald_internal.audit_context_1 REPLICA IDENTITY FULL;
+ALTER TABLE herald_internal.audit_context_2 REPLICA IDENTITY FULL;
+ALTER TABLE herald_internal.audit_context_3 REPLICA IDENTITY FULL;
+ALTER TABLE herald_internal.audit_context_4 REPLICA IDENTITY FULL;
+ALTER TABLE herald_internal.audit_context_5 REPLICA IDENTITY FULL;
+ALTER TABLE herald_internal.audit_context_6 REPLICA IDENTITY FULL;
+ALTER TABLE herald_internal.audit_context_7 REPLICA IDENTITY FULL;
 
 REVOKE ALL ON FUNCTION
-    herald.audit_insert(), herald.audit_update(), herald.audit_delete(), herald.audit_truncate(),
-    herald.audit_replica(), herald.guard_audit_log(), herald.guard_options(), herald.guard_ids(),
+    herald_internal.audit_insert(), herald_internal.audit_update(), herald_internal.audit_delete(), herald_internal.audit_truncate(),
+    herald_internal.audit_replica(), herald_internal.guard_audit_log(), herald_internal.guard_options(), herald_internal.guard_ids(),
     herald.enable_audit, herald.disable_audit, herald.audit_history, herald.purge_audit_log,
-    herald.list_audited_tables
+    herald_internal.list_audited_tables
 FROM PUBLIC;
 REVOKE ALL ON herald.audit_log, herald.audited_tables FROM PUBLIC;
 
 -- They check the caller's rights inside.
 GRANT EXECUTE ON FUNCTION
-    herald.enable_audit, herald.disable_audit, herald.audit_history, herald.list_audited_tables
+    herald.enable_audit, herald.disable_audit, herald.audit_history, herald_internal.list_audited_tables
 TO PUBLIC;
 GRANT SELECT ON herald.audited_tables TO PUBLIC;
 
@@ -1259,30 +1266,30 @@ GRANT SELECT ON herald.audited_tables TO PUBLIC;
 -- Change feeds --------------------------------------------------------------------------------------
 -- The trigger functions are for triggers that herald.enable_change_feed makes; nobody may execute them.
 
-CREATE FUNCTION herald.feed_insert()
+CREATE FUNCTION herald_internal.feed_insert()
 RETURNS trigger LANGUAGE c VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'herald_feed_insert';
-COMMENT ON FUNCTION herald.feed_insert() IS 'Notes the rows of an INSERT, for triggers made by herald.enable_change_feed.';
+COMMENT ON FUNCTION herald_internal.feed_insert() IS 'Notes the rows of an INSERT, for triggers made by herald.enable_change_feed.';
 
-CREATE FUNCTION herald.feed_update()
+CREATE FUNCTION herald_internal.feed_update()
 RETURNS trigger LANGUAGE c VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'herald_feed_update';
-COMMENT ON FUNCTION herald.feed_update() IS 'Notes the rows of an UPDATE, for triggers made by herald.enable_change_feed.';
+COMMENT ON FUNCTION herald_internal.feed_update() IS 'Notes the rows of an UPDATE, for triggers made by herald.enable_change_feed.';
 
-CREATE FUNCTION herald.feed_delete()
+CREATE FUNCTION herald_internal.feed_delete()
 RETURNS trigger LANGUAGE c VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'herald_feed_delete';
-COMMENT ON FUNCTION herald.feed_delete() IS 'Notes the rows of a DELETE, for triggers made by herald.enable_change_feed.';
+COMMENT ON FUNCTION herald_internal.feed_delete() IS 'Notes the rows of a DELETE, for triggers made by herald.enable_change_feed.';
 
-CREATE FUNCTION herald.feed_truncate()
+CREATE FUNCTION herald_internal.feed_truncate()
 RETURNS trigger LANGUAGE c VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'herald_feed_truncate';
-COMMENT ON FUNCTION herald.feed_truncate() IS 'Notes a TRUNCATE, for triggers made by herald.enable_change_feed.';
+COMMENT ON FUNCTION herald_internal.feed_truncate() IS 'Notes a TRUNCATE, for triggers made by herald.enable_change_feed.';
 
-CREATE FUNCTION herald.feed_replica()
+CREATE FUNCTION herald_internal.feed_replica()
 RETURNS trigger LANGUAGE c VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'herald_feed_replica';
-COMMENT ON FUNCTION herald.feed_replica() IS 'Notes replicated changes, row by row, for triggers made by herald.enable_change_feed.';
+COMMENT ON FUNCTION herald_internal.feed_replica() IS 'Notes replicated changes, row by row, for triggers made by herald.enable_change_feed.';
 
 CREATE FUNCTION herald.enable_change_feed(
     target regclass, channel text, message text DEFAULT 'key', columns text[] DEFAULT NULL,
@@ -1303,48 +1310,48 @@ AS 'MODULE_PATHNAME', 'herald_disable_change_feed';
 COMMENT ON FUNCTION herald.disable_change_feed IS
     'Ends the feed of a table to a channel. For the owner of the table; 42704 where there is none.';
 
-CREATE FUNCTION herald.feed_problem(feed_id integer)
+CREATE FUNCTION herald_internal.feed_problem(feed_id integer)
 RETURNS text LANGUAGE c VOLATILE STRICT PARALLEL RESTRICTED
 AS 'MODULE_PATHNAME', 'herald_feed_problem';
-COMMENT ON FUNCTION herald.feed_problem(integer) IS
+COMMENT ON FUNCTION herald_internal.feed_problem(integer) IS
     'What keeps a change feed from publishing, NULL for nothing: for the view herald.change_feeds. NULL also to '
     'those who may not see the feed there.';
 
 CREATE VIEW herald.change_feeds WITH (security_barrier) AS
 SELECT n.nspname AS schema_name, c.relname AS table_name, f.channel, f.message, f.columns, f.operations,
-       COALESCE(pg_catalog.pg_get_userbyid(herald.stored_role(f.owner, f.owner_role))::pg_catalog.text, f.owner)
+       COALESCE(pg_catalog.pg_get_userbyid(herald_internal.stored_role(f.owner, f.owner_role))::pg_catalog.text, f.owner)
            AS owner,
        p.problem IS NULL AS ok, p.problem, f.created_at
-  FROM herald.change_feed_store AS f
+  FROM herald_internal.change_feed_store AS f
   LEFT JOIN pg_catalog.pg_class AS c ON c.oid OPERATOR(pg_catalog.=) f.relation::pg_catalog.oid
   LEFT JOIN pg_catalog.pg_namespace AS n ON n.oid OPERATOR(pg_catalog.=) c.relnamespace
- CROSS JOIN LATERAL (SELECT herald.feed_problem(f.id) AS problem) AS p
+ CROSS JOIN LATERAL (SELECT herald_internal.feed_problem(f.id) AS problem) AS p
  WHERE pg_catalog.pg_has_role(c.relowner, 'USAGE')
-    OR pg_catalog.pg_has_role(herald.stored_role(f.owner, f.owner_role), 'USAGE')
+    OR pg_catalog.pg_has_role(herald_internal.stored_role(f.owner, f.owner_role), 'USAGE')
     OR EXISTS (SELECT FROM pg_catalog.pg_roles AS u WHERE u.rolname OPERATOR(pg_catalog.=) CURRENT_USER AND u.rolsuper);
 COMMENT ON VIEW herald.change_feeds IS
     'Change feeds of tables that the caller owns, or that he made. problem: why changes are not published, or not all.';
 
 REVOKE ALL ON FUNCTION
-    herald.feed_insert(), herald.feed_update(), herald.feed_delete(), herald.feed_truncate(), herald.feed_replica(),
-    herald.enable_change_feed, herald.disable_change_feed, herald.feed_problem(integer)
+    herald_internal.feed_insert(), herald_internal.feed_update(), herald_internal.feed_delete(), herald_internal.feed_truncate(), herald_internal.feed_replica(),
+    herald.enable_change_feed, herald.disable_change_feed, herald_internal.feed_problem(integer)
 FROM PUBLIC;
 REVOKE ALL ON herald.change_feeds FROM PUBLIC;
 -- They check the caller's rights inside, and show what the caller may see.
 GRANT EXECUTE ON FUNCTION
-    herald.enable_change_feed, herald.disable_change_feed, herald.feed_problem(integer)
+    herald.enable_change_feed, herald.disable_change_feed, herald_internal.feed_problem(integer)
 TO PUBLIC;
 GRANT SELECT ON herald.change_feeds TO PUBLIC;
 
 -- Logical replication -------------------------------------------------------------------------------
 -- What is in the tables belongs to this database, also where all tables are published.
 
-CREATE FUNCTION herald.guard_replicated()
+CREATE FUNCTION herald_internal.guard_replicated()
 RETURNS trigger LANGUAGE c VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'herald_guard_replicated';
-COMMENT ON FUNCTION herald.guard_replicated() IS
+COMMENT ON FUNCTION herald_internal.guard_replicated() IS
     'Skips rows that another server sends by logical replication, and refuses its TRUNCATE (55000).';
-REVOKE ALL ON FUNCTION herald.guard_replicated() FROM PUBLIC;
+REVOKE ALL ON FUNCTION herald_internal.guard_replicated() FROM PUBLIC;
 
 DO $$
 DECLARE
@@ -1352,18 +1359,18 @@ DECLARE
 BEGIN
     FOR own IN
         SELECT c.relname FROM pg_catalog.pg_class AS c
-         WHERE c.relnamespace OPERATOR(pg_catalog.=) 'herald'::pg_catalog.regnamespace
+         WHERE c.relnamespace OPERATOR(pg_catalog.=) 'herald_internal'::pg_catalog.regnamespace
            AND c.relkind OPERATOR(pg_catalog.=) 'r'
          ORDER BY c.oid USING OPERATOR(pg_catalog.<)
     LOOP
         EXECUTE pg_catalog.format(
-            'CREATE TRIGGER guard_rows BEFORE INSERT OR UPDATE OR DELETE ON herald.%I
-                FOR EACH ROW EXECUTE FUNCTION herald.guard_replicated()', own);
+            'CREATE TRIGGER guard_rows BEFORE INSERT OR UPDATE OR DELETE ON herald_internal.%I
+                FOR EACH ROW EXECUTE FUNCTION herald_internal.guard_replicated()', own);
         EXECUTE pg_catalog.format(
-            'CREATE TRIGGER guard_truncate BEFORE TRUNCATE ON herald.%I
-                FOR EACH STATEMENT EXECUTE FUNCTION herald.guard_replicated()', own);
-        EXECUTE pg_catalog.format('ALTER TABLE herald.%I ENABLE REPLICA TRIGGER guard_rows', own);
-        EXECUTE pg_catalog.format('ALTER TABLE herald.%I ENABLE REPLICA TRIGGER guard_truncate', own);
+            'CREATE TRIGGER guard_truncate BEFORE TRUNCATE ON herald_internal.%I
+                FOR EACH STATEMENT EXECUTE FUNCTION herald_internal.guard_replicated()', own);
+        EXECUTE pg_catalog.format('ALTER TABLE herald_internal.%I ENABLE REPLICA TRIGGER guard_rows', own);
+        EXECUTE pg_catalog.format('ALTER TABLE herald_internal.%I ENABLE REPLICA TRIGGER guard_truncate', own);
     END LOOP;
     -- The mark of a table that is being rewritten: logical decoding leaves it out. With their TOAST tables.
     UPDATE pg_catalog.pg_class AS c
@@ -1372,21 +1379,21 @@ BEGIN
                SELECT pg_catalog.unnest(ARRAY[t.oid, t.reltoastrelid])
                  FROM pg_catalog.pg_class AS t
                 WHERE t.relkind OPERATOR(pg_catalog.=) 'r'
-                  AND t.relnamespace OPERATOR(pg_catalog.=) 'herald'::pg_catalog.regnamespace));
+                  AND t.relnamespace OPERATOR(pg_catalog.=) 'herald_internal'::pg_catalog.regnamespace));
 END $$;
 
 -- Rights that nobody named --------------------------------------------------------------------------
 -- ALTER DEFAULT PRIVILEGES of who runs this gives new objects away. A later script ends with the same call: it covers
 -- what that script has made.
 
-CREATE FUNCTION herald.withdraw_default_rights()
+CREATE FUNCTION herald_internal.withdraw_default_rights()
 RETURNS void LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'herald_withdraw_default_rights';
-COMMENT ON FUNCTION herald.withdraw_default_rights() IS
+COMMENT ON FUNCTION herald_internal.withdraw_default_rights() IS
     'Takes from all roles but the owner, and PUBLIC, the rights on what the running script has made. For scripts of the extension.';
-REVOKE ALL ON FUNCTION herald.withdraw_default_rights() FROM PUBLIC;
+REVOKE ALL ON FUNCTION herald_internal.withdraw_default_rights() FROM PUBLIC;
 
-SELECT herald.withdraw_default_rights();
+SELECT herald_internal.withdraw_default_rights();
 
 -- pg_dump reads what it dumps: whoever owns the database can dump it, as the rest of it.
 DO $$

@@ -131,8 +131,8 @@ class Herald(Queue):
         """(tasks that their records say are done, records, which are commits)"""
         return self.connection.execute(
             "SELECT coalesce(sum(cardinality(message_ids)), 0), count(*) FROM (" + " UNION ALL ".join(
-                f"SELECT * FROM herald.settled_{i}" for i in range(3)) + """) AS settled
-              WHERE subscription_id = (SELECT id FROM herald.subscription_store)""").fetchone()
+                f"SELECT * FROM herald_internal.settled_{i}" for i in range(3)) + """) AS settled
+              WHERE subscription_id = (SELECT id FROM herald_internal.subscription_store)""").fetchone()
 
     def stop(self):
         handled, commits = (after - before for after, before in zip(self.settled(), self.settled_before))

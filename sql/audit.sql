@@ -42,7 +42,7 @@ SELECT count(*) FROM herald.audited_tables;
 SELECT count(*) FROM triggers;
 SELECT herald.enable_audit('orders');
 SELECT * FROM events;
-SELECT count(*) AS targets, count(DISTINCT salt) AS salts, min(length(salt)) AS bytes FROM herald.audit_target;
+SELECT count(*) AS targets, count(DISTINCT salt) AS salts, min(length(salt)) AS bytes FROM herald_internal.audit_target;
 
 -- What can't be.
 SET client_min_messages = notice;
@@ -54,7 +54,7 @@ CREATE VIEW seen AS SELECT 1 AS id;
 CREATE TEMPORARY TABLE passing (id integer PRIMARY KEY);
 SELECT call, try('SELECT herald.' || call) FROM unnest(ARRAY[
     $$enable_audit(NULL)$$, $$enable_audit('nowhere')$$, $$enable_audit('seen')$$, $$enable_audit('pg_class')$$,
-    $$enable_audit('herald.audit_0')$$, $$enable_audit('passing')$$, $$enable_audit('orders_pkey')$$,
+    $$enable_audit('herald_internal.audit_0')$$, $$enable_audit('passing')$$, $$enable_audit('orders_pkey')$$,
     $$enable_audit('orders', 'some')$$, $$enable_audit('orders', NULL)$$, $$enable_audit('orders', exclude => '{nothing}')$$,
     $$enable_audit('orders', exclude => '{ctid}')$$, $$enable_audit('orders', exclude => '{NULL}')$$,
     $$enable_audit('orders', exclude => '{id}')$$, $$enable_audit('orders', mask => '{hash:id}')$$,
@@ -131,11 +131,11 @@ SELECT * FROM herald.audited_tables;
 CREATE SCHEMA audited;
 ALTER TABLE regress_audited.invoices SET SCHEMA audited;
 SELECT * FROM herald.audited_tables;
-SELECT k.version, k.names, k.renamed FROM herald.audit_key AS k JOIN herald.audit_target AS t ON t.id = k.target_id WHERE t.table_name = 'invoices' ORDER BY k.version;
+SELECT k.version, k.names, k.renamed FROM herald_internal.audit_key AS k JOIN herald_internal.audit_target AS t ON t.id = k.target_id WHERE t.table_name = 'invoices' ORDER BY k.version;
 -- A column that comes back under its name is the one that was meant.
 ALTER TABLE audited.invoices DROP external, ADD external integer;
 SELECT exclude, problem FROM herald.audited_tables;
-SELECT excluded_numbers FROM herald.audit_target WHERE table_name = 'invoices';
+SELECT excluded_numbers FROM herald_internal.audit_target WHERE table_name = 'invoices';
 -- Another key.
 ALTER TABLE audited.invoices DROP CONSTRAINT orders_pkey;
 SELECT ok, problem FROM herald.audited_tables;
@@ -144,7 +144,7 @@ ALTER TABLE audited.invoices ADD PRIMARY KEY (card);
 SELECT ok, problem FROM herald.audited_tables;
 ALTER TABLE audited.invoices DROP CONSTRAINT invoices_pkey, ADD PRIMARY KEY (number, email);
 SELECT ok, problem FROM herald.audited_tables;
-SELECT k.version, k.names, k.renamed FROM herald.audit_key AS k JOIN herald.audit_target AS t ON t.id = k.target_id WHERE t.table_name = 'invoices' ORDER BY k.version;
+SELECT k.version, k.names, k.renamed FROM herald_internal.audit_key AS k JOIN herald_internal.audit_target AS t ON t.id = k.target_id WHERE t.table_name = 'invoices' ORDER BY k.version;
 ALTER TABLE audited.invoices SET SCHEMA regress_audited;
 DROP SCHEMA audited;
 ALTER SCHEMA regress_audited RENAME TO audited;
@@ -188,9 +188,9 @@ SELECT command, left(try(command), 5) AS code FROM unnest(ARRAY[
     $$SELECT herald.enable_audit('orders', operations => '{insert}')$$, $$SELECT herald.disable_audit('orders')$$,
     $$ALTER TABLE orders DISABLE TRIGGER ALL$$, $$DROP TRIGGER herald_audit_insert ON orders$$,
     $$CREATE OR REPLACE TRIGGER herald_audit_insert AFTER INSERT ON orders EXECUTE FUNCTION nothing()$$,
-    $$CREATE TRIGGER mine AFTER INSERT ON orders EXECUTE FUNCTION herald.audit_insert()$$,
-    $$SET session_replication_role = replica$$, $$SELECT * FROM herald.audit_log$$, $$SELECT * FROM herald.audit_0$$,
-    $$SELECT salt FROM herald.audit_target$$, $$SELECT herald.purge_audit_log()$$, $$INSERT INTO herald.audit_target DEFAULT VALUES$$,
+    $$CREATE TRIGGER mine AFTER INSERT ON orders EXECUTE FUNCTION herald_internal.audit_insert()$$,
+    $$SET session_replication_role = replica$$, $$SELECT * FROM herald.audit_log$$, $$SELECT * FROM herald_internal.audit_0$$,
+    $$SELECT salt FROM herald_internal.audit_target$$, $$SELECT herald.purge_audit_log()$$, $$INSERT INTO herald_internal.audit_target DEFAULT VALUES$$,
     $$SELECT herald.audit_history('orders', '{"number": 1}')$$, $$SET herald.audit_context = ''$$, $$SET herald.audit_statement = on$$]) AS command;
 SELECT count(*) FROM herald.audited_tables;
 SET ROLE regress_herald_auditor;
@@ -224,31 +224,31 @@ SELECT table_name, partitions, ok FROM herald.audited_tables ORDER BY 1;
 SELECT session_user_name = session_user AS session, current_user_name FROM herald.audit_log WHERE operation = 'enable_audit' AND table_name = 'mine';
 
 -- The trail can't be changed, nor dropped with the extension.
-SELECT try(format('%s herald.%s%s%s %s', command, kind, '_', 3, rest))
+SELECT try(format('%s herald_internal.%s%s%s %s', command, kind, '_', 3, rest))
   FROM (VALUES ('DELETE FROM', ''), ('TRUNCATE', ''), ('UPDATE', 'SET id = 0')) AS c (command, rest), unnest(ARRAY['audit', 'audit_context']) AS kind;
 SET session_replication_role = replica;
-SELECT try('TRUNCATE herald.audit_5');
+SELECT try('TRUNCATE herald_internal.audit_5');
 RESET session_replication_role;
 -- pg_write_all_data is a right to write anything, but not this.
 CREATE ROLE regress_audit_writer;
 GRANT pg_write_all_data TO regress_audit_writer;
 SET ROLE regress_audit_writer;
-SELECT try(command) FROM unnest(ARRAY['INSERT INTO herald.audit_0 DEFAULT VALUES', 'INSERT INTO herald.audit_context_0 DEFAULT VALUES',
-    $$UPDATE herald.audit_target SET operations = '{}'$$, 'DELETE FROM herald.audit_key', 'DELETE FROM herald.change_feed_store']) AS command;
+SELECT try(command) FROM unnest(ARRAY['INSERT INTO herald_internal.audit_0 DEFAULT VALUES', 'INSERT INTO herald_internal.audit_context_0 DEFAULT VALUES',
+    $$UPDATE herald_internal.audit_target SET operations = '{}'$$, 'DELETE FROM herald_internal.audit_key', 'DELETE FROM herald_internal.change_feed_store']) AS command;
 RESET ROLE;
 DROP ROLE regress_audit_writer;
 SELECT try('DROP EXTENSION pg_herald CASCADE');
 SELECT try('DROP SCHEMA herald CASCADE');
-SELECT try('DROP TABLE herald.audit_0');
-SELECT try('ALTER EXTENSION pg_herald DROP TABLE herald.audit_0; DROP TABLE herald.audit_0 CASCADE') LIKE '%would be lost%' OR
-       try('ALTER EXTENSION pg_herald DROP TABLE herald.audit_1; DROP TABLE herald.audit_1 CASCADE') LIKE '%would be lost%' AS refused;
+SELECT try('DROP TABLE herald_internal.audit_0');
+SELECT try('ALTER EXTENSION pg_herald DROP TABLE herald_internal.audit_0; DROP TABLE herald_internal.audit_0 CASCADE') LIKE '%would be lost%' OR
+       try('ALTER EXTENSION pg_herald DROP TABLE herald_internal.audit_1; DROP TABLE herald_internal.audit_1 CASCADE') LIKE '%would be lost%' AS refused;
 SELECT count(*) AS entries FROM herald.audit_log \gset
 SELECT herald.purge_audit_log(now() - interval '1 day') AS old;
 SELECT herald.purge_audit_log('infinity') = :entries + 1 AS all;
 SELECT operation, schema_name, table_name, old - 'before' AS old FROM herald.audit_log;
 SELECT herald.purge_audit_log();
 SELECT count(*) FROM herald.audit_log;
-SELECT count(*) AS targets, count(*) FILTER (WHERE enabled) AS enabled FROM herald.audit_target;
+SELECT count(*) AS targets, count(*) FILTER (WHERE enabled) AS enabled FROM herald_internal.audit_target;
 BEGIN;
 SELECT try('DROP EXTENSION pg_herald CASCADE');
 SELECT count(*) FROM triggers;

@@ -24,10 +24,10 @@ SELECT count(*), count(DISTINCT new -> 'p') AS different FROM herald.audit_log W
 DO $$
 BEGIN
     FOR i IN 0 .. 7 LOOP
-        EXECUTE format('CREATE INDEX own_time_%s ON herald.audit_%s (changed_at)', i, i);
-        EXECUTE format('CREATE INDEX own_name_%s ON herald.audit_%s (upper(table_name), sequence) WHERE operation = ''I''', i, i);
-        EXECUTE format('CREATE INDEX own_new_%s ON herald.audit_%s USING gin (new)', i, i);
-        EXECUTE format('CREATE INDEX own_user_%s ON herald.audit_context_%s (current_user_name)', i, i);
+        EXECUTE format('CREATE INDEX own_time_%s ON herald_internal.audit_%s (changed_at)', i, i);
+        EXECUTE format('CREATE INDEX own_name_%s ON herald_internal.audit_%s (upper(table_name), sequence) WHERE operation = ''I''', i, i);
+        EXECUTE format('CREATE INDEX own_new_%s ON herald_internal.audit_%s USING gin (new)', i, i);
+        EXECUTE format('CREATE INDEX own_user_%s ON herald_internal.audit_context_%s (current_user_name)', i, i);
     END LOOP;
 END $$;
 INSERT INTO measure SELECT g, g FROM generate_series(2, 1000) AS g;
@@ -53,13 +53,13 @@ BEGIN
                 n bigint;
             BEGIN
                 SET LOCAL enable_bitmapscan = on;
-                EXECUTE 'SELECT count(*) FROM herald.' || format(other, i) || ' WHERE ' || condition INTO n;
+                EXECUTE 'SELECT count(*) FROM herald_internal.' || format(other, i) || ' WHERE ' || condition INTO n;
                 counts[1] := counts[1] + n;
                 SET LOCAL enable_seqscan = on;
                 SET LOCAL enable_indexscan = off;
                 SET LOCAL enable_indexonlyscan = off;
                 SET LOCAL enable_bitmapscan = off;
-                EXECUTE 'SELECT count(*) FROM herald.' || format(other, i) || ' WHERE ' || condition INTO n;
+                EXECUTE 'SELECT count(*) FROM herald_internal.' || format(other, i) || ' WHERE ' || condition INTO n;
                 counts[2] := counts[2] + n;
                 SET LOCAL enable_indexscan = on;
                 SET LOCAL enable_indexonlyscan = on;
@@ -75,7 +75,7 @@ RESET enable_bitmapscan;
 DO $$
 BEGIN
     FOR i IN 0 .. 7 LOOP
-        EXECUTE format('DROP INDEX herald.own_time_%s, herald.own_name_%s, herald.own_new_%s, herald.own_user_%s', i, i, i, i);
+        EXECUTE format('DROP INDEX herald_internal.own_time_%s, herald_internal.own_name_%s, herald_internal.own_new_%s, herald_internal.own_user_%s', i, i, i, i);
     END LOOP;
 END $$;
 INSERT INTO measure VALUES (2000);

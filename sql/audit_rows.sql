@@ -121,9 +121,9 @@ INSERT INTO traps VALUES (2, 'shut', NULL);
 UPDATE traps SET ts = '{shut}';
 \set VERBOSITY default
 UPDATE traps SET ts = NULL;
-SELECT herald.audit_insert();
-CREATE TRIGGER mine AFTER INSERT ON traps FOR EACH ROW EXECUTE FUNCTION herald.audit_replica();
-INSERT INTO herald.audit_0 SELECT * FROM herald.audit_0;
+SELECT herald_internal.audit_insert();
+CREATE TRIGGER mine AFTER INSERT ON traps FOR EACH ROW EXECUTE FUNCTION herald_internal.audit_replica();
+INSERT INTO herald_internal.audit_0 SELECT * FROM herald_internal.audit_0;
 RESET ROLE;
 SELECT op, old, new, changed FROM entries();
 SELECT rolsuper FROM pg_roles WHERE rolname = 'regress_herald_caster';

@@ -13,8 +13,8 @@ EXCEPTION WHEN OTHERS THEN
                   nullif(E'\nHINT: ' || hint, E'\nHINT: '));
 END $$;
 CREATE VIEW stored AS
-SELECT l.* FROM (TABLE herald.log_0 UNION ALL TABLE herald.log_1 UNION ALL TABLE herald.log_2) AS l
-  JOIN herald.channel_store AS c ON c.id = l.channel_id WHERE c.channel = 'regress batch';
+SELECT l.* FROM (TABLE herald_internal.log_0 UNION ALL TABLE herald_internal.log_1 UNION ALL TABLE herald_internal.log_2) AS l
+  JOIN herald_internal.channel_store AS c ON c.id = l.channel_id WHERE c.channel = 'regress batch';
 SELECT herald.create_channel('regress batch', announce => 'off');
 
 -- One id per element, in the order of the elements. (A statement does not see what it publishes itself.)

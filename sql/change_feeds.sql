@@ -11,13 +11,13 @@ CREATE TABLE lines (order_id integer REFERENCES orders ON DELETE CASCADE, line i
 RESET ROLE;
 CREATE FUNCTION feed.published() RETURNS TABLE (channel text, payload jsonb) LANGUAGE plpgsql AS $$
 BEGIN
-    RETURN QUERY SELECT c.channel, l.payload FROM herald.log_0 AS l JOIN herald.channel_store AS c ON c.id = l.channel_id
+    RETURN QUERY SELECT c.channel, l.payload FROM herald_internal.log_0 AS l JOIN herald_internal.channel_store AS c ON c.id = l.channel_id
                   WHERE c.channel LIKE 'feed %' ORDER BY l.id;
-    DELETE FROM herald.log_0;
+    DELETE FROM herald_internal.log_0;
 END $$;
 SELECT herald.create_channel('feed ' || c) FROM unnest('{key,diff,row,text}'::text[]) AS c;
 SELECT herald.alter_channel('feed ' || c, owner => 'feed_owner') FROM unnest('{key,diff,row,text}'::text[]) AS c;
-DELETE FROM herald.log_0;
+DELETE FROM herald_internal.log_0;
 
 SET ROLE feed_owner;
 SELECT herald.enable_change_feed('orders', 'feed key');
@@ -300,23 +300,23 @@ SELECT herald.enable_change_feed('orders', 'feed key', operations => NULL);
 SELECT herald.enable_change_feed('plain', 'feed key');
 SELECT herald.enable_change_feed('plain', 'feed key', 'diff');
 SELECT herald.enable_change_feed('herald.channels', 'feed key');
-SELECT herald.enable_change_feed('herald.log_0', 'feed key');
+SELECT herald.enable_change_feed('herald_internal.log_0', 'feed key');
 SELECT herald.enable_change_feed('pg_class', 'feed key');
 CREATE TEMP TABLE temporary (id integer PRIMARY KEY);
 SELECT herald.enable_change_feed('pg_temp.temporary', 'feed key');
 SELECT herald.disable_change_feed('orders', 'feed key');
-SELECT herald.feed_insert();
-CREATE TRIGGER mine AFTER INSERT ON plain FOR EACH ROW EXECUTE FUNCTION herald.feed_insert('1');
+SELECT herald_internal.feed_insert();
+CREATE TRIGGER mine AFTER INSERT ON plain FOR EACH ROW EXECUTE FUNCTION herald_internal.feed_insert('1');
 INSERT INTO plain VALUES (1);
 DROP TRIGGER mine ON plain;
-CREATE TRIGGER mine AFTER INSERT ON plain REFERENCING NEW TABLE AS n FOR EACH STATEMENT EXECUTE FUNCTION herald.feed_insert('1000000');
+CREATE TRIGGER mine AFTER INSERT ON plain REFERENCING NEW TABLE AS n FOR EACH STATEMENT EXECUTE FUNCTION herald_internal.feed_insert('1000000');
 INSERT INTO plain VALUES (1);
 DROP TRIGGER mine ON plain;
 SET ROLE feed_other;
 SELECT herald.enable_change_feed('orders', 'feed key');
 SELECT herald.disable_change_feed('orders', 'feed key');
 CREATE TEMP TABLE mine (id integer);
-CREATE TRIGGER mine AFTER INSERT ON mine FOR EACH ROW EXECUTE FUNCTION herald.feed_insert('1');
+CREATE TRIGGER mine AFTER INSERT ON mine FOR EACH ROW EXECUTE FUNCTION herald_internal.feed_insert('1');
 SELECT count(*) FROM herald.change_feeds;
 DROP TABLE mine;
 RESET ROLE;
@@ -332,5 +332,5 @@ SET client_min_messages = warning;
 DROP SCHEMA feed CASCADE;
 SELECT herald.drop_channel('feed ' || c, force => true) FROM unnest('{key,diff,text,private}'::text[]) AS c;
 -- the feeds went with their tables
-SELECT count(*) FROM herald.change_feed_store;
+SELECT count(*) FROM herald_internal.change_feed_store;
 DROP ROLE feed_owner, feed_other;

@@ -156,7 +156,7 @@ SELECT herald.publish('regress b', '1') IS NOT NULL AS stored;
 SELECT try($$SELECT herald.drop_channel('regress b')$$);
 SELECT try($$SELECT herald.alter_channel('regress b', durable => false)$$);
 SELECT herald.drop_channel('regress b', force => true);
-SELECT count(*) FROM herald.subscription_store WHERE subscription = 'regress sub';
+SELECT count(*) FROM herald_internal.subscription_store WHERE subscription = 'regress sub';
 
 SELECT herald.drop_channel('regress o'), herald.drop_channel(E'regress "d"\n');
 SELECT * FROM mine;

@@ -27,7 +27,7 @@ BEGIN
         WHEN 'rollback' THEN ROLLBACK;
         WHEN 'canceled' THEN RAISE query_canceled USING MESSAGE = 'canceled by itself';
         WHEN 'serialization' THEN RAISE serialization_failure USING MESSAGE = 'could not serialize';
-        WHEN 'privilege' THEN PERFORM * FROM herald.failure_store;
+        WHEN 'privilege' THEN PERFORM * FROM herald_internal.failure_store;
         WHEN 'syntax' THEN EXECUTE 'SELEC';
         WHEN 'read only' THEN SET LOCAL transaction_read_only = on; INSERT INTO parents VALUES (9);
         WHEN 'cast' THEN PERFORM 'seven'::integer;
@@ -160,7 +160,7 @@ SELECT bool_and(herald.fetch((task).message_id) = (task).payload) AS by_id FROM 
 SELECT payload, current, session FROM seen WHERE task IS NOT DISTINCT FROM NULL ORDER BY payload;
 
 SELECT herald.drop_channel(name, force => true) FROM unnest('{regress faults,regress sql,regress loud,regress slow,regress seen}'::text[]) AS name;
-DELETE FROM herald.failure_store WHERE channel LIKE 'regress %';
+DELETE FROM herald_internal.failure_store WHERE channel LIKE 'regress %';
 DROP TABLE seen, children, parents;
 DROP FUNCTION try, fail, fail_loudly, fail_sql, note, note_payload;
 DROP ROLE regress_herald_app, "regress_herald Publisher";

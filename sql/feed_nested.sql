@@ -5,11 +5,11 @@ SET search_path = nested;
 CREATE TABLE item (id integer PRIMARY KEY, parent integer REFERENCES item ON UPDATE CASCADE, v text);
 CREATE FUNCTION published() RETURNS TABLE (channel text, payload jsonb) LANGUAGE plpgsql AS $$
 BEGIN
-    RETURN QUERY SELECT c.channel, l.payload - 'table' FROM herald.log_0 AS l JOIN herald.channel_store AS c ON c.id = l.channel_id
+    RETURN QUERY SELECT c.channel, l.payload - 'table' FROM herald_internal.log_0 AS l JOIN herald_internal.channel_store AS c ON c.id = l.channel_id
                   WHERE c.channel LIKE 'nested %' ORDER BY c.channel, l.payload::text;
-    DELETE FROM herald.log_0;
+    DELETE FROM herald_internal.log_0;
 END $$;
-DELETE FROM herald.log_0;
+DELETE FROM herald_internal.log_0;
 SELECT herald.create_channel('nested ' || kind), herald.enable_change_feed('item', 'nested ' || kind, message => kind)
   FROM unnest('{diff,row}'::text[]) AS kind;
 
@@ -66,7 +66,7 @@ TABLE item ORDER BY id;
 CREATE TABLE tree (id integer PRIMARY KEY, parent integer REFERENCES tree ON DELETE CASCADE, root integer REFERENCES tree ON DELETE SET NULL);
 SELECT herald.enable_change_feed('tree', 'nested diff', message => 'diff');
 INSERT INTO tree VALUES (1, NULL, NULL), (2, 1, 1), (3, 2, 1), (4, NULL, 3);
-DELETE FROM herald.log_0;
+DELETE FROM herald_internal.log_0;
 DELETE FROM tree WHERE id = 1;
 SELECT * FROM published();
 TABLE tree;

@@ -4,9 +4,9 @@ CREATE SCHEMA reentry;
 SET search_path = reentry;
 CREATE FUNCTION published() RETURNS TABLE (channel text, payload jsonb) LANGUAGE plpgsql AS $$
 BEGIN
-    RETURN QUERY SELECT c.channel, l.payload FROM herald.log_0 AS l JOIN herald.channel_store AS c ON c.id = l.channel_id
+    RETURN QUERY SELECT c.channel, l.payload FROM herald_internal.log_0 AS l JOIN herald_internal.channel_store AS c ON c.id = l.channel_id
                   WHERE c.channel LIKE 'reentry %' ORDER BY l.id;
-    DELETE FROM herald.log_0;
+    DELETE FROM herald_internal.log_0;
 END $$;
 CREATE FUNCTION trail() RETURNS TABLE (table_name name, operation text, record_id jsonb, old jsonb, new jsonb)
 LANGUAGE sql AS $$
@@ -32,7 +32,7 @@ BEGIN
     RETURN to_json('as ' || $1::text);
 END $$;
 CREATE CAST (mood AS json) WITH FUNCTION mood_json(mood);
-DELETE FROM herald.log_0;
+DELETE FROM herald_internal.log_0;
 SELECT herald.create_channel('reentry ' || kind) FROM unnest('{row,diff,inner}'::text[]) AS kind;
 SELECT herald.enable_change_feed('outer_one', 'reentry ' || kind, message => kind) FROM unnest('{row,diff}'::text[]) AS kind;
 SELECT herald.enable_change_feed('keyed', 'reentry row', message => 'row');

@@ -42,7 +42,7 @@ SELECT herald.create_channel('regress many', schema => '{"items": {"type": "inte
 SELECT try($$SELECT herald.publish('regress many', (SELECT jsonb_agg('x'::text) FROM generate_series(1, 12)))$$);
 RESET ROLE;
 SELECT channel, published, rejected, warned FROM herald.channel_stats WHERE channel IN ('regress orders', 'regress many') ORDER BY 1;
-SELECT count(*) FROM herald.log_0 AS l JOIN herald.channel_store AS c ON c.id = l.channel_id WHERE c.channel = 'regress orders';
+SELECT count(*) FROM herald_internal.log_0 AS l JOIN herald_internal.channel_store AS c ON c.id = l.channel_id WHERE c.channel = 'regress orders';
 
 -- What is published is what was checked, whoever publishes; only the owner may set the schema.
 SET ROLE regress_herald_owner;

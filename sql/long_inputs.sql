@@ -41,10 +41,10 @@ SELECT herald.create_channel('long inputs', max_payload_bytes => 100000);
 SELECT herald.enable_change_feed('long_inputs', 'long inputs', message => repeat('{id}', 3000));
 SELECT herald.enable_change_feed('long_inputs', 'long inputs', message => 'row', columns => array_fill('id'::text, ARRAY[2000]));
 SELECT herald.enable_change_feed('long_inputs', 'long inputs', message => 'row');
-DELETE FROM herald.log_0;
+DELETE FROM herald_internal.log_0;
 DO $$ BEGIN EXECUTE 'INSERT INTO long_inputs SELECT 1, ' || (SELECT string_agg(format('repeat(''%s'', %s)', i % 10, 10000 + i), ', ') FROM generate_series(1, 300) AS i); END $$;
 SELECT length(payload::text) > 90000 AS full, jsonb_array_length(payload -> 'omitted') AS omitted, payload #>> '{row,id}' AS id,
-       (SELECT array_agg(key ORDER BY length(key), key) FROM jsonb_object_keys(payload -> 'row') AS key) AS kept FROM herald.log_0;
+       (SELECT array_agg(key ORDER BY length(key), key) FROM jsonb_object_keys(payload -> 'row') AS key) AS kept FROM herald_internal.log_0;
 SELECT herald.disable_change_feed('long_inputs', 'long inputs');
 DROP TABLE long_inputs;
 SELECT herald.drop_channel('long inputs', force => true);

@@ -61,13 +61,13 @@ COMMIT;
 
 -- Who may not read the channel doesn't see payloads, whatever way he asks for them.
 SET SESSION AUTHORIZATION looks_owner;
-SELECT bool_and(herald.task_payload(place, address, message_id) IS NOT NULL) AS owner,
-       bool_and(herald.task_payload(place, address, message_id + 1) IS NULL) AS another
-  FROM herald.list_tasks();
+SELECT bool_and(herald_internal.task_payload(place, address, message_id) IS NOT NULL) AS owner,
+       bool_and(herald_internal.task_payload(place, address, message_id + 1) IS NULL) AS another
+  FROM herald_internal.list_tasks();
 SET SESSION AUTHORIZATION looks_stranger;
-SELECT count(*) AS seen, bool_or(herald.task_payload(s.segment, format('(0,%s)', o)::tid, m) IS NOT NULL) AS payload
+SELECT count(*) AS seen, bool_or(herald_internal.task_payload(s.segment, format('(0,%s)', o)::tid, m) IS NOT NULL) AS payload
   FROM generate_series(-2, 4) AS s(segment), generate_series(1, 20) AS o, generate_series(1, 200) AS m;
-SELECT count(*) FROM herald.list_tasks();
+SELECT count(*) FROM herald_internal.list_tasks();
 RESET SESSION AUTHORIZATION;
 SELECT herald.unsubscribe('looks', force => true);
 SELECT herald.drop_channel('looks');

@@ -22,7 +22,7 @@ BEGIN
     END LOOP;
 END $$;
 SELECT pending FROM herald.subscription_stats WHERE subscription = 'moved';
-VACUUM FULL herald.log_0;
+VACUUM FULL herald_internal.log_0;
 SELECT herald.resume('moved');
 SELECT herald.wait_idle('moved', '60 s') AS idle;
 SELECT count(*), count(DISTINCT message_id) FROM handled;

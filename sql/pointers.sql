@@ -19,7 +19,7 @@ RESET ROLE;
 SELECT herald.grant_channel('regress pointers', 'regress_herald_pointer_reader', '{read}');
 SET ROLE regress_herald_pointer_reader;
 SELECT herald.fetch(:id) = public.regress_large('a') AS fetched;
-SELECT payload FROM herald.pointer_store;
+SELECT payload FROM herald_internal.pointer_store;
 RESET ROLE;
 
 -- Rolled back, it was never there.

@@ -21,7 +21,7 @@ END $$;
 CREATE FUNCTION new_messages(name text) RETURNS TABLE (key text, headers jsonb, payload jsonb, published_by text)
 LANGUAGE sql AS $$
     SELECT l.key, l.headers, l.payload, l.published_by
-      FROM herald.log_0 AS l JOIN herald.channel_store AS c ON c.id = l.channel_id
+      FROM herald_internal.log_0 AS l JOIN herald_internal.channel_store AS c ON c.id = l.channel_id
      WHERE c.channel = name ORDER BY l.id $$;
 
 SELECT herald.create_channel('regress durable', announce => 'off');
@@ -64,13 +64,13 @@ SELECT count(*) FROM herald.publish_batch('regress durable', ARRAY['"p"', '"q"',
 SELECT key, headers, payload FROM new_messages('regress durable') WHERE payload IN ('"p"', '"q"', '"r"');
 
 -- All or nothing.
-SELECT count(*) AS before FROM herald.log_0 \gset
+SELECT count(*) AS before FROM herald_internal.log_0 \gset
 SELECT try($$SELECT herald.publish_batch('regress durable', ARRAY['1', NULL]::jsonb[])$$);
 SELECT try($$SELECT herald.publish_batch('regress durable', NULL)$$);
 SELECT try($$SELECT herald.publish_batch('regress durable', '{1,2}', '{a}')$$);
 SELECT try($$SELECT herald.publish_batch('regress durable', '{1,2}', NULL, ARRAY['{}']::jsonb[])$$);
 SELECT try($$SELECT herald.publish_batch('regress durable', '{1,2}', NULL, ARRAY['{}', '7']::jsonb[])$$);
-SELECT count(*) = :before AS nothing_stored FROM herald.log_0;
+SELECT count(*) = :before AS nothing_stored FROM herald_internal.log_0;
 
 -- Transactions: what is rolled back was never there.
 BEGIN;
@@ -139,8 +139,8 @@ SELECT try($$SELECT herald.publish_batch('regress durable', '{1}')$$);
 SELECT try($$SELECT herald.notify('regress durable', '1')$$);
 SELECT herald.fetch(:id) IS NULL AS not_there;
 SELECT try($$SELECT herald.publish('regress ephemeral', '1')$$);
-SELECT try($$SELECT * FROM herald.log_0$$);
-SELECT try($$INSERT INTO herald.log_0 VALUES (1)$$);
+SELECT try($$SELECT * FROM herald_internal.log_0$$);
+SELECT try($$INSERT INTO herald_internal.log_0 VALUES (1)$$);
 RESET ROLE;
 SELECT herald.grant_channel('regress durable', 'regress_herald_alice', '{publish,read}');
 SET ROLE regress_herald_alice;

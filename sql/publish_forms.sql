@@ -128,7 +128,7 @@ INSERT INTO forms.more (function, form) VALUES
 SELECT function, form, forms.meaning('alone.' || function, '''c'', ' || form) IS NULL AS new,
        forms.try(format('SELECT count(x) FROM (SELECT herald.%s(%L, %s)) AS t (x)', function, 'regress forms', form))
   FROM forms.more ORDER BY n;
-SELECT l.payload, l.key, l.headers FROM herald.log_0 AS l JOIN herald.channel_store AS c ON c.id = l.channel_id
+SELECT l.payload, l.key, l.headers FROM herald_internal.log_0 AS l JOIN herald_internal.channel_store AS c ON c.id = l.channel_id
  WHERE c.channel = 'regress forms' ORDER BY l.id;
 
 -- What does not, with a word.
@@ -167,7 +167,7 @@ SELECT herald.enable_change_feed('forms.fed', 'regress forms');
 INSERT INTO forms.fed SELECT repeat('ä', 3000) || i FROM generate_series(1, 2) AS i;
 DELETE FROM forms.fed;
 SELECT octet_length(l.key), left(l.key, 20), right(l.key, 42), count(*)
-  FROM herald.log_0 AS l JOIN herald.channel_store AS c ON c.id = l.channel_id
+  FROM herald_internal.log_0 AS l JOIN herald_internal.channel_store AS c ON c.id = l.channel_id
  WHERE c.channel = 'regress forms' AND l.key LIKE 'forms.fed%' GROUP BY l.key ORDER BY 3;
 SELECT herald.disable_change_feed('forms.fed', 'regress forms');
 

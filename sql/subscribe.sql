@@ -190,9 +190,9 @@ ROLLBACK;
 SELECT count(*) FROM herald.subscriptions WHERE subscription = 'gone';
 
 -- Nobody reads or writes the tables themselves.
-SELECT try('SELECT count(*) FROM herald.subscription_store');
-SELECT try('DELETE FROM herald.parked_store');
-SELECT try('SELECT count(*) FROM herald.failure_store');
+SELECT try('SELECT count(*) FROM herald_internal.subscription_store');
+SELECT try('DELETE FROM herald_internal.parked_store');
+SELECT try('SELECT count(*) FROM herald_internal.failure_store');
 
 SELECT herald.unsubscribe('typed');
 SELECT try($$SELECT herald.unsubscribe('typed')$$);
@@ -201,7 +201,7 @@ SELECT subscription FROM herald.subscriptions ORDER BY 1;
 RESET ROLE;
 
 -- Restored from elsewhere: inert until activated.
-UPDATE herald.subscription_store SET system_identifier = '1' WHERE subscription = 'theirs';
+UPDATE herald_internal.subscription_store SET system_identifier = '1' WHERE subscription = 'theirs';
 SELECT subscription, state FROM herald.subscriptions ORDER BY 1;
 SELECT name, ok, value FROM herald.status() WHERE name = 'inert_subscriptions';
 SELECT herald.activate();

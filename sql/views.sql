@@ -113,7 +113,7 @@ CALL look('regress_herald_app');
 SELECT role, subscriptions, tasks, payloads, dead_letters, failure_log FROM looks ORDER BY place;
 
 SELECT herald.drop_channel(channel, force => true) FROM herald.channels WHERE channel LIKE 'regress views %';
-DELETE FROM herald.failure_store WHERE channel LIKE 'regress views %';
+DELETE FROM herald_internal.failure_store WHERE channel LIKE 'regress views %';
 DROP TABLE looks;
 DROP PROCEDURE look;
 DROP FUNCTION fail, leak;

@@ -33,7 +33,7 @@ BEGIN
             set_config('lc_monetary', (ARRAY['C', 'C', 'POSIX'])[kind], false),
             set_config('search_path', (ARRAY['writers', 'public', 'writers, public'])[kind], false);
 END $$;
-DELETE FROM herald.log_0;
+DELETE FROM herald_internal.log_0;
 INSERT INTO entry VALUES (1, '2026-01-01 00:00+00', '[2026-01-01 00:00+00,2026-01-02 00:00+00)', '2026-02-01 00:00+00',
     '{2026-03-01 00:00+00}', '{[2026-04-01 00:00+00,2026-04-02 00:00+00)}', ROW('2026-05-01 00:00+00', '-1234567.89'),
     ARRAY[ROW('2026-06-01 00:00+00', '0.05')::pair], '12345.6', '[1.00,2000.00)', '1 mon 2 days 03:04:05', '\x00ff', 0.1 + 0.2::float8, 1.1,
@@ -52,15 +52,15 @@ SET search_path = writers;
 
 -- one key, one line of messages, only what was changed
 SELECT c.channel, count(*), count(DISTINCT l.key) AS lines, count(DISTINCT l.payload -> 'key') AS keys
-  FROM herald.log_0 AS l JOIN herald.channel_store AS c ON c.id = l.channel_id WHERE c.channel LIKE 'writers %' GROUP BY 1 ORDER BY 1;
+  FROM herald_internal.log_0 AS l JOIN herald_internal.channel_store AS c ON c.id = l.channel_id WHERE c.channel LIKE 'writers %' GROUP BY 1 ORDER BY 1;
 SELECT l.payload ->> 'op' AS op, l.payload -> 'key' AS key, l.payload -> 'old' AS old, l.payload -> 'changed' AS changed
-  FROM herald.log_0 AS l JOIN herald.channel_store AS c ON c.id = l.channel_id
+  FROM herald_internal.log_0 AS l JOIN herald_internal.channel_store AS c ON c.id = l.channel_id
  WHERE c.channel = 'writers diff' AND l.payload ->> 'op' = 'update' ORDER BY l.id;
-SELECT l.payload FROM herald.log_0 AS l JOIN herald.channel_store AS c ON c.id = l.channel_id WHERE c.channel = 'writers text' ORDER BY l.id;
-SELECT l.payload ->> 'op' AS op, o.key, o.value FROM herald.log_0 AS l JOIN herald.channel_store AS c ON c.id = l.channel_id
+SELECT l.payload FROM herald_internal.log_0 AS l JOIN herald_internal.channel_store AS c ON c.id = l.channel_id WHERE c.channel = 'writers text' ORDER BY l.id;
+SELECT l.payload ->> 'op' AS op, o.key, o.value FROM herald_internal.log_0 AS l JOIN herald_internal.channel_store AS c ON c.id = l.channel_id
  CROSS JOIN LATERAL jsonb_each(l.payload -> 'row') AS o WHERE c.channel = 'writers row' AND o.key <> 'v' AND l.payload ->> 'op' = 'insert'
  ORDER BY o.key;
-SELECT count(DISTINCT (l.payload -> 'row') - 'v') FROM herald.log_0 AS l JOIN herald.channel_store AS c ON c.id = l.channel_id
+SELECT count(DISTINCT (l.payload -> 'row') - 'v') FROM herald_internal.log_0 AS l JOIN herald_internal.channel_store AS c ON c.id = l.channel_id
  WHERE c.channel = 'writers row';
 
 -- the trail has one row, which is found in whatever form its key is written

@@ -45,7 +45,7 @@ void ReloadListened(DatabaseShared *database) {
     MemoryContext caller = CurrentMemoryContext;
     pg::BeginTransaction();
     pg::SpiBegin();
-    uint64 count = pg::SpiRun("SELECT channel FROM herald.channel_store WHERE accept_notify ORDER BY id");
+    uint64 count = pg::SpiRun("SELECT channel FROM herald_internal.channel_store WHERE accept_notify ORDER BY id");
     MemoryContext spi = MemoryContextSwitchTo(caller);
     char **names = static_cast<char **>(palloc(sizeof(char *) * Max(count, 1u)));
     for (uint64 row = 0; row < count; row++) names[row] = pstrdup(pg::SpiText(row, 1));
@@ -179,12 +179,12 @@ bool KeepsNothing() {
     pg::SpiBegin();
     // A segment's rows go with its pages; other tables keep some.
     (void)pg::SpiRun(
-        "SELECT EXISTS (SELECT FROM herald.parked_store) OR EXISTS (SELECT FROM herald.pointer_store)"
-        " OR ($1 AND EXISTS (SELECT FROM herald.failure_store))"
+        "SELECT EXISTS (SELECT FROM herald_internal.parked_store) OR EXISTS (SELECT FROM herald_internal.pointer_store)"
+        " OR ($1 AND EXISTS (SELECT FROM herald_internal.failure_store))"
         " OR EXISTS (SELECT FROM pg_catalog.unnest(ARRAY['log_0', 'log_1', 'log_2']) AS t (name)"
-        " WHERE pg_catalog.pg_relation_size((('herald.' OPERATOR(pg_catalog.||) name)::pg_catalog.regclass)) OPERATOR(pg_catalog.>) 0)"
+        " WHERE pg_catalog.pg_relation_size((('herald_internal.' OPERATOR(pg_catalog.||) name)::pg_catalog.regclass)) OPERATOR(pg_catalog.>) 0)"
         " OR ($2 AND EXISTS (SELECT FROM pg_catalog.generate_series(0, 7) AS t (number)"
-        " WHERE pg_catalog.pg_relation_size((('herald.audit_' OPERATOR(pg_catalog.||) number::pg_catalog.text)::pg_catalog.regclass)) OPERATOR(pg_catalog.>) 0))",
+        " WHERE pg_catalog.pg_relation_size((('herald_internal.audit_' OPERATOR(pg_catalog.||) number::pg_catalog.text)::pg_catalog.regclass)) OPERATOR(pg_catalog.>) 0))",
         std::array{pg::Bool(settings::failure_retention > 0), pg::Bool(settings::audit_retention > 0)});
     const bool keeps = pg::SpiBool(0, 1);
     pg::SpiEnd();

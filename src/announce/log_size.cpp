@@ -40,7 +40,7 @@ uint64 ParkedBytes() {
     (void)pg::SpiRun(
         "SELECT pg_catalog.sum(100 + COALESCE(pg_catalog.pg_column_size(payload), 0)"
         " + COALESCE(pg_catalog.pg_column_size(headers), 0))::pg_catalog.float8"
-        " FROM herald.parked_store TABLESAMPLE SYSTEM ($1)",
+        " FROM herald_internal.parked_store TABLESAMPLE SYSTEM ($1)",
         std::array{pg::Float8(percent)});
     const double bytes = pg::SpiFloat8(0, 1, 0) * 100 / percent;
     pg::SpiEnd();

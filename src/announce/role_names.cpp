@@ -26,8 +26,8 @@ constexpr RoleColumn kColumns[] = {
 // A name that is no longer that of its role.
 uint64 FollowRenames(const RoleColumn &at, const char *here) {
     return pg::SpiRun(
-        psprintf("UPDATE herald.%1$s AS t SET %2$s = s.name FROM ("
-                 "SELECT o.ctid AS place, a.rolname::pg_catalog.text AS name FROM herald.%1$s AS o "
+        psprintf("UPDATE herald_internal.%1$s AS t SET %2$s = s.name FROM ("
+                 "SELECT o.ctid AS place, a.rolname::pg_catalog.text AS name FROM herald_internal.%1$s AS o "
                  "JOIN pg_catalog.pg_roles AS a ON o.%2$s_role = $1 || a.oid::pg_catalog.text "
                  "WHERE o.%2$s <> a.rolname::pg_catalog.text FOR NO KEY UPDATE OF o SKIP LOCKED) AS s "
                  "WHERE t.ctid = s.place",
@@ -38,8 +38,8 @@ uint64 FollowRenames(const RoleColumn &at, const char *here) {
 // A name without a role of this server, where there is one that bears it.
 uint64 Adopt(const RoleColumn &at, const char *here, const char *locking) {
     return pg::SpiRun(
-        psprintf("UPDATE herald.%1$s AS t SET %2$s_role = s.role FROM ("
-                 "SELECT o.ctid AS place, $1 || a.oid::pg_catalog.text AS role FROM herald.%1$s AS o "
+        psprintf("UPDATE herald_internal.%1$s AS t SET %2$s_role = s.role FROM ("
+                 "SELECT o.ctid AS place, $1 || a.oid::pg_catalog.text AS role FROM herald_internal.%1$s AS o "
                  "JOIN pg_catalog.pg_roles AS a ON a.rolname::pg_catalog.text = o.%2$s "
                  "WHERE pg_catalog.starts_with(o.%2$s_role, $1) IS NOT TRUE "
                  "FOR NO KEY UPDATE OF o %3$s) AS s WHERE t.ctid = s.place",
@@ -52,16 +52,16 @@ uint64 Adopt(const RoleColumn &at, const char *here, const char *locking) {
 uint64 AdoptGrantees(const char *here) {
     return pg::SpiRun(
         "WITH channel AS MATERIALIZED ("
-        "SELECT c.id FROM herald.channel_store AS c WHERE c.id IN ("
-        "SELECT g.channel_id FROM herald.channel_grant_store AS g "
+        "SELECT c.id FROM herald_internal.channel_store AS c WHERE c.id IN ("
+        "SELECT g.channel_id FROM herald_internal.channel_grant_store AS g "
         "JOIN pg_catalog.pg_roles AS a ON a.rolname::pg_catalog.text = g.grantee "
         "WHERE NOT pg_catalog.starts_with(g.grantee_role, $1)) FOR UPDATE SKIP LOCKED), "
         "restored AS ("
-        "DELETE FROM herald.channel_grant_store AS g USING channel AS c, pg_catalog.pg_roles AS a "
+        "DELETE FROM herald_internal.channel_grant_store AS g USING channel AS c, pg_catalog.pg_roles AS a "
         "WHERE g.channel_id = c.id AND a.rolname::pg_catalog.text = g.grantee "
         "AND NOT pg_catalog.starts_with(g.grantee_role, $1) "
         "RETURNING g.channel_id, g.grantee, g.privilege, $1 || a.oid::pg_catalog.text AS role) "
-        "INSERT INTO herald.channel_grant_store (channel_id, grantee, privilege, grantee_role) "
+        "INSERT INTO herald_internal.channel_grant_store (channel_id, grantee, privilege, grantee_role) "
         "SELECT channel_id, grantee, privilege, role FROM restored ON CONFLICT DO NOTHING",
         std::array{pg::Text(here)});
 }
@@ -69,8 +69,8 @@ uint64 AdoptGrantees(const char *here) {
 // As DROP ROLE would, if it knew of them. An oid is not given again while names are.
 uint64 ForgetGrantees(const char *here) {
     return pg::SpiRun(
-        "DELETE FROM herald.channel_grant_store AS t USING ("
-        "SELECT g.ctid AS place FROM herald.channel_grant_store AS g "
+        "DELETE FROM herald_internal.channel_grant_store AS t USING ("
+        "SELECT g.ctid AS place FROM herald_internal.channel_grant_store AS g "
         "WHERE pg_catalog.starts_with(g.grantee_role, $1) AND NOT EXISTS ("
         "SELECT FROM pg_catalog.pg_roles AS a WHERE g.grantee_role = $1 || a.oid::pg_catalog.text) "
         "FOR UPDATE SKIP LOCKED) AS s WHERE t.ctid = s.place",
@@ -99,9 +99,9 @@ void AdoptSubscriptionRoles() {
     pg::SpiBegin();
     // By what the subscriptions say: the names here are as old as their rows.
     (void)pg::SpiRun(
-        "UPDATE herald.failure_store AS f SET run_as_role = s.role FROM ("
+        "UPDATE herald_internal.failure_store AS f SET run_as_role = s.role FROM ("
         "SELECT DISTINCT v.id, v.run_as_role AS restored, $1 || a.oid::pg_catalog.text AS role "
-        "FROM herald.subscription_store AS v "
+        "FROM herald_internal.subscription_store AS v "
         "JOIN pg_catalog.pg_roles AS a ON a.rolname::pg_catalog.text = v.run_as "
         "WHERE NOT pg_catalog.starts_with(v.run_as_role, $1)) AS s "
         "WHERE f.subscription_id = s.id AND f.run_as_role = s.restored",

@@ -198,7 +198,7 @@ VirtualTransactionId *ListSnapshots(int *count) {
 char *ListSubscriptions() {
     MemoryContext caller = CurrentMemoryContext;
     pg::SpiBegin();
-    (void)pg::SpiRun("SELECT pg_catalog.string_agg(id::text, ' ' ORDER BY id) FROM herald.subscription_store");
+    (void)pg::SpiRun("SELECT pg_catalog.string_agg(id::text, ' ' ORDER BY id) FROM herald_internal.subscription_store");
     const char *ids = pg::SpiText(0, 1);
     char *copy = MemoryContextStrdup(caller, ids == nullptr ? "" : ids);
     pg::SpiEnd();
@@ -227,8 +227,8 @@ void SetDone(int segment, const char *subscriptions) {
 bool SubscriptionsAreLeaving() {
     pg::SpiBegin();
     (void)pg::SpiRun(
-        "SELECT (SELECT pg_catalog.count(*) FROM herald.subscription_store) <>"
-        " (SELECT pg_catalog.count(*) FROM (SELECT FROM herald.subscription_store"
+        "SELECT (SELECT pg_catalog.count(*) FROM herald_internal.subscription_store) <>"
+        " (SELECT pg_catalog.count(*) FROM (SELECT FROM herald_internal.subscription_store"
         " FOR KEY SHARE SKIP LOCKED) AS kept)");
     const bool leaving = pg::SpiBool(0, 1);
     pg::SpiEnd();

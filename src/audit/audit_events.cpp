@@ -24,7 +24,7 @@ void WriteAuditEvent(const AuditEvent &event) {
     pg::Identity caller = pg::BecomeOwner();
     pg::SpiBegin();
     (void)pg::SpiRun(
-        psprintf("INSERT INTO herald.audit_%d (id, context_id, changed_at, target_id, sequence, operation,"
+        psprintf("INSERT INTO herald_internal.audit_%d (id, context_id, changed_at, target_id, sequence, operation,"
                  " schema_name, table_name, old, new) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
                  segment),
         std::array{pg::Int8(NextAuditId()), pg::Int8(context), pg::Time(now), pg::Int4(event.target_id),

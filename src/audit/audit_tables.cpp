@@ -57,10 +57,10 @@ void WatchRelations() {
 }
 
 Oid Lookup(const char *name) {
-    const Oid oid = get_relname_relid(name, pg::Tables().schema);
+    const Oid oid = get_relname_relid(name, pg::Tables().internal);
     if (!OidIsValid(oid))
         ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT),
-                        errmsg("extension \"pg_herald\" lacks its relation \"herald.%s\"", name),
+                        errmsg("extension \"pg_herald\" lacks its relation \"herald_internal.%s\"", name),
                         errhint("Run ALTER EXTENSION pg_herald UPDATE, or create the extension again.")));
     return oid;
 }
@@ -92,7 +92,7 @@ void FindIndexes(AuditSegment *segment, Oid table, bool of_context) {
         if (place == nullptr || OidIsValid(*place)) {
             if (others->count == lengthof(others->index))
                 ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-                                errmsg("\"herald.%s\" has too many indexes that are not pg_herald's",
+                                errmsg("\"herald_internal.%s\" has too many indexes that are not pg_herald's",
                                        RelationGetRelationName(relation)),
                                 errhint("Drop index \"%s\".", RelationGetRelationName(index))));
             place = &others->index[others->count++];

@@ -134,7 +134,7 @@ AuditTarget *Load(Oid relation, MemoryContext context) {
     int count;
     AuditTarget *target = nullptr;
     const StoredTarget *targets = ReadStoredTargets(&count);
-    if (count > 0) Watch(get_relname_relid("audit_target", pg::Tables().schema));
+    if (count > 0) Watch(get_relname_relid("audit_target", pg::Tables().internal));
     WatchUpwards(relation);
     const StoredTarget *stored = FindEnrolled(relation, targets, count);
     if (stored != nullptr) {
@@ -221,7 +221,7 @@ const AuditTarget *TargetToRecord(Oid relation) {
 }
 
 void InvalidateAuditTargets() {
-    CacheInvalidateRelcacheByRelid(get_relname_relid("audit_target", pg::Tables().schema));
+    CacheInvalidateRelcacheByRelid(get_relname_relid("audit_target", pg::Tables().internal));
     pg::InvalidateCatalogCaches();
     (void)GetCurrentCommandId(true);
     CommandCounterIncrement();

@@ -1,4 +1,4 @@
-// What is audited, and how: the rows of herald.audit_target as the trigger functions need them, for each
+// What is audited, and how: the rows of herald_internal.audit_target as the trigger functions need them, for each
 // relation whose trigger fires. Partitions and children take the options of the table that
 // herald.enable_audit named, by the names of its columns.
 

@@ -72,7 +72,7 @@ StoredTarget *Enrolled(const Targets &targets, Oid relation) {
 // Whatever its name: anybody's trigger may have one like ours.
 bool IsAuditTrigger(const TableChange &change) {
     const char *function = get_func_name(change.trigger_function);
-    return function != nullptr && get_func_namespace(change.trigger_function) == pg::Tables().schema &&
+    return function != nullptr && get_func_namespace(change.trigger_function) == pg::Tables().internal &&
            std::string_view(function).substr(0, 6) == "audit_";
 }
 
@@ -262,7 +262,7 @@ TimestampTz FirstEntry(Oid segment) {
 void OnDrop(Oid relation) {
     const char *name = get_rel_name(relation);
     if (name == nullptr || std::strncmp(name, "audit_", 6) != 0 || !pg::ExtensionExists()) return;
-    const Oid schema = pg::OwnSchema();
+    const Oid schema = pg::InternalSchema();
     if (!OidIsValid(schema) || get_rel_namespace(relation) != schema) return;
     TimestampTz first = DT_NOEND;
     bool is_segment = false;

@@ -48,7 +48,7 @@ void RequireTable(Oid relation) {
         ereport(ERROR, (errcode(ERRCODE_WRONG_OBJECT_TYPE), errmsg("\"%s\" is not a table", name),
                         errdetail("Only tables and partitioned tables can be audited.")));
     Relation table = table_open(relation, NoLock);
-    if (IsSystemRelation(table) || RelationGetNamespace(table) == pg::Tables().schema)
+    if (IsSystemRelation(table) || pg::IsOwnSchema(RelationGetNamespace(table)))
         ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
                         errmsg("table \"%s\" of the system can't be audited", name)));
     if (table->rd_rel->relpersistence == RELPERSISTENCE_TEMP)
@@ -117,7 +117,7 @@ Datum ReadOptions(int32 id, MemoryContext context) {
     (void)pg::SpiRun(
         "SELECT pg_catalog.jsonb_build_object('record', record, 'operations', operations,"
         " 'exclude', excluded, 'mask', masked || ARRAY(SELECT 'hash:' || h FROM pg_catalog.unnest(hashed) AS h))"
-        " FROM herald.audit_target WHERE id = $1",
+        " FROM herald_internal.audit_target WHERE id = $1",
         std::array{pg::Int4(id)});
     MemoryContext spi = MemoryContextSwitchTo(context);
     Datum options = PointerGetDatum(PG_DETOAST_DATUM_COPY(pg::SpiField(0, 1, JSONBOID).value));
@@ -147,7 +147,7 @@ int32 StoreTarget(Oid relation, const CheckedOptions &options, const StoredTarge
                         errmsg("too many tables were enrolled in the audit trail")));
     const pg::Param id = pg::Int4(static_cast<int32>(new_id));
     (void)pg::SpiRun(
-        "INSERT INTO herald.audit_target (id, relation, schema_name, table_name, system_identifier,"
+        "INSERT INTO herald_internal.audit_target (id, relation, schema_name, table_name, system_identifier,"
         " database_oid, enabled, record, operations, excluded, excluded_numbers, masked, masked_numbers,"
         " hashed, hashed_numbers, salt, created_by)"
         " VALUES ($1, $2, $3, $4, $5, $6, true, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)"
@@ -175,12 +175,12 @@ void StoreKey(int32 id, Oid relation) {
         if (names[i] == nullptr) return;
     }
     (void)pg::SpiRun(
-        "INSERT INTO herald.audit_key (target_id, version, names, numbers, renamed)"
+        "INSERT INTO herald_internal.audit_key (target_id, version, names, numbers, renamed)"
         " SELECT $1, COALESCE(pg_catalog.max(k.version), 0) + 1, $2, $3,"
-        " COALESCE((SELECT l.numbers = $3 FROM herald.audit_key AS l WHERE l.target_id = $1"
+        " COALESCE((SELECT l.numbers = $3 FROM herald_internal.audit_key AS l WHERE l.target_id = $1"
         " ORDER BY l.version DESC LIMIT 1), false)"
-        " FROM herald.audit_key AS k WHERE k.target_id = $1"
-        " HAVING (SELECT l.names FROM herald.audit_key AS l WHERE l.target_id = $1"
+        " FROM herald_internal.audit_key AS k WHERE k.target_id = $1"
+        " HAVING (SELECT l.names FROM herald_internal.audit_key AS l WHERE l.target_id = $1"
         " ORDER BY l.version DESC LIMIT 1) IS DISTINCT FROM $2",
         std::array{pg::Int4(id), TextArray(names, count), NumberArray(key, count)});
 }
@@ -271,7 +271,7 @@ void DisableAudit(Oid relation) {
     WriteAuditEvent(event);
     pg::Identity caller = pg::BecomeOwner();
     pg::SpiBegin();
-    (void)pg::SpiRun("UPDATE herald.audit_target SET enabled = false, disturbed = false WHERE id = $1",
+    (void)pg::SpiRun("UPDATE herald_internal.audit_target SET enabled = false, disturbed = false WHERE id = $1",
                      std::array{pg::Int4(target->id)});
     pg::SpiEnd();
     pg::BecomeCaller(caller);
@@ -288,7 +288,7 @@ void RefreshTarget(const StoredTarget &target) {
     pg::Identity caller = pg::BecomeOwner();
     pg::SpiBegin();
     const uint64 updated = pg::SpiRun(
-        "UPDATE herald.audit_target SET relation = $2, schema_name = $3, table_name = $4,"
+        "UPDATE herald_internal.audit_target SET relation = $2, schema_name = $3, table_name = $4,"
         " system_identifier = $5, database_oid = $6, excluded = $7, excluded_numbers = $8, masked = $9,"
         " masked_numbers = $10, hashed = $11, hashed_numbers = $12 WHERE id = $1"
         " AND (relation, schema_name, table_name, system_identifier, database_oid, excluded,"
@@ -313,8 +313,8 @@ void AdoptTarget(const StoredTarget &target) {
     pg::Identity caller = pg::BecomeOwner();
     pg::SpiBegin();
     // So that a key that is renamed next is known for the same one.
-    (void)pg::SpiRun("UPDATE herald.audit_key AS k SET numbers = $2 WHERE k.target_id = $1 AND k.version ="
-                     " (SELECT pg_catalog.max(l.version) FROM herald.audit_key AS l WHERE l.target_id = $1)",
+    (void)pg::SpiRun("UPDATE herald_internal.audit_key AS k SET numbers = $2 WHERE k.target_id = $1 AND k.version ="
+                     " (SELECT pg_catalog.max(l.version) FROM herald_internal.audit_key AS l WHERE l.target_id = $1)",
                      std::array{pg::Int4(target.id), NumberArray(key, count)});
     pg::SpiEnd();
     pg::BecomeCaller(caller);

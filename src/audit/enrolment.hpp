@@ -1,4 +1,4 @@
-// Switching auditing on and off: the row of herald.audit_target, the triggers of the table and of all below
+// Switching auditing on and off: the row of herald_internal.audit_target, the triggers of the table and of all below
 // it, and the event in the trail. Only for the table's owner.
 
 #pragma once

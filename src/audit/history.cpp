@@ -68,7 +68,7 @@ void AddNames(Chain *chain, const Jsonb *record_id, TimestampTz until, int32 seq
     AddIdentity(chain, record_id, until, sequence);
     const uint64 rows = pg::SpiRun(
         "WITH version AS (SELECT k.version, k.names, pg_catalog.sum(CASE WHEN k.renamed THEN 0 ELSE 1 END)"
-        " OVER (ORDER BY k.version) AS columns FROM herald.audit_key AS k WHERE k.target_id = $1),"
+        " OVER (ORDER BY k.version) AS columns FROM herald_internal.audit_key AS k WHERE k.target_id = $1),"
         " given AS (SELECT v.names, v.columns FROM version AS v"
         " WHERE pg_catalog.cardinality(v.names) = (SELECT count(*) FROM pg_catalog.jsonb_object_keys($2))"
         " AND $2 ?& v.names ORDER BY v.version DESC LIMIT 1)"
@@ -87,7 +87,7 @@ char *OverSegments(const char *columns, const char *condition) {
     for (int i = 0; i < kAuditSegments; i++) {
         if (i > 0) appendStringInfoString(&sql, " UNION ALL ");
         appendStringInfo(&sql,
-                         "SELECT %s FROM herald.audit_%d AS e LEFT JOIN herald.audit_context_%d AS c"
+                         "SELECT %s FROM herald_internal.audit_%d AS e LEFT JOIN herald_internal.audit_context_%d AS c"
                          " ON c.id = e.context_id WHERE %s",
                          columns, i, i, condition);
     }

@@ -55,13 +55,13 @@ bool DismissMember(Oid member) {
 }
 
 void SetDisturbed(const StoredTarget &target, bool disturbed) {
-    UpdateTarget(disturbed ? "UPDATE herald.audit_target SET disturbed = true WHERE id = $1"
-                           : "UPDATE herald.audit_target SET disturbed = false WHERE id = $1",
+    UpdateTarget(disturbed ? "UPDATE herald_internal.audit_target SET disturbed = true WHERE id = $1"
+                           : "UPDATE herald_internal.audit_target SET disturbed = false WHERE id = $1",
                  target.id);
 }
 
 void ForgetTarget(const StoredTarget &target) {
-    UpdateTarget("UPDATE herald.audit_target SET relation = 0, enabled = false, disturbed = false"
+    UpdateTarget("UPDATE herald_internal.audit_target SET relation = 0, enabled = false, disturbed = false"
                  " WHERE id = $1",
                  target.id);
 }

@@ -29,7 +29,7 @@ void TruncateAuditSegment(int segment) {
     pg::RequireTrustedTable(psprintf("audit_%d", segment), AccessExclusiveLock);
     pg::RequireTrustedTable(psprintf("audit_context_%d", segment), AccessExclusiveLock);
     const SubTransactionId outer = pg::SetMarker(&purging);
-    const Oid schema = pg::Tables().schema;
+    const Oid schema = pg::Tables().internal;
     const Oid tables[] = {get_relname_relid(psprintf("audit_%d", segment), schema),
                           get_relname_relid(psprintf("audit_context_%d", segment), schema)};
     EmptyTables(tables, lengthof(tables));
@@ -37,12 +37,12 @@ void TruncateAuditSegment(int segment) {
 }
 
 int64 CountOf(int segment) {
-    (void)pg::SpiRun(psprintf("SELECT count(*) FROM herald.audit_%d", segment));
+    (void)pg::SpiRun(psprintf("SELECT count(*) FROM herald_internal.audit_%d", segment));
     return pg::SpiInt8(0, 1);
 }
 
 bool HasSince(int segment, TimestampTz time) {
-    (void)pg::SpiRun(psprintf("SELECT EXISTS (SELECT FROM herald.audit_%d WHERE changed_at >= $1)", segment),
+    (void)pg::SpiRun(psprintf("SELECT EXISTS (SELECT FROM herald_internal.audit_%d WHERE changed_at >= $1)", segment),
                      std::array{pg::Time(time)});
     return pg::SpiBool(0, 1);
 }
@@ -51,10 +51,10 @@ bool HasSince(int segment, TimestampTz time) {
 int64 DeleteBefore(int segment, TimestampTz before) {
     const SubTransactionId outer = pg::SetMarker(&purging);
     const uint64 deleted =
-        pg::SpiRun(psprintf("DELETE FROM herald.audit_%d WHERE changed_at < $1", segment),
+        pg::SpiRun(psprintf("DELETE FROM herald_internal.audit_%d WHERE changed_at < $1", segment),
                    std::array{pg::Time(before)});
-    (void)pg::SpiRun(psprintf("DELETE FROM herald.audit_context_%d AS c WHERE NOT EXISTS"
-                              " (SELECT FROM herald.audit_%d AS e WHERE e.context_id = c.id)",
+    (void)pg::SpiRun(psprintf("DELETE FROM herald_internal.audit_context_%d AS c WHERE NOT EXISTS"
+                              " (SELECT FROM herald_internal.audit_%d AS e WHERE e.context_id = c.id)",
                               segment, segment));
     pg::ResetMarker(&purging, outer);
     return static_cast<int64>(deleted);
@@ -63,7 +63,7 @@ int64 DeleteBefore(int segment, TimestampTz before) {
 int64 PurgeSegment(int segment, const TimestampTz *before) {
     if (before != nullptr) return DeleteBefore(segment, *before);
     // Locked before it is counted, so that nothing comes in between.
-    (void)pg::SpiRun(psprintf("LOCK TABLE herald.audit_%d, herald.audit_context_%d IN ACCESS EXCLUSIVE MODE",
+    (void)pg::SpiRun(psprintf("LOCK TABLE herald_internal.audit_%d, herald_internal.audit_context_%d IN ACCESS EXCLUSIVE MODE",
                               segment, segment));
     const int64 count = CountOf(segment);
     TruncateAuditSegment(segment);
@@ -89,8 +89,8 @@ void NotePurge(TimestampTz before, int64 count) {
 
 bool IsExpired(int segment, TimestampTz limit) {
     pg::SpiBegin();
-    (void)pg::SpiRun(psprintf("SELECT EXISTS (SELECT FROM herald.audit_%d)"
-                              " OR EXISTS (SELECT FROM herald.audit_context_%d)",
+    (void)pg::SpiRun(psprintf("SELECT EXISTS (SELECT FROM herald_internal.audit_%d)"
+                              " OR EXISTS (SELECT FROM herald_internal.audit_context_%d)",
                               segment, segment));
     const bool expired = pg::SpiBool(0, 1) && !HasSince(segment, limit);
     pg::SpiEnd();
@@ -99,7 +99,7 @@ bool IsExpired(int segment, TimestampTz limit) {
 
 // Locked only when it is likely to be emptied, and then looked at again.
 void EmptyExpired(int segment, TimestampTz limit) {
-    const Oid schema = pg::Tables().schema;
+    const Oid schema = pg::Tables().internal;
     const Oid log = get_relname_relid(psprintf("audit_%d", segment), schema);
     const Oid context = get_relname_relid(psprintf("audit_context_%d", segment), schema);
     // Nobody is waited for, not for a look either.
@@ -123,9 +123,9 @@ int64 PurgeAuditLog(const TimestampTz *before) {
     pg::SpiBegin();
     for (int segment = 0; segment < kAuditSegments; segment++) count += PurgeSegment(segment, before);
     if (before == nullptr) {
-        (void)pg::SpiRun("DELETE FROM herald.audit_key WHERE target_id IN"
-                         " (SELECT id FROM herald.audit_target WHERE NOT enabled)");
-        (void)pg::SpiRun("DELETE FROM herald.audit_target WHERE NOT enabled");
+        (void)pg::SpiRun("DELETE FROM herald_internal.audit_key WHERE target_id IN"
+                         " (SELECT id FROM herald_internal.audit_target WHERE NOT enabled)");
+        (void)pg::SpiRun("DELETE FROM herald_internal.audit_target WHERE NOT enabled");
     }
     pg::SpiEnd();
     pg::BecomeCaller(caller);

@@ -46,7 +46,7 @@ GivenKey RequireKey(int32 target_id, const char *table, const Jsonb *record_id, 
         "SELECT CASE WHEN pg_catalog.jsonb_typeof($2) = 'object' THEN"
         " pg_catalog.cardinality(k.names) = (SELECT count(*) FROM pg_catalog.jsonb_object_keys($2)) AND $2 ?& k.names"
         " ELSE false END, pg_catalog.array_to_string(k.names, ', '), k.names, k.numbers"
-        " FROM herald.audit_key AS k WHERE k.target_id = $1 ORDER BY k.version DESC",
+        " FROM herald_internal.audit_key AS k WHERE k.target_id = $1 ORDER BY k.version DESC",
         std::array{pg::Int4(target_id), pg::Jsonb(PointerGetDatum(record_id), false)});
     if (rows == 0)
         ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),

@@ -26,7 +26,7 @@ namespace herald {
 
 namespace {
 
-// Columns of herald.audit_target, in the order of the script.
+// Columns of herald_internal.audit_target, in the order of the script.
 enum StoreColumn : AttrNumber {
     kId = 1,
     kRelation,
@@ -119,7 +119,7 @@ StoredTarget *ReadStoredTargets(int *count) {
     *count = 0;
     if (!pg::ExtensionExists()) return nullptr;
     // The script of the extension may be just running: then not all of it is there.
-    const Oid schema = pg::OwnSchema();
+    const Oid schema = pg::InternalSchema();
     const Oid store = OidIsValid(schema) ? get_relname_relid("audit_target", schema) : InvalidOid;
     if (!OidIsValid(store)) return nullptr;
 

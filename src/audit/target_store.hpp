@@ -1,4 +1,4 @@
-// The rows of herald.audit_target as they are stored.
+// The rows of herald_internal.audit_target as they are stored.
 
 #pragma once
 

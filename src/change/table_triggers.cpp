@@ -76,7 +76,7 @@ const char *NameOf(const char *prefix, int kind) {
 }
 
 List *FunctionName(const char *purpose, int kind) {
-    return list_make2(makeString(pstrdup("herald")),
+    return list_make2(makeString(pstrdup("herald_internal")),
                       makeString(psprintf("%s_%s", purpose, kKinds[kind].name)));
 }
 
@@ -85,7 +85,7 @@ Oid FunctionOf(const char *purpose, int kind) {
     const char *name = psprintf("%s_%s", purpose, kKinds[kind].name);
     return GetSysCacheOid3(PROCNAMEARGSNSP, Anum_pg_proc_oid, CStringGetDatum(name),
                            PointerGetDatum(buildoidvector(nullptr, 0)),
-                           ObjectIdGetDatum(pg::OwnSchema()));
+                           ObjectIdGetDatum(pg::InternalSchema()));
 }
 
 // A trigger as it is.

@@ -17,7 +17,7 @@ namespace herald {
 
 struct TriggerSet {
     const char *prefix;    // of the triggers' names: herald_audit_insert
-    const char *purpose;   // of the functions' names: herald.audit_insert()
+    const char *purpose;   // of the functions' names: herald_internal.audit_insert()
     const char *argument;  // that each trigger gets, or NULL
     bool insert;
     bool update;

@@ -61,7 +61,7 @@ int32 InsertChannel(const char *name, const Channel &channel, Oid owner_role, Js
     pg::Param limit = pg::Int4(channel.max_payload_bytes);
     limit.is_null = unlimited;
     uint64 rows = pg::SpiRun(
-        "INSERT INTO herald.channel_store (channel, owner, durable, announce, accept_notify, "
+        "INSERT INTO herald_internal.channel_store (channel, owner, durable, announce, accept_notify, "
         "max_payload_bytes, description, when_full, schema, validation, check_formats, schema_version, owner_role) "
         "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13) "
         "ON CONFLICT (channel) DO NOTHING RETURNING id",
@@ -85,7 +85,7 @@ bool LockChannel(const char *name, LockedChannel *locked) {
     uint64 rows = pg::SpiRun(
         "SELECT id, owner, durable, announce, accept_notify, max_payload_bytes, when_full, validation, "
         "check_formats, schema_version, schema, owner_role "
-        "FROM herald.channel_store WHERE channel = $1 FOR UPDATE",
+        "FROM herald_internal.channel_store WHERE channel = $1 FOR UPDATE",
         std::array{pg::Text(name)});
     if (rows > 0) {
         Channel channel{};
@@ -131,18 +131,18 @@ Dependents CountDependents(int32 channel_id) {
     pg::SpiBegin();
     pg::SpiRun(
         "WITH subscriptions AS MATERIALIZED ("
-        "  SELECT id FROM herald.subscription_store WHERE channel_id = $1), "
+        "  SELECT id FROM herald_internal.subscription_store WHERE channel_id = $1), "
         "messages AS ("
-        "  SELECT id FROM herald.log_0 WHERE channel_id = $1 UNION ALL "
-        "  SELECT id FROM herald.log_1 WHERE channel_id = $1 UNION ALL "
-        "  SELECT id FROM herald.log_2 WHERE channel_id = $1), "
+        "  SELECT id FROM herald_internal.log_0 WHERE channel_id = $1 UNION ALL "
+        "  SELECT id FROM herald_internal.log_1 WHERE channel_id = $1 UNION ALL "
+        "  SELECT id FROM herald_internal.log_2 WHERE channel_id = $1), "
         "settled AS ("
-        "  SELECT subscription_id, pg_catalog.unnest(message_ids) AS id FROM herald.settled_0 UNION ALL "
-        "  SELECT subscription_id, pg_catalog.unnest(message_ids) FROM herald.settled_1 UNION ALL "
-        "  SELECT subscription_id, pg_catalog.unnest(message_ids) FROM herald.settled_2) "
+        "  SELECT subscription_id, pg_catalog.unnest(message_ids) AS id FROM herald_internal.settled_0 UNION ALL "
+        "  SELECT subscription_id, pg_catalog.unnest(message_ids) FROM herald_internal.settled_1 UNION ALL "
+        "  SELECT subscription_id, pg_catalog.unnest(message_ids) FROM herald_internal.settled_2) "
         "SELECT (SELECT count(*) FROM subscriptions), "
-        "       (SELECT count(*) FROM herald.parked_store WHERE channel_id = $1), "
-        "       (SELECT count(*) FROM herald.dead_letter_store WHERE channel_id = $1), "
+        "       (SELECT count(*) FROM herald_internal.parked_store WHERE channel_id = $1), "
+        "       (SELECT count(*) FROM herald_internal.dead_letter_store WHERE channel_id = $1), "
         "       (SELECT count(DISTINCT m.id) FROM messages AS m, subscriptions AS s "
         "         WHERE NOT EXISTS ("
         "               SELECT FROM settled AS d WHERE d.subscription_id = s.id AND d.id = m.id))",
@@ -174,7 +174,7 @@ void RequireNoFeeds(const Channel &channel) {
     pg::Identity caller = pg::BecomeOwner();
     MemoryContext context = CurrentMemoryContext;
     pg::SpiBegin();
-    pg::SpiRun("SELECT count(*), min(relation::pg_catalog.text) FROM herald.change_feed_store WHERE channel_id = $1",
+    pg::SpiRun("SELECT count(*), min(relation::pg_catalog.text) FROM herald_internal.change_feed_store WHERE channel_id = $1",
                std::array{pg::Int4(channel.id)});
     const int64 count = pg::SpiInt8(0, 1);
     const char *table = count == 0 ? nullptr : MemoryContextStrdup(context, pg::SpiText(0, 2));
@@ -284,7 +284,7 @@ void AlterChannel(const char *name, const ChannelOptions &options, bool force) {
     pg::Identity caller = pg::BecomeOwner();
     pg::SpiBegin();
     pg::SpiRun(
-        "UPDATE herald.channel_store SET owner = COALESCE($2, owner), "
+        "UPDATE herald_internal.channel_store SET owner = COALESCE($2, owner), "
         "owner_role = COALESCE($13, owner_role), durable = $3, announce = $4, accept_notify = $5, "
         "max_payload_bytes = $6, description = COALESCE($7, description), when_full = $8, "
         "validation = $9, check_formats = $10, schema = $11, schema_version = schema_version + $12 "
@@ -322,13 +322,13 @@ void DropChannel(const char *name, bool if_exists, bool force) {
     pg::SpiBegin();
     std::array id{pg::Int4(channel.id)};
     // The subscriptions first: that waits for workers that are about to park a task of theirs.
-    pg::SpiRun("DELETE FROM herald.subscription_store WHERE channel_id = $1", id);
-    pg::SpiRun("DELETE FROM herald.parked_store WHERE channel_id = $1", id);
-    pg::SpiRun("DELETE FROM herald.dead_letter_store WHERE channel_id = $1", id);
-    pg::SpiRun("DELETE FROM herald.channel_grant_store WHERE channel_id = $1", id);
-    pg::SpiRun("DELETE FROM herald.channel_store WHERE id = $1", id);
+    pg::SpiRun("DELETE FROM herald_internal.subscription_store WHERE channel_id = $1", id);
+    pg::SpiRun("DELETE FROM herald_internal.parked_store WHERE channel_id = $1", id);
+    pg::SpiRun("DELETE FROM herald_internal.dead_letter_store WHERE channel_id = $1", id);
+    pg::SpiRun("DELETE FROM herald_internal.channel_grant_store WHERE channel_id = $1", id);
+    pg::SpiRun("DELETE FROM herald_internal.channel_store WHERE id = $1", id);
     // Or they would be for everybody, as those of undeclared channels are.
-    pg::SpiRun("DELETE FROM herald.pointer_store WHERE channel = $1", std::array{pg::Text(name)});
+    pg::SpiRun("DELETE FROM herald_internal.pointer_store WHERE channel = $1", std::array{pg::Text(name)});
     pg::SpiEnd();
     pg::BecomeCaller(caller);
     RemoveChannelCountersAtCommit(MyDatabaseId, name);

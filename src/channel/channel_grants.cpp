@@ -18,7 +18,7 @@ int32 HoldOwnedChannel(const char *name) {
     pg::Identity caller = pg::BecomeOwner();
     pg::SpiBegin();
     uint64 rows = pg::SpiRun(
-        "SELECT id, owner, owner_role FROM herald.channel_store WHERE channel = $1 FOR KEY SHARE",
+        "SELECT id, owner, owner_role FROM herald_internal.channel_store WHERE channel = $1 FOR KEY SHARE",
         std::array{pg::Text(name)});
     Channel channel{};
     if (rows > 0) {
@@ -45,7 +45,7 @@ void AddGrant(int32 channel_id, const char *grantee, Oid role, uint8 privileges)
     for (ChannelPrivilege privilege : kEach) {
         if ((privileges & privilege) == 0) continue;
         pg::SpiRun(
-            "INSERT INTO herald.channel_grant_store (channel_id, grantee, privilege, grantee_role) "
+            "INSERT INTO herald_internal.channel_grant_store (channel_id, grantee, privilege, grantee_role) "
             "VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING",
             std::array{pg::Int4(channel_id), pg::Text(grantee), pg::Text(NameOfPrivilege(privilege)),
                        pg::Text(identity)});
@@ -76,7 +76,7 @@ void RevokeChannel(const char *name, const char *grantee, uint8 privileges) {
     for (ChannelPrivilege privilege : kEach) {
         if ((privileges & privilege) == 0) continue;
         pg::SpiRun(
-            "DELETE FROM herald.channel_grant_store "
+            "DELETE FROM herald_internal.channel_grant_store "
             "WHERE channel_id = $1 AND privilege = $3 AND (grantee_role = $4 OR grantee = $2 AND ("
             "NOT pg_catalog.starts_with(grantee_role, $5) OR $4 IS NULL AND NOT EXISTS ("
             "SELECT FROM pg_catalog.pg_roles AS a WHERE grantee_role = $5 || a.oid::pg_catalog.text)))",

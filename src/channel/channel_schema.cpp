@@ -30,15 +30,15 @@ Misfits FindMisfits(int32 channel_id, Jsonb *schema, bool check_formats) {
                             pg::Bool(check_formats)};
     pg::SpiRun(
         "WITH subscriptions AS MATERIALIZED ("
-        "  SELECT id FROM herald.subscription_store WHERE channel_id = $1), "
+        "  SELECT id FROM herald_internal.subscription_store WHERE channel_id = $1), "
         "messages AS NOT MATERIALIZED ("
-        "  SELECT id, payload FROM herald.log_0 WHERE channel_id = $1 UNION ALL "
-        "  SELECT id, payload FROM herald.log_1 WHERE channel_id = $1 UNION ALL "
-        "  SELECT id, payload FROM herald.log_2 WHERE channel_id = $1), "
+        "  SELECT id, payload FROM herald_internal.log_0 WHERE channel_id = $1 UNION ALL "
+        "  SELECT id, payload FROM herald_internal.log_1 WHERE channel_id = $1 UNION ALL "
+        "  SELECT id, payload FROM herald_internal.log_2 WHERE channel_id = $1), "
         "settled AS ("
-        "  SELECT subscription_id, pg_catalog.unnest(message_ids) AS id FROM herald.settled_0 UNION ALL "
-        "  SELECT subscription_id, pg_catalog.unnest(message_ids) FROM herald.settled_1 UNION ALL "
-        "  SELECT subscription_id, pg_catalog.unnest(message_ids) FROM herald.settled_2), "
+        "  SELECT subscription_id, pg_catalog.unnest(message_ids) AS id FROM herald_internal.settled_0 UNION ALL "
+        "  SELECT subscription_id, pg_catalog.unnest(message_ids) FROM herald_internal.settled_1 UNION ALL "
+        "  SELECT subscription_id, pg_catalog.unnest(message_ids) FROM herald_internal.settled_2), "
         "waiting AS MATERIALIZED ("
         "  SELECT DISTINCT m.id FROM messages AS m, subscriptions AS s "
         "   WHERE NOT EXISTS ("
@@ -46,7 +46,7 @@ Misfits FindMisfits(int32 channel_id, Jsonb *schema, bool check_formats) {
         "  UNION SELECT id FROM (SELECT id FROM messages ORDER BY id DESC LIMIT 1000) AS youngest), "
         "stored AS ("
         "  SELECT m.id, m.payload FROM messages AS m JOIN waiting AS w ON w.id = m.id UNION ALL "
-        "  SELECT message_id, payload FROM herald.parked_store WHERE channel_id = $1), "
+        "  SELECT message_id, payload FROM herald_internal.parked_store WHERE channel_id = $1), "
         "checked AS (SELECT id, herald.validate($2, payload, $3) AS fits FROM stored) "
         "SELECT count(*), count(*) FILTER (WHERE NOT fits), min(id) FILTER (WHERE NOT fits) FROM checked",
         params);
@@ -56,10 +56,10 @@ Misfits FindMisfits(int32 channel_id, Jsonb *schema, bool check_formats) {
     if (found.count > 0) {
         const uint64 rows = pg::SpiRun(
             "SELECT payload FROM ("
-            "  SELECT id, channel_id, payload FROM herald.log_0 UNION ALL "
-            "  SELECT id, channel_id, payload FROM herald.log_1 UNION ALL "
-            "  SELECT id, channel_id, payload FROM herald.log_2 UNION ALL "
-            "  SELECT message_id, channel_id, payload FROM herald.parked_store) AS stored "
+            "  SELECT id, channel_id, payload FROM herald_internal.log_0 UNION ALL "
+            "  SELECT id, channel_id, payload FROM herald_internal.log_1 UNION ALL "
+            "  SELECT id, channel_id, payload FROM herald_internal.log_2 UNION ALL "
+            "  SELECT message_id, channel_id, payload FROM herald_internal.parked_store) AS stored "
             "WHERE id = $2 AND channel_id = $1 LIMIT 1",
             std::array{pg::Int4(channel_id), pg::Int8(found.first_id)});
         MemoryContext spi = MemoryContextSwitchTo(context);

@@ -20,7 +20,7 @@ namespace herald {
 
 namespace {
 
-// Columns of herald.channel_store and herald.channel_grant_store, in the order of the script.
+// Columns of herald_internal.channel_store and herald_internal.channel_grant_store, in the order of the script.
 enum StoreColumn : AttrNumber {
     kId = 1,
     kChannel,
@@ -41,10 +41,10 @@ enum StoreColumn : AttrNumber {
 enum GrantColumn : AttrNumber { kChannelId = 1, kGrantee, kPrivilege, kGranteeRole };
 
 Oid RelationOf(const char *name) {
-    Oid oid = get_relname_relid(name, pg::Tables().schema);
+    Oid oid = get_relname_relid(name, pg::Tables().internal);
     if (!OidIsValid(oid))
         ereport(ERROR,
-                (errcode(ERRCODE_UNDEFINED_OBJECT), errmsg("relation \"herald.%s\" is missing", name),
+                (errcode(ERRCODE_UNDEFINED_OBJECT), errmsg("relation \"herald_internal.%s\" is missing", name),
                  errhint("Create the extension pg_herald again.")));
     return oid;
 }

@@ -20,7 +20,7 @@ NotifyChannels Count(const char *owner, int32 channel_id) {
     pg::SpiBegin();
     (void)pg::SpiRun(
         "SELECT pg_catalog.count(*), pg_catalog.count(*) FILTER (WHERE owner OPERATOR(pg_catalog.=) $1)"
-        " FROM herald.channel_store WHERE accept_notify AND id OPERATOR(pg_catalog.<>) $2",
+        " FROM herald_internal.channel_store WHERE accept_notify AND id OPERATOR(pg_catalog.<>) $2",
         std::array{pg::Text(owner), pg::Int4(channel_id)});
     const NotifyChannels channels = {pg::SpiInt8(0, 1), pg::SpiInt8(0, 2)};
     pg::SpiEnd();

@@ -42,8 +42,8 @@ int64 MoveToParked(const char *sql, int64 id, int32 subscription) {
 }
 
 #define MOVE_TO_PARKED(condition)                                                              \
-    "WITH moved AS (DELETE FROM herald.dead_letter_store WHERE " condition " RETURNING *), "   \
-    "parked AS (INSERT INTO herald.parked_store (subscription_id, message_id, channel_id, "    \
+    "WITH moved AS (DELETE FROM herald_internal.dead_letter_store WHERE " condition " RETURNING *), "   \
+    "parked AS (INSERT INTO herald_internal.parked_store (subscription_id, message_id, channel_id, "    \
     "published_at, published_by, key, headers, payload, schema_version, attempts, "            \
     "next_attempt_at) "                                                                        \
     "SELECT subscription_id, message_id, channel_id, published_at, published_by, key, "        \
@@ -57,8 +57,8 @@ char *SubscriptionOfDeadLetter(int64 id) {
     char *name = nullptr;
     pg::Identity caller = pg::BecomeOwner();
     pg::SpiBegin();
-    if (pg::SpiRun("SELECT s.subscription FROM herald.dead_letter_store AS d "
-                   "JOIN herald.subscription_store AS s ON s.id = d.subscription_id "
+    if (pg::SpiRun("SELECT s.subscription FROM herald_internal.dead_letter_store AS d "
+                   "JOIN herald_internal.subscription_store AS s ON s.id = d.subscription_id "
                    "WHERE d.id = $1",
                    std::array{pg::Int8(id)}) > 0)
         name = MemoryContextStrdup(context, pg::SpiText(0, 1));
@@ -91,7 +91,7 @@ int64 DiscardDeadLetters(const char *subscription, const TimestampTz *before) {
     pg::Identity caller = pg::BecomeOwner();
     pg::SpiBegin();
     uint64 deleted = pg::SpiRun(
-        "DELETE FROM herald.dead_letter_store "
+        "DELETE FROM herald_internal.dead_letter_store "
         "WHERE subscription_id = $1 AND ($2 IS NULL OR died_at < $2)",
         std::array{pg::Int4(id), until});
     pg::SpiEnd();

@@ -25,12 +25,12 @@ constexpr int kMaxText = 8192;
 constexpr int kMaxTaskId = 1024;
 
 pg::SavedPlan insert_failure = {
-    "INSERT INTO herald.failure_store (subscription_id, subscription, channel, run_as, message_id, "
+    "INSERT INTO herald_internal.failure_store (subscription_id, subscription, channel, run_as, message_id, "
     "task_id, attempt, error_code, message, detail, hint, context, handler, started_at, failed_at, "
     "next_attempt_at, run_as_role) "
     "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)"};
 pg::SavedPlan insert_dead = {
-    "INSERT INTO herald.dead_letter_store (" HERALD_PARKED_COLUMNS ", error_code, message, died_at) "
+    "INSERT INTO herald_internal.dead_letter_store (" HERALD_PARKED_COLUMNS ", error_code, message, died_at) "
     "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)"};
 }  // namespace
 
@@ -106,8 +106,8 @@ int64 PurgeFailures(int64 retention, int64 limit) {
     pg::Identity caller = pg::BecomeOwner();
     pg::SpiBegin();
     uint64 deleted = pg::SpiRun(
-        "DELETE FROM herald.failure_store WHERE id IN ("
-        "SELECT id FROM herald.failure_store WHERE failed_at < $1 ORDER BY failed_at LIMIT $2 "
+        "DELETE FROM herald_internal.failure_store WHERE id IN ("
+        "SELECT id FROM herald_internal.failure_store WHERE failed_at < $1 ORDER BY failed_at LIMIT $2 "
         "FOR UPDATE SKIP LOCKED)",
         std::array{pg::Time(GetCurrentTimestamp() - retention), pg::Int8(limit)});
     pg::SpiEnd();

@@ -40,7 +40,7 @@ enum ParkedColumn : AttrNumber {
 };
 
 pg::SavedPlan upsert_parked = {
-    "INSERT INTO herald.parked_store (" HERALD_PARKED_COLUMNS ", next_attempt_at) "
+    "INSERT INTO herald_internal.parked_store (" HERALD_PARKED_COLUMNS ", next_attempt_at) "
     "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) "
     "ON CONFLICT (subscription_id, message_id) DO UPDATE "
     "SET attempts = excluded.attempts, next_attempt_at = excluded.next_attempt_at"};

@@ -1,4 +1,4 @@
-// The rows of herald.parked_store as a worker writes and reads them, one at a time, in the transaction that settles the
+// The rows of herald_internal.parked_store as a worker writes and reads them, one at a time, in the transaction that settles the
 // task. It finds a row by the index of the primary key, whatever the planner would think of a table that was small when
 // it was asked.
 

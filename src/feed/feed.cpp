@@ -25,7 +25,7 @@ namespace herald {
 
 namespace {
 
-// Columns of herald.change_feed_store, in the order of the script.
+// Columns of herald_internal.change_feed_store, in the order of the script.
 enum StoreColumn : AttrNumber {
     kId = 1,
     kRelation,
@@ -83,7 +83,7 @@ void Unpack(HeapTuple tuple, TupleDesc descriptor, Feed *feed) {
         feed->pieces = ParseTemplate(feed->message_text, &feed->piece_count, &problem);
 }
 
-Oid StoreOid(const char *name) { return get_relname_relid(name, pg::Tables().schema); }
+Oid StoreOid(const char *name) { return get_relname_relid(name, pg::Tables().internal); }
 
 Feed *Load(int32 id) {
     Feed *feed = nullptr;
@@ -149,7 +149,7 @@ const Feed *ReadFeeds(int *count) {
     *count = 0;
     auto *feeds = static_cast<Feed *>(palloc(sizeof(Feed) * 16));
     // The script of the extension may be just running: then not all of it is there.
-    const Oid schema = pg::OwnSchema();
+    const Oid schema = pg::InternalSchema();
     const Oid store = OidIsValid(schema) ? get_relname_relid("change_feed_store", schema) : InvalidOid;
     const Oid index = OidIsValid(schema) ? get_relname_relid("change_feed_store_pkey", schema) : InvalidOid;
     if (!OidIsValid(store) || !OidIsValid(index)) return feeds;

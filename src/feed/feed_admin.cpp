@@ -43,7 +43,7 @@ void RequireTable(Relation relation) {
     if (kind != RELKIND_RELATION && kind != RELKIND_PARTITIONED_TABLE)
         ereport(ERROR, (errcode(ERRCODE_WRONG_OBJECT_TYPE), errmsg("\"%s\" is not a table", name),
                         errdetail("Only tables and partitioned tables have change feeds.")));
-    if (IsCatalogRelation(relation) || RelationGetNamespace(relation) == pg::Tables().schema)
+    if (IsCatalogRelation(relation) || pg::IsOwnSchema(RelationGetNamespace(relation)))
         ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
                         errmsg("table \"%s\" cannot have a change feed: it is a system table", name)));
     if (relation->rd_rel->relpersistence == RELPERSISTENCE_TEMP)
@@ -136,7 +136,7 @@ int32 Store(Oid relation, const FeedOptions &options, int32 channel_id) {
     pg::Identity caller = pg::BecomeOwner();
     pg::SpiBegin();
     (void)pg::SpiRun(
-        "INSERT INTO herald.change_feed_store (relation, channel, channel_id, message, columns, operations, owner, owner_role) "
+        "INSERT INTO herald_internal.change_feed_store (relation, channel, channel_id, message, columns, operations, owner, owner_role) "
         "VALUES ($1, $2, $3, $4, $5, $6, $7, $8) "
         "ON CONFLICT (relation, channel) DO UPDATE SET channel_id = EXCLUDED.channel_id, message = EXCLUDED.message, "
         "columns = EXCLUDED.columns, operations = EXCLUDED.operations, owner = EXCLUDED.owner, owner_role = EXCLUDED.owner_role RETURNING id",
@@ -187,7 +187,7 @@ void DisableFeed(Oid target, const char *channel) {
     int32 id = 0;
     Oid *tree = LockTree(target, ShareRowExclusiveLock, &count);
     RequireTableOwner(target);
-    if (RunAsOwner("DELETE FROM herald.change_feed_store WHERE relation = $1::pg_catalog.regclass AND channel = $2 "
+    if (RunAsOwner("DELETE FROM herald_internal.change_feed_store WHERE relation = $1::pg_catalog.regclass AND channel = $2 "
                    "RETURNING id",
                    std::array{pg::ObjectId(target), pg::Text(channel)}, &id) == 0)
         ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT),
@@ -252,14 +252,14 @@ void RenameFeedColumn(const Feed &feed, const char *column, const char *new_colu
     for (int i = 0; i < feed.column_count; i++)
         concerned = concerned || std::strcmp(feed.columns[i], column) == 0;
     if (!concerned) return;
-    (void)RunAsOwner("UPDATE herald.change_feed_store SET message = $2, "
+    (void)RunAsOwner("UPDATE herald_internal.change_feed_store SET message = $2, "
                      "columns = pg_catalog.array_replace(columns, $3, $4) WHERE id = $1",
                      std::array{pg::Int4(feed.id), pg::Text(message), pg::Text(column), pg::Text(new_column)}, nullptr);
     InvalidateFeeds();
 }
 
 void ForgetFeed(const Feed &feed) {
-    if (RunAsOwner("DELETE FROM herald.change_feed_store WHERE id = $1", std::array{pg::Int4(feed.id)}, nullptr) > 0)
+    if (RunAsOwner("DELETE FROM herald_internal.change_feed_store WHERE id = $1", std::array{pg::Int4(feed.id)}, nullptr) > 0)
         InvalidateFeeds();
 }
 

@@ -61,7 +61,7 @@ struct QueueShared {
 
 // Ids that may be handed out, those from `next` to `last`.
 struct IdRange {
-    Oid table;  // herald.id_store as it was when they were taken from there; InvalidOid: there are none
+    Oid table;  // herald_internal.id_store as it was when they were taken from there; InvalidOid: there are none
     int64 next;
     int64 last;
 };

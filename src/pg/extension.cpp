@@ -27,6 +27,9 @@ namespace herald::pg {
 
 namespace {
 
+constexpr char kSchema[] = "herald";
+constexpr char kInternalSchema[] = "herald_internal";
+
 ExtensionTables tables;
 bool tables_valid = false;
 uint64 changes = 0;  // counts invalidations: oids read before one are not to be kept
@@ -48,13 +51,30 @@ void OnRelationChange(Datum, Oid relation) {
 }
 
 Oid Lookup(const char *name) {
-    Oid oid = get_relname_relid(name, tables.schema);
+    Oid oid = get_relname_relid(name, tables.internal);
     if (!OidIsValid(oid))
         ereport(ERROR,
                 (errcode(ERRCODE_UNDEFINED_OBJECT),
-                 errmsg("extension \"pg_herald\" lacks its relation \"herald.%s\"", name),
+                 errmsg("extension \"pg_herald\" lacks its relation \"herald_internal.%s\"", name),
                  errhint("Run ALTER EXTENSION pg_herald UPDATE, or create the extension again.")));
     return oid;
+}
+
+Oid OwnSchema(const char *name) {
+    const Oid extension = get_extension_oid("pg_herald", true);
+    const Oid schema = OidIsValid(extension) ? get_namespace_oid(name, true) : InvalidOid;
+    if (!OidIsValid(schema) || getExtensionOfObject(NamespaceRelationId, schema) != extension) return InvalidOid;
+    return schema;
+}
+
+Oid RequireSchema(const char *name) {
+    const Oid schema = OwnSchema(name);
+    if (!OidIsValid(schema))
+        ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT),
+                        errmsg("extension \"pg_herald\" has no schema \"%s\"", name),
+                        errdetail("Where there is one of that name, it is not the one that the extension made."),
+                        errhint("Give its schema that name again, by ALTER SCHEMA ... RENAME TO %s.", name)));
+    return schema;
 }
 
 }  // namespace
@@ -80,12 +100,7 @@ Oid CommittedExtension() {
     return extension;
 }
 
-Oid OwnSchema() {
-    const Oid extension = get_extension_oid("pg_herald", true);
-    const Oid schema = OidIsValid(extension) ? get_namespace_oid("herald", true) : InvalidOid;
-    if (!OidIsValid(schema) || getExtensionOfObject(NamespaceRelationId, schema) != extension) return InvalidOid;
-    return schema;
-}
+Oid InternalSchema() { return OwnSchema(kInternalSchema); }
 
 bool TablesKnown() { return tables_valid; }
 
@@ -98,12 +113,8 @@ const ExtensionTables &Tables() {
         ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT),
                         errmsg("extension \"pg_herald\" does not exist in this database"),
                         errhint("Run CREATE EXTENSION pg_herald.")));
-    tables.schema = OwnSchema();
-    if (!OidIsValid(tables.schema))
-        ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT),
-                        errmsg("extension \"pg_herald\" has no schema \"herald\""),
-                        errdetail("Where there is one of that name, it is not the one that the extension made."),
-                        errhint("Give its schema that name again, by ALTER SCHEMA ... RENAME TO herald.")));
+    tables.schema = RequireSchema(kSchema);
+    tables.internal = RequireSchema(kInternalSchema);
     for (int i = 0; i < kSegments; i++) {
         char name[NAMEDATALEN];
         snprintf(name, sizeof(name), "log_%d", i);

@@ -11,7 +11,8 @@ inline constexpr int kSegments = 3;
 
 struct ExtensionTables {
     Oid extension;
-    Oid schema;
+    Oid schema;    // herald: what people use
+    Oid internal;  // herald_internal: everything else
     Oid log[kSegments];
     Oid settled[kSegments];
     Oid id_store;
@@ -23,8 +24,9 @@ struct ExtensionTables {
 // True where the extension exists in this database. Needs a transaction.
 bool ExtensionExists();
 
-// The schema herald that the extension made; InvalidOid where there is none, or one that others made. Needs a transaction.
-Oid OwnSchema();
+// The schema herald_internal that the extension made; InvalidOid where there is none, or one that others made. Needs a
+// transaction.
+Oid InternalSchema();
 
 // The extension's oid as it is committed by now; InvalidOid where there is none. Needs a transaction.
 Oid CommittedExtension();
@@ -38,6 +40,9 @@ void RequireExtension(Oid extension);
 
 // The oids; an ERROR 42704 with a hint where the extension is not there. Needs a transaction.
 const ExtensionTables &Tables();
+
+// True for the two schemas of the extension.
+inline bool IsOwnSchema(Oid schema) { return schema == Tables().schema || schema == Tables().internal; }
 
 // Called once per process, from _PG_init.
 void InitExtensionCache();

@@ -2,7 +2,7 @@
 // plan is made at the first use, in the process that uses it, and kept; PostgreSQL plans it again by
 // itself when a table of it changes or the extension is created anew.
 //
-//     pg::SavedPlan insert_failure = {"INSERT INTO herald.failure_store ..."};   // static
+//     pg::SavedPlan insert_failure = {"INSERT INTO herald_internal.failure_store ..."};   // static
 //     pg::SpiRunSaved(insert_failure, params);                                   // inside SpiBegin/SpiEnd
 
 #pragma once

@@ -136,7 +136,7 @@ const char *FindMisfit(Relation table, const TableForm &form) {
 
 void ReportMisfit(const char *table, const char *misfit) {
     ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-                    errmsg("table \"herald.%s\" does not have the form that this version of pg_herald needs", table),
+                    errmsg("table \"herald_internal.%s\" does not have the form that this version of pg_herald needs", table),
                     errdetail("%s", misfit), errhint("%s", kMisfitHint)));
     pg_unreachable();
 }

@@ -35,7 +35,7 @@ struct Foreign {
 
 [[noreturn]] void Refuse(Relation table, const Foreign &foreign) {
     ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-                    errmsg("table \"herald.%s\" can't be trusted", RelationGetRelationName(table)),
+                    errmsg("table \"herald_internal.%s\" can't be trusted", RelationGetRelationName(table)),
                     errdetail("It has %s, which the extension pg_herald did not make.", foreign.what),
                     errhint("%s", foreign.hint)));
     pg_unreachable();
@@ -82,7 +82,7 @@ void Require(Relation table, const Foreign &foreign) {
 }
 
 void CheckTables(const PlannedStmt *statement) {
-    const Oid schema = TablesKnown() ? Tables().schema : OwnSchema();
+    const Oid schema = TablesKnown() ? Tables().internal : InternalSchema();
     if (!OidIsValid(schema)) return;
     // A rule's action, which is a statement of its own, has the table of the rule among its own.
     for (int number = 1; number <= list_length(statement->rtable); number++) {
@@ -128,7 +128,7 @@ void EndOwnStatement() { own_statement = false; }
 bool TrustsTables(const char *const *names, int count) {
     static bool told = false;
     for (int i = 0; i < count; i++) {
-        const Oid oid = get_relname_relid(names[i], Tables().schema);
+        const Oid oid = get_relname_relid(names[i], Tables().internal);
         // A lock of who makes a trigger now is not waited for.
         if (!OidIsValid(oid) || !ConditionalLockRelationOid(oid, RowExclusiveLock)) return false;
         Relation table = table_open(oid, NoLock);
@@ -136,7 +136,7 @@ bool TrustsTables(const char *const *names, int count) {
         if (foreign.what == nullptr) foreign = ForeignTrigger(table);
         if (foreign.what != nullptr && !told)
             ereport(WARNING, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-                              errmsg("table \"herald.%s\" can't be trusted", names[i]),
+                              errmsg("table \"herald_internal.%s\" can't be trusted", names[i]),
                               errdetail("It has %s, which the extension pg_herald did not make.", foreign.what),
                               errhint("%s", foreign.hint)));
         table_close(table, NoLock);
@@ -149,9 +149,9 @@ bool TrustsTables(const char *const *names, int count) {
 }
 
 void RequireTrustedTable(const char *name, int lock_mode) {
-    const Oid oid = get_relname_relid(name, Tables().schema);
+    const Oid oid = get_relname_relid(name, Tables().internal);
     if (!OidIsValid(oid))
-        ereport(ERROR, (errcode(ERRCODE_UNDEFINED_TABLE), errmsg("relation \"herald.%s\" is missing", name),
+        ereport(ERROR, (errcode(ERRCODE_UNDEFINED_TABLE), errmsg("relation \"herald_internal.%s\" is missing", name),
                         errhint("Create the extension pg_herald again.")));
     Relation table = table_open(oid, lock_mode);
     Require(table, ForeignRows(table));

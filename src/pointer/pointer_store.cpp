@@ -20,10 +20,10 @@ namespace herald {
 namespace {
 
 pg::SavedPlan insert_payload = {
-    "INSERT INTO herald.pointer_store (message_id, channel, role, payload, bytes) "
+    "INSERT INTO herald_internal.pointer_store (message_id, channel, role, payload, bytes) "
     "VALUES ($1, $2, $3, $4, $5)"};
 pg::SavedPlan select_payload = {
-    "SELECT channel, payload FROM herald.pointer_store WHERE message_id = $1"};
+    "SELECT channel, payload FROM herald_internal.pointer_store WHERE message_id = $1"};
 
 pg_atomic_uint64 *ShareOf(DatabaseShared *database, Oid role) {
     return &database->pointer_bytes[hash_bytes_uint32(role) % kPointerShares];
@@ -72,13 +72,13 @@ void PurgePayloads(DatabaseShared *database) {
     uint64 used[kPointerShares] = {};
     pg::SpiBegin();
     // What is locked, by one who drops the channel, goes with it or the next time.
-    (void)pg::SpiRun("DELETE FROM herald.pointer_store WHERE message_id IN ("
-                     "SELECT message_id FROM herald.pointer_store WHERE published_at < $1 "
+    (void)pg::SpiRun("DELETE FROM herald_internal.pointer_store WHERE message_id IN ("
+                     "SELECT message_id FROM herald_internal.pointer_store WHERE published_at < $1 "
                      "FOR UPDATE SKIP LOCKED)",
                      std::array{pg::Time(GetCurrentTimestamp() -
                                          settings::pointer_retention * USECS_PER_SEC)});
     uint64 count = pg::SpiRun(
-        "SELECT role, pg_catalog.sum(bytes)::bigint FROM herald.pointer_store GROUP BY role");
+        "SELECT role, pg_catalog.sum(bytes)::bigint FROM herald_internal.pointer_store GROUP BY role");
     for (uint64 row = 0; row < count; row++)
         used[hash_bytes_uint32(DatumGetObjectId(pg::SpiField(row, 1, OIDOID).value)) % kPointerShares] +=
             static_cast<uint64>(pg::SpiInt8(row, 2));

@@ -146,7 +146,7 @@ HERALD_FUNCTION(has_channel_privilege) {
     PG_RETURN_BOOL((privileges & asked) != 0);
 }
 
-// herald.stored_role(name, role) -> oid
+// herald_internal.stored_role(name, role) -> oid
 HERALD_FUNCTION(stored_role) {
     const Oid role = pg::StoredRole(TextArgument(fcinfo, 0), TextArgument(fcinfo, 1));
     if (!OidIsValid(role)) PG_RETURN_NULL();

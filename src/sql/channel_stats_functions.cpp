@@ -16,7 +16,7 @@ using namespace herald;
 
 namespace {
 
-// Columns of herald.list_channel_stats, in this order.
+// Columns of herald_internal.list_channel_stats, in this order.
 enum StatsColumn : int {
     kChannel = 0,
     kFirstCounter,

@@ -36,7 +36,7 @@ HERALD_FUNCTION(disable_change_feed) {
     PG_RETURN_VOID();
 }
 
-// herald.feed_problem(feed_id integer) -> text
+// herald_internal.feed_problem(feed_id integer) -> text
 HERALD_FUNCTION(feed_problem) {
     const Feed *feed = FindFeed(PG_GETARG_INT32(0));
     // Before a lock on anything of the table's is taken.

@@ -17,7 +17,7 @@ extern "C" {
 
 using namespace herald;
 
-// herald.next_id(counter text) -> bigint
+// herald_internal.next_id(counter text) -> bigint
 HERALD_FUNCTION(next_id) {
     if (!pg::OwnsRelation(pg::Tables().id_store, GetUserId()))
         ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE), errmsg("must be owner of the extension pg_herald")));
@@ -31,7 +31,7 @@ HERALD_FUNCTION(guard_ids) {
         !TRIGGER_FIRED_FOR_ROW(trigger->tg_event) ||
         RelationGetRelid(trigger->tg_relation) != pg::Tables().id_store)
         ereport(ERROR, (errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
-                        errmsg("herald.guard_ids() is the trigger of the table herald.id_store")));
+                        errmsg("herald_internal.guard_ids() is the trigger of the table herald_internal.id_store")));
     bool is_null[2];
     TupleDesc description = RelationGetDescr(trigger->tg_relation);
     const Datum used = heap_getattr(trigger->tg_trigtuple, 1, description, &is_null[0]);

@@ -241,12 +241,12 @@ bool OwnsThisDatabase() {
 void RaiseMessageIds() {
     (void)pg::SpiRun(
         "SELECT COALESCE(pg_catalog.max(id), 0) FROM ("
-        "SELECT pg_catalog.max(id) FROM herald.log_0 UNION ALL "
-        "SELECT pg_catalog.max(id) FROM herald.log_1 UNION ALL "
-        "SELECT pg_catalog.max(id) FROM herald.log_2 UNION ALL "
-        "SELECT pg_catalog.max(message_id) FROM herald.parked_store UNION ALL "
-        "SELECT pg_catalog.max(message_id) FROM herald.dead_letter_store UNION ALL "
-        "SELECT pg_catalog.max(message_id) FROM herald.failure_store) AS t (id)");
+        "SELECT pg_catalog.max(id) FROM herald_internal.log_0 UNION ALL "
+        "SELECT pg_catalog.max(id) FROM herald_internal.log_1 UNION ALL "
+        "SELECT pg_catalog.max(id) FROM herald_internal.log_2 UNION ALL "
+        "SELECT pg_catalog.max(message_id) FROM herald_internal.parked_store UNION ALL "
+        "SELECT pg_catalog.max(message_id) FROM herald_internal.dead_letter_store UNION ALL "
+        "SELECT pg_catalog.max(message_id) FROM herald_internal.failure_store) AS t (id)");
     RaiseIds(IdCounter::kMessage, pg::SpiInt8(0, 1));
 }
 
@@ -303,7 +303,7 @@ HERALD_FUNCTION(activate) {
 
     pg::Identity caller = pg::BecomeOwner();
     pg::SpiBegin();
-    pg::SpiRun("UPDATE herald.subscription_store SET system_identifier = $1, database_oid = $2 "
+    pg::SpiRun("UPDATE herald_internal.subscription_store SET system_identifier = $1, database_oid = $2 "
                "WHERE system_identifier <> $1 OR database_oid <> $2",
                std::array{pg::Text(system_identifier), pg::Int8(MyDatabaseId)});
     RaiseMessageIds();

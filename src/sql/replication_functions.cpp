@@ -28,7 +28,7 @@ HERALD_FUNCTION(guard_replicated) {
     }
     if (IsReplicatedChange() && TRIGGER_FIRED_BY_TRUNCATE(event))
         ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-                        errmsg("another server wants table \"herald.%s\" to be emptied",
+                        errmsg("another server wants table \"herald_internal.%s\" to be emptied",
                                RelationGetRelationName(trigger->tg_relation)),
                         errdetail("The tables of pg_herald belong to their database."),
                         errhint("Skip the change by ALTER SUBSCRIPTION ... SKIP, and publish only tables of other "

@@ -31,7 +31,7 @@ constexpr char kTriggered[] =
     "  FROM pg_catalog.pg_trigger AS t JOIN pg_catalog.pg_proc AS p ON p.oid OPERATOR(pg_catalog.=) t.tgfoid"
     "  JOIN pg_catalog.pg_class AS c ON c.oid OPERATOR(pg_catalog.=) t.tgrelid"
     "  JOIN pg_catalog.pg_namespace AS n ON n.oid OPERATOR(pg_catalog.=) c.relnamespace"
-    " WHERE p.pronamespace OPERATOR(pg_catalog.=) 'herald'::pg_catalog.regnamespace"
+    " WHERE p.pronamespace OPERATOR(pg_catalog.=) 'herald_internal'::pg_catalog.regnamespace"
     "   AND p.proname OPERATOR(pg_catalog.~) '^(audit|feed)_(insert|update|delete|truncate|replica)$'"
     " ORDER BY 2, 3";
 

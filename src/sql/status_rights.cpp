@@ -16,7 +16,7 @@ namespace {
 // and one guard that always fires.
 constexpr char kForeign[] =
     "WITH extension AS ("
-    "  SELECT e.oid, e.extowner, n.oid AS schema, n.nspowner, n.nspacl FROM pg_catalog.pg_extension AS e"
+    "  SELECT e.oid, e.extowner, n.oid AS schema FROM pg_catalog.pg_extension AS e"
     "    CROSS JOIN pg_catalog.pg_namespace AS n"
     "   WHERE e.oid OPERATOR(pg_catalog.=) $1 AND n.oid OPERATOR(pg_catalog.=) $2),"
     " member AS MATERIALIZED ("
@@ -43,9 +43,10 @@ constexpr char kForeign[] =
     "    JOIN pg_catalog.pg_attribute AS t ON t.attrelid OPERATOR(pg_catalog.=) m.oid"
     "    CROSS JOIN LATERAL pg_catalog.aclexplode(t.attacl) AS a WHERE a.grantee OPERATOR(pg_catalog.<>) m.relowner"
     "  UNION ALL"
-    "  SELECT 'schema herald', a.grantee, a.privilege_type FROM extension AS e"
-    "    CROSS JOIN LATERAL pg_catalog.aclexplode(e.nspacl) AS a"
-    "   WHERE a.grantee OPERATOR(pg_catalog.<>) e.nspowner AND a.privilege_type OPERATOR(pg_catalog.=) 'CREATE')"
+    "  SELECT pg_catalog.format('schema %s', n.nspname), a.grantee, a.privilege_type FROM pg_catalog.pg_namespace AS n"
+    "    CROSS JOIN LATERAL pg_catalog.aclexplode(n.nspacl) AS a"
+    "   WHERE n.oid OPERATOR(pg_catalog.=) ANY (ARRAY[$2, $3]) AND a.grantee OPERATOR(pg_catalog.<>) n.nspowner"
+    "     AND a.privilege_type OPERATOR(pg_catalog.=) 'CREATE')"
     " SELECT f.name, f.problem, f.unreadable FROM ("
     "  SELECT r.relname::pg_catalog.text AS name, pg_catalog.format('%s for %s',"
     "         pg_catalog.string_agg(DISTINCT r.privilege_type, ', '),"
@@ -83,11 +84,11 @@ bool ReportForeignRights(FunctionCallInfo fcinfo) {
     Listed foreign;
     MemoryContext context = CurrentMemoryContext;
     InitListed(&foreign);
-    const Oid extension = pg::Tables().extension, schema = pg::Tables().schema;
+    const Oid extension = pg::Tables().extension, schema = pg::Tables().schema, internal = pg::Tables().internal;
     pg::Identity caller = pg::BecomeOwner();
     pg::SpiBegin();
     static pg::SavedPlan plan = {kForeign};
-    const uint64 rows = pg::SpiRunSaved(plan, std::array{pg::ObjectId(extension), pg::ObjectId(schema)});
+    const uint64 rows = pg::SpiRunSaved(plan, std::array{pg::ObjectId(extension), pg::ObjectId(internal), pg::ObjectId(schema)});
     MemoryContext spi = MemoryContextSwitchTo(context);
     bool readable = true;
     for (uint64 row = 0; row < rows; row++) {

@@ -1,4 +1,4 @@
-// herald.list_tasks and task_payload, on which the view herald.tasks builds. A view over the log itself would lock it for
+// herald_internal.list_tasks and task_payload, on which the view herald.tasks builds. A view over the log itself would lock it for
 // as long as the transaction of whoever looks: nothing could be emptied meanwhile. The payloads are
 // looked up one by one, and so only by those who ask for them.
 
@@ -43,23 +43,23 @@ constexpr int32 kBuried = -2;
 #define UNSETTLED_TASKS(segment)                                                                    \
     "SELECT s.id AS subscription, l.id, 0 AS attempts, NULL::pg_catalog.timestamptz AS due, " segment " AS place, "    \
     "l.ctid AS address, l.key "                                                                     \
-    "FROM herald.subscription_store AS s JOIN herald.log_" segment " AS l ON l.channel_id = s.channel_id " \
+    "FROM herald_internal.subscription_store AS s JOIN herald_internal.log_" segment " AS l ON l.channel_id = s.channel_id " \
     "WHERE s.id = ANY ($1) AND NOT EXISTS (SELECT FROM settled AS d WHERE d.subscription_id = s.id AND d.id = l.id)"
 
 constexpr char kSelectTasks[] =
     "WITH settled AS MATERIALIZED ("
-    "SELECT subscription_id, pg_catalog.unnest(message_ids) AS id FROM herald.settled_0 "
-    "UNION ALL SELECT subscription_id, pg_catalog.unnest(message_ids) FROM herald.settled_1 "
-    "UNION ALL SELECT subscription_id, pg_catalog.unnest(message_ids) FROM herald.settled_2), "
+    "SELECT subscription_id, pg_catalog.unnest(message_ids) AS id FROM herald_internal.settled_0 "
+    "UNION ALL SELECT subscription_id, pg_catalog.unnest(message_ids) FROM herald_internal.settled_1 "
+    "UNION ALL SELECT subscription_id, pg_catalog.unnest(message_ids) FROM herald_internal.settled_2), "
     "open AS ("
     UNSETTLED_TASKS("0") " UNION ALL " UNSETTLED_TASKS("1") " UNION ALL " UNSETTLED_TASKS("2")
     " UNION ALL SELECT subscription_id, message_id, attempts, next_attempt_at, -1, ctid, key "
-    "FROM herald.parked_store WHERE subscription_id = ANY ($1)) "
+    "FROM herald_internal.parked_store WHERE subscription_id = ANY ($1)) "
     // With what has the same key and comes first.
     "SELECT subscription, id, attempts, due, place, address, CASE WHEN key IS NOT NULL THEN "
     "pg_catalog.lag(id) OVER (PARTITION BY subscription, key ORDER BY id) END FROM open "
     "UNION ALL SELECT subscription_id, message_id, attempts, NULL, -2, ctid, NULL "
-    "FROM herald.dead_letter_store WHERE subscription_id = ANY ($1)";
+    "FROM herald_internal.dead_letter_store WHERE subscription_id = ANY ($1)";
 
 bool IsRunning(int32 subscription, int64 message_id) {
     for (int i = 0; i < WorkerSlotLimit(); i++) {
@@ -204,7 +204,7 @@ HERALD_FUNCTION(task_payload) {
     else if (place == kParked)
         payload = ReadPayload(pg::Tables().parked_store, kParkedPayloadColumns, tid, id, &channel_id);
     else if (place == kBuried)
-        payload = ReadPayload(get_relname_relid("dead_letter_store", pg::Tables().schema), kBuriedPayloadColumns, tid,
+        payload = ReadPayload(get_relname_relid("dead_letter_store", pg::Tables().internal), kBuriedPayloadColumns, tid,
                               id, &channel_id);
     if (payload == nullptr) PG_RETURN_NULL();
     const Channel *channel = LookUpChannelById(channel_id);

@@ -66,7 +66,7 @@ void DropSub(SubTransactionId own) { differences.DropSub(own); }
 int64 CountIn(Snapshot snapshot, int32 subscription) {
     int64 count = 0;
     ScanKeyData key;
-    const Oid schema = pg::Tables().schema;
+    const Oid schema = pg::Tables().internal;
     ScanKeyInit(&key, kSubscriptionId, BTEqualStrategyNumber, F_INT4EQ, Int32GetDatum(subscription));
     Relation table =
         pg::OpenTable(get_relname_relid("dead_letter_store", schema), AccessShareLock, kDeadLetterForm);

@@ -92,8 +92,8 @@ void RaiseRequest(int32 subscription_id) {
 // statistics: a join might become a nested loop. "+ 0", so that an index that an administrator has made of the columns
 // does not decide what is found.
 #define UNSETTLED(segment)                                                             \
-    "(SELECT l.id FROM herald.log_" segment " AS l WHERE l.channel_id + 0 = $2 EXCEPT " \
-    "SELECT pg_catalog.unnest(t.message_ids) FROM herald.settled_" segment " AS t " \
+    "(SELECT l.id FROM herald_internal.log_" segment " AS l WHERE l.channel_id + 0 = $2 EXCEPT " \
+    "SELECT pg_catalog.unnest(t.message_ids) FROM herald_internal.settled_" segment " AS t " \
     "WHERE t.subscription_id + 0 = $1) AS u"
 
 // Whether anything is left, as everybody sees it now: also in a transaction with an older snapshot.
@@ -106,8 +106,8 @@ bool LookForOpenTasks(const Subscription &subscription) {
     pg::RequireSafePath();
     PushActiveSnapshot(GetLatestSnapshot());
     int code = SPI_execute_with_args(
-        "SELECT EXISTS (SELECT FROM herald.subscription_store WHERE id = $1), "
-        "EXISTS (SELECT FROM herald.parked_store WHERE subscription_id = $1) "
+        "SELECT EXISTS (SELECT FROM herald_internal.subscription_store WHERE id = $1), "
+        "EXISTS (SELECT FROM herald_internal.parked_store WHERE subscription_id = $1) "
         "OR EXISTS (SELECT FROM " UNSETTLED("0") ") OR EXISTS (SELECT FROM " UNSETTLED("1") ") "
         "OR EXISTS (SELECT FROM " UNSETTLED("2") ")",
         2, types, values, nullptr, true, 0);
@@ -138,8 +138,8 @@ OpenTasks CountTasks(const Subscription &subscription) {
     pg::SpiRun("SELECT (SELECT pg_catalog.count(*) FROM " UNSETTLED("0") ")"
                " + (SELECT pg_catalog.count(*) FROM " UNSETTLED("1") ")"
                " + (SELECT pg_catalog.count(*) FROM " UNSETTLED("2") "), "
-               "(SELECT pg_catalog.count(*) FROM herald.parked_store WHERE subscription_id = $1), "
-               "(SELECT pg_catalog.count(*) FROM herald.dead_letter_store WHERE subscription_id = $1)",
+               "(SELECT pg_catalog.count(*) FROM herald_internal.parked_store WHERE subscription_id = $1), "
+               "(SELECT pg_catalog.count(*) FROM herald_internal.dead_letter_store WHERE subscription_id = $1)",
                std::array{pg::Int4(subscription.id), pg::Int4(subscription.channel_id)});
     open.pending = pg::SpiInt8(0, 1);
     open.parked = pg::SpiInt8(0, 2);
@@ -220,7 +220,7 @@ bool PauseSubscription(const char *name, int64 wait) {
     // Only now: a running task may want to change the row, and would wait for this transaction.
     pg::Identity caller = pg::BecomeOwner();
     pg::SpiBegin();
-    pg::SpiRun("UPDATE herald.subscription_store SET state = 'paused', reason = NULL WHERE id = $1",
+    pg::SpiRun("UPDATE herald_internal.subscription_store SET state = 'paused', reason = NULL WHERE id = $1",
                std::array{pg::Int4(subscription->id)});
     pg::SpiEnd();
     pg::InvalidateCatalogCaches();
@@ -234,7 +234,7 @@ void ResumeSubscription(const char *name) {
     const char *caller_name = GetUserNameFromId(GetUserId(), true);
     pg::Identity caller = pg::BecomeOwner();
     pg::SpiBegin();
-    pg::SpiRun("UPDATE herald.subscription_store SET state = 'active', reason = NULL WHERE id = $1",
+    pg::SpiRun("UPDATE herald_internal.subscription_store SET state = 'active', reason = NULL WHERE id = $1",
                std::array{pg::Int4(subscription->id)});
     pg::SpiEnd();
     pg::InvalidateCatalogCaches();

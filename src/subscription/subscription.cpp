@@ -26,21 +26,21 @@ namespace {
     "s.max_concurrency, s.max_attempts, s.retry_delay, s.retry_backoff, s.max_retry_delay, " \
     "s.timeout, s.batch, s.state, s.reason, s.system_identifier, s.database_oid, "           \
     "s.owner_role, s.run_as_role, s.handler_owner, s.handler_owner_role, s.isolation "       \
-    "FROM herald.subscription_store AS s "                                                   \
-    "JOIN herald.channel_store AS c ON c.id = s.channel_id "
+    "FROM herald_internal.subscription_store AS s "                                                   \
+    "JOIN herald_internal.channel_store AS c ON c.id = s.channel_id "
 
 pg::SavedPlan select_by_id = {SUBSCRIPTION_COLUMNS "WHERE s.id = $1"};
 pg::SavedPlan select_by_name = {SUBSCRIPTION_COLUMNS "WHERE s.subscription = $1"};
 pg::SavedPlan select_all = {SUBSCRIPTION_COLUMNS "ORDER BY s.id"};
 pg::SavedPlan lock_row = {
-    "SELECT FROM herald.subscription_store WHERE id = $1 FOR KEY SHARE SKIP LOCKED"};
+    "SELECT FROM herald_internal.subscription_store WHERE id = $1 FOR KEY SHARE SKIP LOCKED"};
 
 pg::SavedPlan update_held = {
-    "UPDATE herald.subscription_store SET state = 'held', reason = $2 WHERE id IN ("
-    "SELECT id FROM herald.subscription_store WHERE id = $1 AND state = 'active' "
+    "UPDATE herald_internal.subscription_store SET state = 'held', reason = $2 WHERE id IN ("
+    "SELECT id FROM herald_internal.subscription_store WHERE id = $1 AND state = 'active' "
     "FOR NO KEY UPDATE SKIP LOCKED)"};
 // After one of these found no row: was it passed over, as somebody has it locked?
-pg::SavedPlan select_state = {"SELECT state FROM herald.subscription_store WHERE id = $1"};
+pg::SavedPlan select_state = {"SELECT state FROM herald_internal.subscription_store WHERE id = $1"};
 
 char *CopyText(uint64 row, int column, MemoryContext context) {
     char *value = pg::SpiText(row, column);

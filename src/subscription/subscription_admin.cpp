@@ -85,10 +85,10 @@ void SettleExisting(int32 id, int32 channel_id) {
     pg::ReadWithoutIndexes();
     for (int segment = 0; segment < pg::kSegments; segment++) {
         char *sql = psprintf(
-            "INSERT INTO herald.settled_%d (subscription_id, message_ids) "
+            "INSERT INTO herald_internal.settled_%d (subscription_id, message_ids) "
             "SELECT $1, pg_catalog.array_agg(m.id) FROM ("
             "SELECT l.id, (pg_catalog.row_number() OVER () - 1) / 1000 AS chunk "
-            "FROM herald.log_%d AS l WHERE l.channel_id = $2) AS m GROUP BY m.chunk",
+            "FROM herald_internal.log_%d AS l WHERE l.channel_id = $2) AS m GROUP BY m.chunk",
             segment, segment);
         pg::SpiRun(sql, std::array{pg::Int4(id), pg::Int4(channel_id)});
     }
@@ -210,12 +210,12 @@ void Subscribe(const char *name, const SubscriptionOptions &options, bool if_not
     pg::Identity caller = pg::BecomeOwner();
     pg::SpiBegin();
     // The channel must not be dropped between the look at it and our commit.
-    if (pg::SpiRun("SELECT FROM herald.channel_store WHERE id = $1 FOR KEY SHARE",
+    if (pg::SpiRun("SELECT FROM herald_internal.channel_store WHERE id = $1 FOR KEY SHARE",
                    std::array{pg::Int4(channel_id)}) == 0)
         ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT),
                         errmsg("channel \"%s\" was dropped meanwhile", options.channel)));
     bool inserted =
-        pg::SpiRun("INSERT INTO herald.subscription_store (subscription, channel_id, owner, handler, "
+        pg::SpiRun("INSERT INTO herald_internal.subscription_store (subscription, channel_id, owner, handler, "
                    "run_as, max_concurrency, max_attempts, retry_delay, retry_backoff, "
                    "max_retry_delay, timeout, batch, system_identifier, database_oid, "
                    "owner_role, run_as_role, handler_owner, handler_owner_role, isolation) "
@@ -262,7 +262,7 @@ void AlterSubscription(const char *name, const SubscriptionOptions &options) {
 
     pg::Identity caller = pg::BecomeOwner();
     pg::SpiBegin();
-    pg::SpiRun("UPDATE herald.subscription_store SET "
+    pg::SpiRun("UPDATE herald_internal.subscription_store SET "
                "handler = COALESCE($2, handler), run_as = COALESCE($3, run_as), "
                "max_concurrency = COALESCE($4, max_concurrency), "
                "max_attempts = COALESCE($5, max_attempts), "
@@ -316,9 +316,9 @@ void Unsubscribe(const char *name, bool force) {
     pg::SpiBegin();
     const pg::Param id = pg::Int4(subscription->id);
     // First, as it waits for workers that are about to park a task (see KeepSubscription).
-    pg::SpiRun("DELETE FROM herald.subscription_store WHERE id = $1", std::array{id});
-    pg::SpiRun("DELETE FROM herald.parked_store WHERE subscription_id = $1", std::array{id});
-    pg::SpiRun("DELETE FROM herald.dead_letter_store WHERE subscription_id = $1", std::array{id});
+    pg::SpiRun("DELETE FROM herald_internal.subscription_store WHERE id = $1", std::array{id});
+    pg::SpiRun("DELETE FROM herald_internal.parked_store WHERE subscription_id = $1", std::array{id});
+    pg::SpiRun("DELETE FROM herald_internal.dead_letter_store WHERE subscription_id = $1", std::array{id});
     pg::SpiEnd();
     TellAtCommit();
     pg::BecomeCaller(caller);

@@ -77,7 +77,7 @@ OpenRow LockRow(Relation table, IdCounter counter) {
         if (found) return open;
     }
     ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-                    errmsg("table \"herald.id_store\" has lost its row for \"%s\"", open.counter),
+                    errmsg("table \"herald_internal.id_store\" has lost its row for \"%s\"", open.counter),
                     errhint("Insert the row again, with an id in \"used\" above all that are in use.")));
     pg_unreachable();
 }

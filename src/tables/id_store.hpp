@@ -1,4 +1,4 @@
-// Ids of messages, audit entries and what else the extension keeps, from counters in the table herald.id_store.
+// Ids of messages, audit entries and what else the extension keeps, from counters in the table herald_internal.id_store.
 //
 // No sequences: members of pg_write_all_data may set every one of them to its end. A row of the table says up to where
 // ids may be in use. It is changed in place, outside of transactions, and each change is in WAL; the ids up to there are

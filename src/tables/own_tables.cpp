@@ -222,7 +222,7 @@ const char *NameOf(const OwnTable &own, int number) { return psprintf(own.name, 
 template <typename Visit>
 void ForEachTable(Visit &&visit) {
     const Oid extension = pg::Tables().extension;
-    const Oid schema = pg::Tables().schema;
+    const Oid schema = pg::Tables().internal;
     const bool known = oids_of == extension;
     oids_of = InvalidOid;
     Oid *oid = oids;
@@ -277,7 +277,7 @@ bool TaskTablesFit() {
     if (first != nullptr && now - logged_at >= USECS_PER_MINUTE) {
         logged_at = now;
         ereport(LOG, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-                      errmsg("no task is run, as table \"herald.%s\" does not have the form that this version of "
+                      errmsg("no task is run, as table \"herald_internal.%s\" does not have the form that this version of "
                              "pg_herald needs", name),
                       errdetail("%s", first), errhint("%s", pg::kMisfitHint)));
     }

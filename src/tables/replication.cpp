@@ -24,7 +24,7 @@ void KeepFromDecoding() {
         "SELECT m.oid FROM pg_catalog.pg_class AS m WHERE m.relrewrite = 0 AND m.oid IN ("
         "SELECT pg_catalog.unnest(ARRAY[t.oid, NULLIF(t.reltoastrelid, 0)]) FROM pg_catalog.pg_class AS t"
         " WHERE t.relkind = 'r' AND t.relnamespace ="
-        " (SELECT n.oid FROM pg_catalog.pg_namespace AS n WHERE n.nspname = 'herald'))"
+        " (SELECT n.oid FROM pg_catalog.pg_namespace AS n WHERE n.nspname = 'herald_internal'))"
         " FOR UPDATE SKIP LOCKED)");
     pg::SpiEnd();
 }

@@ -110,7 +110,7 @@ ALTER FUNCTION app.work OWNER TO app;
 ALTER TABLE app.effects OWNER TO app;
 ALTER SEQUENCE app.runs OWNER TO app;
 CREATE VIEW public.stored AS
-    SELECT * FROM herald.log_0 UNION ALL SELECT * FROM herald.log_1 UNION ALL SELECT * FROM herald.log_2;
+    SELECT * FROM herald_internal.log_0 UNION ALL SELECT * FROM herald_internal.log_1 UNION ALL SELECT * FROM herald_internal.log_2;
 SQL
 	return;
 }
@@ -146,7 +146,7 @@ sub close_gate
 sub make_due
 {
 	my ($node, $id) = @_;
-	$node->safe_psql('postgres', "UPDATE herald.parked_store SET next_attempt_at = clock_timestamp() WHERE message_id = $id");
+	$node->safe_psql('postgres', "UPDATE herald_internal.parked_store SET next_attempt_at = clock_timestamp() WHERE message_id = $id");
 	return end_process($node, 'TERM', 'dispatcher');
 }
 
@@ -292,10 +292,10 @@ SQL
 	is($node->safe_psql($database, <<"SQL"), '0', "$subscription: no effect without its record, no record twice");
 WITH settled AS (
     SELECT s.id, count(*) AS records
-      FROM (SELECT subscription_id, unnest(message_ids) AS id FROM herald.settled_0
-            UNION ALL SELECT subscription_id, unnest(message_ids) FROM herald.settled_1
-            UNION ALL SELECT subscription_id, unnest(message_ids) FROM herald.settled_2) AS s
-      JOIN herald.subscription_store AS d ON d.id = s.subscription_id AND d.subscription = '$subscription'
+      FROM (SELECT subscription_id, unnest(message_ids) AS id FROM herald_internal.settled_0
+            UNION ALL SELECT subscription_id, unnest(message_ids) FROM herald_internal.settled_1
+            UNION ALL SELECT subscription_id, unnest(message_ids) FROM herald_internal.settled_2) AS s
+      JOIN herald_internal.subscription_store AS d ON d.id = s.subscription_id AND d.subscription = '$subscription'
      GROUP BY s.id)
 SELECT count(*) FROM (SELECT DISTINCT message_id FROM app.effects WHERE subscription = '$subscription') AS e
   LEFT JOIN settled AS s ON s.id = e.message_id
@@ -336,7 +336,7 @@ TABLES
 	is($node->safe_psql('postgres', <<"SQL"), $node->safe_psql('postgres', <<"TABLES"), "statistics of $channel equal the tables");
 SELECT published, delivered, failed, retried + dead FROM herald.channel_stats WHERE channel = '$channel'
 SQL
-SELECT (SELECT count(*) FROM stored JOIN herald.channel_store AS c ON c.id = channel_id WHERE c.channel = '$channel'),
+SELECT (SELECT count(*) FROM stored JOIN herald_internal.channel_store AS c ON c.id = channel_id WHERE c.channel = '$channel'),
        (SELECT count(*) FROM app.effects JOIN herald.subscriptions AS s USING (subscription) WHERE s.channel = '$channel'),
        (SELECT count(*) FROM herald.failure_log WHERE channel = '$channel'),
        (SELECT count(*) FROM herald.failure_log WHERE channel = '$channel')

@@ -1,7 +1,7 @@
 -- The SQL contract: names, arguments in order with their defaults, results, columns, and who may use
 -- what. A change here is a change for every caller.
 BEGIN;
-SELECT plan(20);
+SELECT plan(23);
 
 SELECT set_eq(
     $$SELECT format('%s(%s) -> %s', p.proname, pg_get_function_arguments(p.oid), pg_get_function_result(p.oid))
@@ -11,12 +11,7 @@ SELECT set_eq(
     'activate() -> void',
     'alter_channel(channel text, durable boolean DEFAULT NULL::boolean, schema jsonb DEFAULT NULL::jsonb, validation text DEFAULT NULL::text, announce text DEFAULT NULL::text, accept_notify boolean DEFAULT NULL::boolean, max_payload_bytes integer DEFAULT NULL::integer, description text DEFAULT NULL::text, owner text DEFAULT NULL::text, when_full text DEFAULT NULL::text, check_formats boolean DEFAULT NULL::boolean, force boolean DEFAULT false) -> void',
     'alter_subscription(subscription text, channel text DEFAULT NULL::text, handler text DEFAULT NULL::text, max_concurrency integer DEFAULT NULL::integer, max_attempts integer DEFAULT NULL::integer, retry_delay interval DEFAULT NULL::interval, retry_backoff double precision DEFAULT NULL::double precision, max_retry_delay interval DEFAULT NULL::interval, timeout interval DEFAULT NULL::interval, run_as text DEFAULT NULL::text, batch boolean DEFAULT NULL::boolean, owner text DEFAULT NULL::text, isolation text DEFAULT NULL::text) -> void',
-    'audit_delete() -> trigger',
     'audit_history(target regclass, record_id jsonb) -> SETOF herald.audit_log',
-    'audit_insert() -> trigger',
-    'audit_replica() -> trigger',
-    'audit_truncate() -> trigger',
-    'audit_update() -> trigger',
     'create_channel(channel text, durable boolean DEFAULT true, schema jsonb DEFAULT NULL::jsonb, validation text DEFAULT ''reject''::text, announce text DEFAULT NULL::text, accept_notify boolean DEFAULT false, max_payload_bytes integer DEFAULT NULL::integer, description text DEFAULT NULL::text, if_not_exists boolean DEFAULT false, when_full text DEFAULT ''refuse''::text, check_formats boolean DEFAULT false) -> void',
     'disable_audit(target regclass) -> void',
     'discard_dead_letters(subscription text, before timestamp with time zone DEFAULT NULL::timestamp with time zone) -> bigint',
@@ -24,37 +19,20 @@ SELECT set_eq(
     'enable_audit(target regclass, record text DEFAULT ''full''::text, exclude text[] DEFAULT ''{}''::text[], mask text[] DEFAULT ''{}''::text[], operations text[] DEFAULT ''{insert,update,delete,truncate}''::text[]) -> void',
     'disable_change_feed(target regclass, channel text) -> void',
     'enable_change_feed(target regclass, channel text, message text DEFAULT ''key''::text, columns text[] DEFAULT NULL::text[], operations text[] DEFAULT ''{insert,update,delete,truncate}''::text[]) -> void',
-    'feed_delete() -> trigger',
-    'feed_insert() -> trigger',
-    'feed_problem(feed_id integer) -> text',
-    'feed_replica() -> trigger',
-    'feed_truncate() -> trigger',
-    'feed_update() -> trigger',
     'fetch(message_id bigint) -> jsonb',
     'grant_channel(channel text, grantee text, privileges text[] DEFAULT ''{publish}''::text[]) -> void',
-    'guard_audit_log() -> trigger',
-    'guard_ids() -> trigger',
-    'guard_options() -> trigger',
-    'guard_replicated() -> trigger',
     'has_channel_privilege(role text, channel text, privilege text) -> boolean',
-    'list_audited_tables(OUT schema_name text, OUT table_name text, OUT record text, OUT exclude text[], OUT mask text[], OUT operations text[], OUT partitions integer, OUT ok boolean, OUT problem text) -> SETOF record',
-    'list_channel_stats(OUT channel text, OUT published bigint, OUT published_bytes bigint, OUT announced bigint, OUT rejected bigint, OUT warned bigint, OUT delivered bigint, OUT failed bigint, OUT retried bigint, OUT dead bigint, OUT listeners bigint, OUT p50_ms double precision, OUT p95_ms double precision, OUT p99_ms double precision, OUT last_published_at timestamp with time zone, OUT last_delivered_at timestamp with time zone, OUT stats_reset timestamp with time zone) -> SETOF record',
-    'list_listeners(OUT pid integer, OUT database text, OUT role text, OUT channel text, OUT since timestamp with time zone) -> SETOF record',
-    'list_subscription_stats(OUT subscription_id integer, OUT subscription text, OUT channel text, OUT state text, OUT reason text, OUT pending bigint, OUT running bigint, OUT done bigint, OUT failed bigint, OUT retrying bigint, OUT oldest_published_at timestamp with time zone, OUT p50_ms double precision, OUT p95_ms double precision, OUT p99_ms double precision, OUT dead bigint) -> SETOF record',
-    'list_tasks(OUT subscription text, OUT channel text, OUT message_id bigint, OUT state text, OUT attempt integer, OUT next_attempt_at timestamp with time zone, OUT wait_reason text, OUT place integer, OUT address tid) -> SETOF record',
-    'list_workers(OUT pid integer, OUT kind text, OUT database text, OUT role text, OUT state text, OUT subscription text, OUT message_id bigint, OUT started_at timestamp with time zone) -> SETOF record',
-    'next_id(counter text) -> bigint',
     'notify(channel text, payload text) -> void',
     'pause(subscription text, wait interval DEFAULT NULL::interval) -> boolean',
-    'publish(channel herald.channel_name, payload anyelement, key anycompatiblenonarray DEFAULT NULL::unknown, headers json DEFAULT NULL::json) -> bigint',
-    'publish(channel herald.channel_name, payload text, key anycompatiblenonarray DEFAULT NULL::unknown, headers json DEFAULT NULL::json) -> bigint',
+    'publish(channel herald_internal.channel_name, payload anyelement, key anycompatiblenonarray DEFAULT NULL::unknown, headers json DEFAULT NULL::json) -> bigint',
+    'publish(channel herald_internal.channel_name, payload text, key anycompatiblenonarray DEFAULT NULL::unknown, headers json DEFAULT NULL::json) -> bigint',
     'publish(channel text, payload anyelement, key anycompatiblenonarray, headers jsonb DEFAULT NULL::jsonb) -> bigint',
     'publish(channel text, payload text, key anycompatiblenonarray, headers jsonb DEFAULT NULL::jsonb) -> bigint',
     'publish(channel text, payload json, key text DEFAULT NULL::text, headers jsonb DEFAULT NULL::jsonb) -> bigint',
     'publish(channel text, payload jsonb, key text DEFAULT NULL::text, headers jsonb DEFAULT NULL::jsonb) -> bigint',
     'publish(channel text, payload text, key text DEFAULT NULL::text, headers jsonb DEFAULT NULL::jsonb) -> bigint',
-    'publish_batch(channel herald.channel_name, payloads json[], keys text[] DEFAULT NULL::text[], headers json[] DEFAULT NULL::json[]) -> SETOF bigint',
-    'publish_batch(channel herald.channel_name, payloads text[], keys text[] DEFAULT NULL::text[], headers text[] DEFAULT NULL::text[]) -> SETOF bigint',
+    'publish_batch(channel herald_internal.channel_name, payloads json[], keys text[] DEFAULT NULL::text[], headers json[] DEFAULT NULL::json[]) -> SETOF bigint',
+    'publish_batch(channel herald_internal.channel_name, payloads text[], keys text[] DEFAULT NULL::text[], headers text[] DEFAULT NULL::text[]) -> SETOF bigint',
     'publish_batch(channel text, payloads jsonb[], keys text[] DEFAULT NULL::text[], headers jsonb[] DEFAULT NULL::jsonb[]) -> SETOF bigint',
     'purge_audit_log(before timestamp with time zone DEFAULT NULL::timestamp with time zone) -> bigint',
     'replay(dead_letter_id bigint) -> boolean',
@@ -63,17 +41,14 @@ SELECT set_eq(
     'resume(subscription text) -> void',
     'revoke_channel(channel text, grantee text, privileges text[] DEFAULT ''{publish}''::text[]) -> void',
     'status(OUT name text, OUT ok boolean, OUT value text, OUT hint text, OUT value_number double precision, OUT unit text) -> SETOF record',
-    'stored_role(name text, role text) -> oid',
     'subscribe(subscription text, channel text, handler text DEFAULT NULL::text, max_concurrency integer DEFAULT 4, max_attempts integer DEFAULT 16, retry_delay interval DEFAULT ''00:00:01''::interval, retry_backoff double precision DEFAULT 2, max_retry_delay interval DEFAULT ''01:00:00''::interval, timeout interval DEFAULT ''00:05:00''::interval, start_at text DEFAULT ''new''::text, run_as text DEFAULT NULL::text, batch boolean DEFAULT true, if_not_exists boolean DEFAULT false, isolation text DEFAULT ''read committed''::text) -> void',
-    'task_payload(place integer, address tid, message_id bigint) -> jsonb',
     'try_lock(name text, scope text DEFAULT ''session''::text, channel text DEFAULT ''locks''::text) -> boolean',
     'unlock(name text) -> boolean',
     'unsubscribe(subscription text, force boolean DEFAULT false) -> void',
     'validate(schema jsonb, payload jsonb, check_formats boolean DEFAULT false) -> boolean',
     'validation_errors(schema jsonb, payload jsonb, check_formats boolean DEFAULT false, OUT payload_path text, OUT schema_path text, OUT message text, OUT instance_location text, OUT keyword_location text) -> SETOF record',
     'version(OUT library text, OUT extension text) -> record',
-    'wait_idle(subscription text, timeout interval) -> boolean',
-    'withdraw_default_rights() -> void'
+    'wait_idle(subscription text, timeout interval) -> boolean'
     ],
     'functions, with their arguments and results');
 
@@ -82,37 +57,51 @@ SELECT set_eq(
         FROM pg_proc AS p
        WHERE p.pronamespace = 'herald'::regnamespace AND has_function_privilege('public', p.oid, 'EXECUTE')$$,
     ARRAY['activate', 'alter_channel', 'alter_subscription', 'audit_history', 'create_channel', 'disable_audit',
-          'discard_dead_letters', 'enable_audit', 'list_audited_tables', 'enable_change_feed', 'disable_change_feed',
-          'feed_problem',
-          'drop_channel', 'fetch', 'grant_channel', 'has_channel_privilege', 'list_channel_stats',
-          'list_listeners', 'list_subscription_stats', 'list_tasks', 'task_payload', 'list_workers', 'notify', 'pause', 'publish',
-          'publish_batch', 'replay', 'replay_all', 'reset_stats', 'resume', 'revoke_channel', 'status', 'stored_role', 'subscribe',
-          'try_lock', 'unlock', 'unsubscribe', 'validate', 'validation_errors', 'version', 'wait_idle'],
+          'discard_dead_letters', 'enable_audit', 'enable_change_feed', 'disable_change_feed', 'drop_channel', 'fetch', 'grant_channel',
+          'has_channel_privilege', 'notify', 'pause', 'publish', 'publish_batch', 'replay', 'replay_all', 'reset_stats', 'resume',
+          'revoke_channel', 'status', 'subscribe', 'try_lock', 'unlock', 'unsubscribe', 'validate', 'validation_errors', 'version', 'wait_idle'],
     'what PUBLIC may execute');
+
+SELECT set_eq(
+    $$SELECT p.proname::text FROM pg_proc AS p
+       WHERE p.pronamespace = 'herald_internal'::regnamespace AND has_function_privilege('public', p.oid, 'EXECUTE')$$,
+    ARRAY['feed_problem', 'list_audited_tables', 'list_channel_stats', 'list_listeners', 'list_subscription_stats', 'list_tasks',
+          'list_workers', 'stored_role', 'task_payload'],
+    'and of what is internal: what views call');
+
+SELECT is_empty(
+    $$SELECT c.oid::regclass FROM pg_class AS c WHERE c.relnamespace = 'herald'::regnamespace AND c.relkind NOT IN ('v', 'c')$$,
+    'people see views');
+
+SELECT is_empty(
+    $$SELECT d.oid::regprocedure FROM pg_proc AS d
+       WHERE d.pronamespace = 'herald'::regnamespace AND NOT has_function_privilege('public', d.oid, 'EXECUTE')
+         AND d.proname <> 'purge_audit_log'$$,
+    'and functions that they may call');
 
 SELECT is_empty(
     $$SELECT p.oid::regprocedure FROM pg_proc AS p
-       WHERE p.pronamespace = 'herald'::regnamespace AND p.prosecdef
+       WHERE p.pronamespace = ANY (ARRAY['herald', 'herald_internal']::regnamespace[]) AND p.prosecdef
          AND NOT coalesce(array_to_string(p.proconfig, ',') LIKE '%search_path=%', false)$$,
     'no SECURITY DEFINER function without a search_path of its own');
 
 SELECT is_empty(
     $$SELECT p.oid::regprocedure FROM pg_proc AS p
-       WHERE p.pronamespace = 'herald'::regnamespace AND p.provolatile = 'v' AND p.proparallel = 's'$$,
+       WHERE p.pronamespace = ANY (ARRAY['herald', 'herald_internal']::regnamespace[]) AND p.provolatile = 'v' AND p.proparallel = 's'$$,
     'no function that writes is parallel safe');
 
 SELECT is_empty(
     $$SELECT format('%s %s', c.relname, a.privilege_type)
         FROM pg_class AS c, aclexplode(c.relacl) AS a
-       WHERE c.relnamespace = 'herald'::regnamespace AND c.relkind IN ('r', 'p', 'S')
-         AND a.grantee <> c.relowner$$,
-    'nobody but the owner has a right on a table or sequence');
+       WHERE c.relnamespace = ANY (ARRAY['herald', 'herald_internal']::regnamespace[]) AND c.relkind IN ('r', 'p', 'S')
+         AND a.grantee <> c.relowner AND NOT (a.grantee = 'pg_database_owner'::regrole AND a.privilege_type = 'SELECT')$$,
+    'nobody but the owner has a right on a table or sequence, but that the owner of the database may read, for pg_dump');
 
 SELECT is_empty(
     $$SELECT format('%s.%s', c.relname, t.attname)
         FROM pg_class AS c
         JOIN pg_attribute AS t ON t.attrelid = c.oid
-       WHERE c.relnamespace = 'herald'::regnamespace AND t.attacl IS NOT NULL$$,
+       WHERE c.relnamespace = ANY (ARRAY['herald', 'herald_internal']::regnamespace[]) AND t.attacl IS NOT NULL$$,
     'nobody has a right on single columns');
 
 SELECT set_eq(
@@ -122,9 +111,9 @@ SELECT set_eq(
     ARRAY['SELECT'],
     'views can be read and nothing else');
 
-SELECT ok(has_schema_privilege('public', 'herald', 'USAGE')
-              AND NOT has_schema_privilege('public', 'herald', 'CREATE'),
-          'PUBLIC may use the schema and create nothing in it');
+SELECT ok(bool_and(has_schema_privilege('public', s, 'USAGE') AND NOT has_schema_privilege('public', s, 'CREATE')),
+          'PUBLIC may use the schemas and create nothing in them')
+  FROM unnest(ARRAY['herald', 'herald_internal']) AS s;
 
 SELECT set_eq(
     $$SELECT format('%s: %s', c.relname, string_agg(t.attname, ' ' ORDER BY t.attnum))
@@ -165,23 +154,23 @@ SELECT is_empty(
 SELECT is_empty(
     $$SELECT pg_describe_object('pg_proc'::regclass, p.oid, 0)
         FROM pg_proc AS p
-       WHERE p.pronamespace = 'herald'::regnamespace AND obj_description(p.oid, 'pg_proc') IS NULL
+       WHERE p.pronamespace = ANY (ARRAY['herald', 'herald_internal']::regnamespace[]) AND obj_description(p.oid, 'pg_proc') IS NULL
        UNION ALL
       SELECT pg_describe_object('pg_class'::regclass, c.oid, 0)
         FROM pg_class AS c
-       WHERE c.relnamespace = 'herald'::regnamespace AND c.relkind IN ('r', 'p', 'v')
+       WHERE c.relnamespace = ANY (ARRAY['herald', 'herald_internal']::regnamespace[]) AND c.relkind IN ('r', 'p', 'v')
          AND obj_description(c.oid, 'pg_class') IS NULL
        UNION ALL
       SELECT pg_describe_object('pg_type'::regclass, t.oid, 0)
         FROM pg_type AS t
         JOIN pg_class AS c ON c.oid = t.typrelid AND c.relkind = 'c'
-       WHERE t.typnamespace = 'herald'::regnamespace AND obj_description(t.oid, 'pg_type') IS NULL$$,
+       WHERE t.typnamespace = ANY (ARRAY['herald', 'herald_internal']::regnamespace[]) AND obj_description(t.oid, 'pg_type') IS NULL$$,
     'every function, table, view and type has a comment');
 
 SELECT is_empty(
     $$SELECT c.oid::regclass
         FROM pg_class AS c
-       WHERE c.relnamespace = 'herald'::regnamespace AND c.relkind = 'r'
+       WHERE c.relnamespace = ANY (ARRAY['herald', 'herald_internal']::regnamespace[]) AND c.relkind = 'r'
          AND c.relname <> 'pointer_store'  -- announcements are not dumped
          AND NOT c.oid = ANY (SELECT unnest(e.extconfig) FROM pg_extension AS e
                                WHERE e.extname = 'pg_herald')$$,
@@ -190,20 +179,20 @@ SELECT is_empty(
 SELECT is_empty(
     $$SELECT t.tgname FROM pg_trigger AS t
         JOIN pg_class AS c ON c.oid = t.tgrelid
-       WHERE c.relnamespace = 'herald'::regnamespace AND NOT t.tgisinternal AND t.tgname NOT IN ('guard', 'guard_rows', 'guard_truncate', 'guard_ids')$$,
+       WHERE c.relnamespace = ANY (ARRAY['herald', 'herald_internal']::regnamespace[]) AND NOT t.tgisinternal AND t.tgname NOT IN ('guard', 'guard_rows', 'guard_truncate', 'guard_ids')$$,
     'no trigger on a table of the extension, but those that guard them');
 
 SELECT set_eq(
     $$SELECT c.relname FROM pg_class AS c
-       WHERE c.relnamespace = 'herald'::regnamespace AND c.relname ~ '^audit_(context_)?[0-9]$' AND c.relkind = 'r'$$,
+       WHERE c.relnamespace = ANY (ARRAY['herald', 'herald_internal']::regnamespace[]) AND c.relname ~ '^audit_(context_)?[0-9]$' AND c.relkind = 'r'$$,
     $$SELECT c.relname FROM pg_trigger AS t
         JOIN pg_class AS c ON c.oid = t.tgrelid
-       WHERE t.tgfoid = 'herald.guard_audit_log()'::regprocedure AND t.tgenabled = 'A'$$,
+       WHERE t.tgfoid = 'herald_internal.guard_audit_log()'::regprocedure AND t.tgenabled = 'A'$$,
     'which is on each of its segments, and fires always');
 
 SELECT is_empty(
     $$SELECT c.relname FROM pg_class AS c
-       WHERE c.relnamespace = 'herald'::regnamespace AND c.relkind = 'r'
+       WHERE c.relnamespace = ANY (ARRAY['herald', 'herald_internal']::regnamespace[]) AND c.relkind = 'r'
          AND NOT EXISTS (SELECT FROM pg_trigger AS t
                           WHERE t.tgrelid = c.oid AND t.tgname = 'guard' AND t.tgenabled = 'A'
                             AND t.tgtype & 62 = 62)  -- before insert, delete, update, truncate
@@ -213,17 +202,17 @@ SELECT is_empty(
 SELECT is_empty(
     $$WITH ours (class, object, name) AS (
           SELECT 'pg_rewrite'::regclass, w.oid, c.relname::text
-            FROM pg_rewrite AS w JOIN pg_class AS c ON c.oid = w.ev_class WHERE c.relnamespace = 'herald'::regnamespace
-          UNION ALL SELECT 'pg_class'::regclass, c.oid, c.relname FROM pg_class AS c WHERE c.relnamespace = 'herald'::regnamespace
-          UNION ALL SELECT 'pg_proc'::regclass, p.oid, p.proname FROM pg_proc AS p WHERE p.pronamespace = 'herald'::regnamespace
-          UNION ALL SELECT 'pg_type'::regclass, t.oid, t.typname FROM pg_type AS t WHERE t.typnamespace = 'herald'::regnamespace
-          UNION ALL SELECT 'pg_constraint'::regclass, n.oid, n.conname FROM pg_constraint AS n WHERE n.connamespace = 'herald'::regnamespace
+            FROM pg_rewrite AS w JOIN pg_class AS c ON c.oid = w.ev_class WHERE c.relnamespace = ANY (ARRAY['herald', 'herald_internal']::regnamespace[])
+          UNION ALL SELECT 'pg_class'::regclass, c.oid, c.relname FROM pg_class AS c WHERE c.relnamespace = ANY (ARRAY['herald', 'herald_internal']::regnamespace[])
+          UNION ALL SELECT 'pg_proc'::regclass, p.oid, p.proname FROM pg_proc AS p WHERE p.pronamespace = ANY (ARRAY['herald', 'herald_internal']::regnamespace[])
+          UNION ALL SELECT 'pg_type'::regclass, t.oid, t.typname FROM pg_type AS t WHERE t.typnamespace = ANY (ARRAY['herald', 'herald_internal']::regnamespace[])
+          UNION ALL SELECT 'pg_constraint'::regclass, n.oid, n.conname FROM pg_constraint AS n WHERE n.connamespace = ANY (ARRAY['herald', 'herald_internal']::regnamespace[])
           UNION ALL SELECT 'pg_attrdef'::regclass, a.oid, c.relname
-            FROM pg_attrdef AS a JOIN pg_class AS c ON c.oid = a.adrelid WHERE c.relnamespace = 'herald'::regnamespace)
+            FROM pg_attrdef AS a JOIN pg_class AS c ON c.oid = a.adrelid WHERE c.relnamespace = ANY (ARRAY['herald', 'herald_internal']::regnamespace[]))
       SELECT o.name, pg_describe_object(d.refclassid, d.refobjid, 0)
         FROM pg_depend AS d JOIN ours AS o ON d.classid = o.class AND d.objid = o.object
        CROSS JOIN LATERAL pg_identify_object(d.refclassid, d.refobjid, 0) AS i
-       WHERE i.schema NOT IN ('pg_catalog', 'herald')$$,
+       WHERE i.schema NOT IN ('pg_catalog', 'herald', 'herald_internal')$$,
     'nothing of the extension depends on what is in another schema');
 
 SELECT is_empty(
@@ -232,10 +221,11 @@ SELECT is_empty(
     'no view has an operator of another schema');
 
 SELECT is(
-    (SELECT e.extname::text FROM pg_depend AS d JOIN pg_extension AS e ON e.oid = d.refobjid
-      WHERE d.classid = 'pg_namespace'::regclass AND d.objid = 'herald'::regnamespace
+    (SELECT string_agg(d.objid::regnamespace::text || ' ' || e.extname, ', ' ORDER BY d.objid::regnamespace::text)
+       FROM pg_depend AS d JOIN pg_extension AS e ON e.oid = d.refobjid
+      WHERE d.classid = 'pg_namespace'::regclass AND d.objid = ANY (ARRAY['herald', 'herald_internal']::regnamespace[])
         AND d.refclassid = 'pg_extension'::regclass AND d.deptype = 'e'),
-    'pg_herald', 'the schema belongs to the extension, and goes with it');
+    'herald pg_herald, herald_internal pg_herald', 'the schemas belong to the extension, and go with it');
 
 SELECT set_eq(
     $$SELECT a.grantee::regrole::text || ' ' || a.privilege_type FROM pg_type AS t CROSS JOIN LATERAL aclexplode(t.typacl) AS a

@@ -66,9 +66,9 @@ only_refusals('unchanged', work_on('postgres'));
 is(join('', work_on('postgres')), '', 'unchanged: no error at all');
 is($node->safe_psql('postgres', q(SELECT ok, value, hint FROM herald.status() WHERE name = 'tables')), 't|as they were made|', 'status says that all is well');
 
-my $audit = $node->safe_psql('postgres', q(SELECT string_agg(relname, ' ') FROM pg_class WHERE relnamespace = 'herald'::regnamespace
+my $audit = $node->safe_psql('postgres', q(SELECT string_agg(relname, ' ') FROM pg_class WHERE relnamespace = 'herald_internal'::regnamespace
 	AND relname ~ '^audit_(context_)?\d$' AND pg_relation_size(oid) > 0));
-my $others = $node->safe_psql('postgres', q(SELECT string_agg(relname, ' ') FROM pg_class WHERE relnamespace = 'herald'::regnamespace
+my $others = $node->safe_psql('postgres', q(SELECT string_agg(relname, ' ') FROM pg_class WHERE relnamespace = 'herald_internal'::regnamespace
 	AND relkind = 'r' AND relname !~ '_\d$'));
 my %retyped = (log_0 => 'schema_version', parked_store => 'schema_version', dead_letter_store => 'error_code', pointer_store => 'bytes',
 	audit_target => 'masked', subscription_store => 'database_oid', audit_key => 'version', channel_grant_store => 'channel_id');
@@ -80,30 +80,30 @@ my ($audit_segment) = grep { /^audit_\d/ } @tables;
 my @few = ('log_0', 'settled_0', 'parked_store', 'subscription_store', $audit_segment);
 foreach my $table (($ENV{HERALD_TEST_SEED} // '') eq 'random' ? @tables : @few)
 {
-	my $column = $node->safe_psql('postgres', "SELECT attname FROM pg_attribute WHERE attrelid = 'herald.$table'::regclass AND attnum = 1");
-	my $last = $node->safe_psql('postgres', "SELECT attname FROM pg_attribute WHERE attrelid = 'herald.$table'::regclass AND attnum > 1 AND NOT attisdropped ORDER BY attnum DESC LIMIT 1");
+	my $column = $node->safe_psql('postgres', "SELECT attname FROM pg_attribute WHERE attrelid = 'herald_internal.$table'::regclass AND attnum = 1");
+	my $last = $node->safe_psql('postgres', "SELECT attname FROM pg_attribute WHERE attrelid = 'herald_internal.$table'::regclass AND attnum > 1 AND NOT attisdropped ORDER BY attnum DESC LIMIT 1");
 	my @changes = (
 		[ 'a column more', 'ADD COLUMN extra text', 'DROP COLUMN extra' ],
 		[ 'a column that must have a value', 'ADD COLUMN extra integer NOT NULL DEFAULT 1', 'DROP COLUMN extra' ],
 		[ 'a column of another name', "RENAME COLUMN $last TO renamed", "RENAME COLUMN renamed TO $last" ],
 		[ 'a check', "ADD CONSTRAINT extra CHECK ($column IS NULL) NOT VALID", 'DROP CONSTRAINT extra' ],
-		[ 'an index', "!CREATE INDEX extra ON herald.$table ($column)", '!DROP INDEX herald.extra' ],
-		[ 'a unique index', "!CREATE UNIQUE INDEX extra ON herald.$table ($column)", '!DROP INDEX herald.extra' ],
-		[ 'a child', "!CREATE TABLE public.child () INHERITS (herald.$table)", '!DROP TABLE public.child' ],
+		[ 'an index', "!CREATE INDEX extra ON herald_internal.$table ($column)", '!DROP INDEX herald_internal.extra' ],
+		[ 'a unique index', "!CREATE UNIQUE INDEX extra ON herald_internal.$table ($column)", '!DROP INDEX herald_internal.extra' ],
+		[ 'a child', "!CREATE TABLE public.child () INHERITS (herald_internal.$table)", '!DROP TABLE public.child' ],
 		[ 'unlogged', 'SET UNLOGGED', 'SET LOGGED' ],
-		[ 'a rule', "!CREATE RULE extra AS ON INSERT TO herald.$table DO INSTEAD NOTHING", "!DROP RULE extra ON herald.$table" ],
-		[ 'a trigger', "!CREATE TRIGGER extra BEFORE INSERT ON herald.$table FOR EACH ROW EXECUTE FUNCTION public.swallow()", "!DROP TRIGGER extra ON herald.$table" ],
+		[ 'a rule', "!CREATE RULE extra AS ON INSERT TO herald_internal.$table DO INSTEAD NOTHING", "!DROP RULE extra ON herald_internal.$table" ],
+		[ 'a trigger', "!CREATE TRIGGER extra BEFORE INSERT ON herald_internal.$table FOR EACH ROW EXECUTE FUNCTION public.swallow()", "!DROP TRIGGER extra ON herald_internal.$table" ],
 		[ 'other statistics and storage', "ALTER COLUMN $column SET STATISTICS 10, SET (fillfactor = 50)", "ALTER COLUMN $column SET STATISTICS -1, RESET (fillfactor)" ],
 		[ 'row security', 'ENABLE ROW LEVEL SECURITY', 'DISABLE ROW LEVEL SECURITY' ],
-		[ 'rewritten', "!VACUUM FULL herald.$table", '!SELECT 1' ]);
+		[ 'rewritten', "!VACUUM FULL herald_internal.$table", '!SELECT 1' ]);
 	push @changes, [ 'another type', "ALTER COLUMN $retyped{$table} TYPE text USING $retyped{$table}::text", undef ] if $retyped{$table};
 	foreach (@changes)
 	{
 		my ($what, $do, $undo) = @$_;
 		my $type = defined $retyped{$table} && !defined $undo ? $node->safe_psql('postgres',
-			"SELECT format_type(atttypid, NULL) FROM pg_attribute WHERE attrelid = 'herald.$table'::regclass AND attname = '$retyped{$table}'") : '';
+			"SELECT format_type(atttypid, NULL) FROM pg_attribute WHERE attrelid = 'herald_internal.$table'::regclass AND attname = '$retyped{$table}'") : '';
 		$undo //= "ALTER COLUMN $retyped{$table} TYPE $type USING $retyped{$table}::$type";
-		s/^!// || s/^/ALTER TABLE herald.$table / foreach ($do, $undo);
+		s/^!// || s/^/ALTER TABLE herald_internal.$table / foreach ($do, $undo);
 		next if $node->psql('postgres', $do) != 0;  # views depend on it, or rows that are there
 		only_refusals("$table, $what", work_on('postgres'));
 		$node->safe_psql('postgres', $undo);
@@ -115,11 +115,11 @@ wait_idle($node, 'work');
 is($node->safe_psql('postgres', 'SELECT count(*) - count(DISTINCT message_id) FROM app.effects'), '0', 'nothing is handled twice');
 
 # status() and the log tell.
-$node->safe_psql('postgres', 'ALTER TABLE herald.settled_1 ADD CONSTRAINT extra CHECK (true)');
+$node->safe_psql('postgres', 'ALTER TABLE herald_internal.settled_1 ADD CONSTRAINT extra CHECK (true)');
 is($node->safe_psql('postgres', q(SELECT ok, value, hint IS NOT NULL FROM herald.status() WHERE name = 'tables')),
 	'f|settled_1: It has a check constraint "extra".|t', 'status names what was changed');
 wait_for('the log says why no task runs', sub { log_lines($node, qr/no task is run, as table "herald\.\w+"/) > 0 });
-$node->safe_psql('postgres', 'ALTER TABLE herald.settled_1 DROP CONSTRAINT extra');
+$node->safe_psql('postgres', 'ALTER TABLE herald_internal.settled_1 DROP CONSTRAINT extra');
 handles_again('without it');
 
 # Columns that are gone.
@@ -130,7 +130,7 @@ work_on('dropped');
 $node->safe_psql('dropped', 'DROP VIEW stored');
 # None that a view of the extension needs: with CASCADE the extension would go.
 # Some are refused at once.
-$node->psql('dropped', "ALTER TABLE herald.$_") foreach ('log_0 DROP COLUMN schema_version', 'parked_store DROP COLUMN schema_version',
+$node->psql('dropped', "ALTER TABLE herald_internal.$_") foreach ('log_0 DROP COLUMN schema_version', 'parked_store DROP COLUMN schema_version',
 	'pointer_store DROP COLUMN bytes', 'audit_target DROP COLUMN salt', 'subscription_store DROP COLUMN database_oid');
 only_refusals('columns that are gone', grep { !/42P01/ } work_on('dropped'));
 
@@ -139,8 +139,8 @@ reload_with($node, 'herald.rotation_period' => '1s');
 $node->safe_psql('postgres', q(ALTER DATABASE postgres SET enable_seqscan = off));
 foreach my $index ('channel_id', 'id', 'channel_id, id', "channel_id) WHERE (key = 'x'", 'lower(key)')
 {
-	$node->safe_psql('postgres', "CREATE INDEX extra_$_ ON herald.log_$_ ($index)") foreach 0 .. 2;
-	$node->safe_psql('postgres', "CREATE INDEX extra_settled_$_ ON herald.settled_$_ (subscription_id)") foreach 0 .. 2;
+	$node->safe_psql('postgres', "CREATE INDEX extra_$_ ON herald_internal.log_$_ ($index)") foreach 0 .. 2;
+	$node->safe_psql('postgres', "CREATE INDEX extra_settled_$_ ON herald_internal.settled_$_ (subscription_id)") foreach 0 .. 2;
 	ok(end_process($node, 'TERM', 'announcer', 'postgres') && end_process($node, 'TERM', 'dispatcher', 'postgres'), "$index: processes begin anew");
 	$node->safe_psql('postgres', q(SELECT herald.pause('work')));
 	my $first = $node->safe_psql('postgres', q(SELECT herald.publish('jobs', '{}', key => 'x')));
@@ -148,11 +148,11 @@ foreach my $index ('channel_id', 'id', 'channel_id, id', "channel_id) WHERE (key
 	is($node->safe_psql('postgres', "SELECT count(*) FROM herald.tasks WHERE message_id >= $first"), '51', "$index: all wait");
 	sqlstate_is($node, q(SELECT herald.unsubscribe('work')), '2BP01', "$index: unsubscribing would lose them");
 	wait_until($node, q(SELECT count(*) = 0 FROM stored), "$index: the log is emptied");
-	is($node->safe_psql('postgres', "SELECT count(*) FROM herald.parked_store WHERE message_id >= $first"), '51', "$index: all are parked");
+	is($node->safe_psql('postgres', "SELECT count(*) FROM herald_internal.parked_store WHERE message_id >= $first"), '51', "$index: all are parked");
 	$node->safe_psql('postgres', q(SELECT herald.resume('work')));
 	wait_idle($node, 'work');
 	is($node->safe_psql('postgres', "SELECT count(*) FROM app.effects WHERE message_id >= $first"), '51', "$index: and handled");
-	$node->safe_psql('postgres', "DROP INDEX herald.extra_$_, herald.extra_settled_$_") foreach 0 .. 2;
+	$node->safe_psql('postgres', "DROP INDEX herald_internal.extra_$_, herald_internal.extra_settled_$_") foreach 0 .. 2;
 }
 
 clean_log($node);

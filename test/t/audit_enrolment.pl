@@ -83,7 +83,7 @@ is($node->safe_psql('postgres', q(SELECT string_agg(concat_ws(' ', operation, CO
 $_->quit for $session, $owner;
 
 # Into another database of the server, and into another server.
-my %before = map { $_ => $node->safe_psql('postgres', $_) } ($shown, 'SELECT * FROM herald.audit_log ORDER BY id', 'SELECT * FROM herald.audited_tables ORDER BY table_name', 'SELECT target_id, version, names, renamed FROM herald.audit_key ORDER BY 1, 2');
+my %before = map { $_ => $node->safe_psql('postgres', $_) } ($shown, 'SELECT * FROM herald.audit_log ORDER BY id', 'SELECT * FROM herald.audited_tables ORDER BY table_name', 'SELECT target_id, version, names, renamed FROM herald_internal.audit_key ORDER BY 1, 2');
 my $dump = "${PostgreSQL::Test::Utils::tmp_check}/audit";
 my $other = start_node('audit_copy');
 $other->safe_psql('postgres', 'CREATE ROLE keeper LOGIN; CREATE ROLE auditor LOGIN; CREATE DATABASE filler');
@@ -124,17 +124,17 @@ reload_with($node, 'herald.audit_retention' => '60min');
 $node->poll_query_until('postgres', 'SHOW herald.audit_retention', '1h') or die "no reload\n";
 $node->safe_psql('postgres', 'SELECT herald.purge_audit_log()');
 my $current = q((floor(extract(epoch FROM clock_timestamp() - '2000-01-01 00:00:00+00') / 600)::bigint % 8)::integer);
-my $entry = q(INSERT INTO herald.audit_%s (id, context_id, changed_at, target_id, sequence, operation, schema_name, table_name) VALUES (%s, 0, clock_timestamp() - interval '%s', 1, 0, 'I', 'public', 'orders'));
+my $entry = q(INSERT INTO herald_internal.audit_%s (id, context_id, changed_at, target_id, sequence, operation, schema_name, table_name) VALUES (%s, 0, clock_timestamp() - interval '%s', 1, 0, 'I', 'public', 'orders'));
 my $now = $node->safe_psql('postgres', "SELECT $current");
 my ($old, $mixed, $held) = map { ($now + $_) % 8 } 3, 4, 5;
 $node->safe_psql('postgres', sprintf($entry, @$_)) for [ $old, 1, '2 h' ], [ $old, 2, '61 min' ], [ $mixed, 3, '2 h' ], [ $mixed, 4, '50 min' ], [ $held, 5, '2 h' ];
-$node->safe_psql('postgres', "INSERT INTO herald.audit_context_$old (id, transaction_id, session_user_name, current_user_name) VALUES (0, '1', 'a', 'b')");
+$node->safe_psql('postgres', "INSERT INTO herald_internal.audit_context_$old (id, transaction_id, session_user_name, current_user_name) VALUES (0, '1', 'a', 'b')");
 my $reader = $node->background_psql('postgres');
-$reader->query_safe("BEGIN; SELECT count(*) FROM herald.audit_$held;");
+$reader->query_safe("BEGIN; SELECT count(*) FROM herald_internal.audit_$held;");
 end_process($node, 'TERM', 'announcer', 'postgres');
 my $left = q(SELECT string_agg(id::text, ' ' ORDER BY id) FROM herald.audit_log WHERE id < 1000);
 wait_until($node, $left, 'what is too old is gone, what somebody reads stays', expect => '3 4 5');
-is($node->safe_psql('postgres', "SELECT count(*) FROM herald.audit_context_$old"), '0', 'with its contexts');
+is($node->safe_psql('postgres', "SELECT count(*) FROM herald_internal.audit_context_$old"), '0', 'with its contexts');
 $reader->query_safe('COMMIT;');
 $reader->quit;
 end_process($node, 'TERM', 'announcer', 'postgres');
@@ -190,7 +190,7 @@ is(sqlstate_of($node, 'BEGIN; DROP EXTENSION pg_herald', database => 'undone'), 
 $node->safe_psql('undone', q(SELECT herald.enable_audit('t'); INSERT INTO t VALUES (1); SELECT herald.disable_audit('t')));
 is(sqlstate_of($node, 'DROP EXTENSION pg_herald', database => 'undone'), '2BP01', 'a change is');
 $node->safe_psql('undone', 'SELECT herald.purge_audit_log(); DROP EXTENSION pg_herald');
-is($node->safe_psql('undone', q(SELECT count(*) FROM pg_namespace WHERE nspname = 'herald')), '0', 'the schema goes, too');
+is($node->safe_psql('undone', q(SELECT count(*) FROM pg_namespace WHERE nspname LIKE 'herald%')), '0', 'the schema goes, too');
 clean_log($_) for $node, $other;
 
 done_testing();

@@ -62,36 +62,36 @@ for my $attempt (
 	[ q(SET herald.audit_context = ''), 'change what is told about the session' ],
 	[ 'CREATE RULE swallow AS ON UPDATE TO shop.orders DO INSTEAD NOTHING', 'make a rule' ],
 	[ 'CREATE EVENT TRIGGER et ON ddl_command_end EXECUTE FUNCTION clerk.nothing()', 'make an event trigger' ],
-	(map { [ "CREATE TRIGGER mine AFTER UPDATE ON shop.orders FOR EACH STATEMENT EXECUTE FUNCTION herald.audit_$_()", "attach herald.audit_$_" ],
+	(map { [ "CREATE TRIGGER mine AFTER UPDATE ON shop.orders FOR EACH STATEMENT EXECUTE FUNCTION herald_internal.audit_$_()", "attach herald_internal.audit_$_" ],
 	  } qw(insert update delete truncate replica)),
-	(map { [ "CREATE TABLE clerk.t_$_ (id int); CREATE TRIGGER mine AFTER UPDATE ON clerk.t_$_ FOR EACH ROW EXECUTE FUNCTION herald.audit_$_()",
-			"attach herald.audit_$_ to a table of one's own" ] } qw(update replica)),
-	[ 'CREATE TRIGGER g BEFORE INSERT ON herald.audit_0 FOR EACH ROW EXECUTE FUNCTION clerk.nothing()', 'plant a trigger in the trail' ],
+	(map { [ "CREATE TABLE clerk.t_$_ (id int); CREATE TRIGGER mine AFTER UPDATE ON clerk.t_$_ FOR EACH ROW EXECUTE FUNCTION herald_internal.audit_$_()",
+			"attach herald_internal.audit_$_ to a table of one's own" ] } qw(update replica)),
+	[ 'CREATE TRIGGER g BEFORE INSERT ON herald_internal.audit_0 FOR EACH ROW EXECUTE FUNCTION clerk.nothing()', 'plant a trigger in the trail' ],
 	[ 'SELECT herald.purge_audit_log()', 'purge' ],
 	[ 'SELECT * FROM herald.audit_log', 'read the trail' ],
 	[ q(SELECT * FROM herald.audit_history('shop.orders', '{"id": 1}')), 'read a history' ],
-	[ 'SELECT salt FROM herald.audit_target', 'read the salt' ],
-	[ q(SELECT herald.next_id('audit')), 'use up ids' ],
-	[ 'CREATE VIEW clerk.v AS SELECT * FROM herald.audit_0; SELECT * FROM clerk.v', 'read it through a view' ],
-	[ 'CREATE TABLE clerk.k (id bigint REFERENCES herald.audit_context_0)', 'refer to it' ],
-	[ 'BEGIN; LOCK TABLE herald.audit_0 IN ACCESS SHARE MODE', 'lock it' ],
+	[ 'SELECT salt FROM herald_internal.audit_target', 'read the salt' ],
+	[ q(SELECT herald_internal.next_id('audit')), 'use up ids' ],
+	[ 'CREATE VIEW clerk.v AS SELECT * FROM herald_internal.audit_0; SELECT * FROM clerk.v', 'read it through a view' ],
+	[ 'CREATE TABLE clerk.k (id bigint REFERENCES herald_internal.audit_context_0)', 'refer to it' ],
+	[ 'BEGIN; LOCK TABLE herald_internal.audit_0 IN ACCESS SHARE MODE', 'lock it' ],
 	[ 'DROP EXTENSION pg_herald CASCADE', 'drop the extension' ])
 {
 	is(as_clerk($attempt->[0]), '42501', "somebody who may write can't $attempt->[1]");
 }
 for my $table (map { ("audit_$_", "audit_context_$_") } 0, 7)
 {
-	is(as_clerk("INSERT INTO herald.$table SELECT"), '42501', "nor insert into $table");
-	is(as_clerk("COPY herald.$table FROM STDIN"), '42501', "nor copy into $table");
+	is(as_clerk("INSERT INTO herald_internal.$table SELECT"), '42501', "nor insert into $table");
+	is(as_clerk("COPY herald_internal.$table FROM STDIN"), '42501', "nor copy into $table");
 	# Not even who may do anything.
-	is(sqlstate_of($node, $_), '42501', "nobody can: $_") for "UPDATE herald.$table SET id = 1", "DELETE FROM herald.$table", "TRUNCATE herald.$table CASCADE",
-	  "MERGE INTO herald.$table USING (VALUES (1)) AS v (id) ON $table.id = v.id WHEN MATCHED THEN DELETE", "SET session_replication_role = replica; DELETE FROM herald.$table";
+	is(sqlstate_of($node, $_), '42501', "nobody can: $_") for "UPDATE herald_internal.$table SET id = 1", "DELETE FROM herald_internal.$table", "TRUNCATE herald_internal.$table CASCADE",
+	  "MERGE INTO herald_internal.$table USING (VALUES (1)) AS v (id) ON $table.id = v.id WHEN MATCHED THEN DELETE", "SET session_replication_role = replica; DELETE FROM herald_internal.$table";
 }
-isnt(as_clerk("SELECT herald.audit_$_()"), '00000', "nobody can call herald.audit_$_") for qw(insert update delete truncate replica);
-isnt(sqlstate_of($node, "SELECT herald.audit_$_()"), '00000', "not even a superuser can call herald.audit_$_") for qw(insert update delete truncate replica);
+isnt(as_clerk("SELECT herald_internal.audit_$_()"), '00000', "nobody can call herald_internal.audit_$_") for qw(insert update delete truncate replica);
+isnt(sqlstate_of($node, "SELECT herald_internal.audit_$_()"), '00000', "not even a superuser can call herald_internal.audit_$_") for qw(insert update delete truncate replica);
 # A superuser can attach them, to no use.
 is(sqlstate_of($node, "CREATE TABLE public.other (id int); CREATE TRIGGER t AFTER INSERT ON public.other REFERENCING NEW TABLE AS n"
-	. ' FOR EACH STATEMENT EXECUTE FUNCTION herald.audit_insert(); INSERT INTO public.other VALUES (1)'), '00000', 'no table is audited without being enrolled');
+	. ' FOR EACH STATEMENT EXECUTE FUNCTION herald_internal.audit_insert(); INSERT INTO public.other VALUES (1)'), '00000', 'no table is audited without being enrolled');
 is(value(q(SELECT count(*) FROM herald.audit_log WHERE table_name = 'other')), '0', 'nothing is recorded of it');
 
 # All that clerk can do is to write, and to lie about what a client may say anyway.
@@ -247,7 +247,7 @@ sub update_many
 	my $pid = $session->query('SELECT pg_backend_pid();');
 	$session->query_until(qr/begun/, "\\echo begun\nUPDATE shop.many SET v = v + 1;\n");
 	wait_until($node, "SELECT count(*) > 0 FROM pg_locks WHERE pid = $pid AND mode = 'RowExclusiveLock' AND relation IN"
-		. " (SELECT oid FROM pg_class WHERE relnamespace = 'herald'::regnamespace AND relname ~ '^audit_[0-7]\$')", "$name: it records");
+		. " (SELECT oid FROM pg_class WHERE relnamespace = 'herald_internal'::regnamespace AND relname ~ '^audit_[0-7]\$')", "$name: it records");
 	return ($session, $pid);
 }
 my ($session, $pid, $cancelled);
@@ -292,7 +292,7 @@ CREATE TABLE t (id int PRIMARY KEY) PARTITION BY RANGE (id);
 CREATE TABLE t1 PARTITION OF t FOR VALUES FROM (0) TO (9);
 CREATE TABLE audit_0 (id int);
 CREATE SCHEMA herald CREATE TABLE audit_0 (id int, a int, changed_at timestamptz);
-INSERT INTO herald.audit_0 VALUES (1, 1, now());
+INSERT INTO herald_internal.audit_0 VALUES (1, 1, now());
 ALTER TABLE t RENAME TO u;
 ALTER TABLE u DETACH PARTITION t1;
 DROP TABLE audit_0, t1, u;

@@ -489,13 +489,13 @@ for my $t (grep { @{ $_->{key} } && $_->{operations} eq 'insert,update,delete,tr
 	is_nothing("SELECT * FROM model.wrong_histories('$t->{tab}') LIMIT 3", "histories of rows of $t->{tab} ($t->{kind})");
 }
 
-my $parts = join ' UNION ALL ', map { my $n = $_; map { "SELECT t.target_id, t::text AS row FROM herald.audit_$n AS t" } 1 } 0 .. 7;
+my $parts = join ' UNION ALL ', map { my $n = $_; map { "SELECT t.target_id, t::text AS row FROM herald_internal.audit_$n AS t" } 1 } 0 .. 7;
 for my $t (@tables)
 {
 	my %mark = (excluded => 'EXCLMARK', masked => 'MASKMARK', hashed => 'HASHMARK');
 	for my $how (grep { @{ $t->{$_} } } sort keys %mark)
 	{
-		is_nothing("SELECT row FROM ($parts) AS s WHERE row LIKE '%$mark{$how}%' AND target_id = (SELECT id FROM herald.audit_target WHERE table_name = '"
+		is_nothing("SELECT row FROM ($parts) AS s WHERE row LIKE '%$mark{$how}%' AND target_id = (SELECT id FROM herald_internal.audit_target WHERE table_name = '"
 			. ($t->{name} =~ s/^m\.//r) . "') LIMIT 1", "nothing shows what is $how in $t->{tab}");
 	}
 }

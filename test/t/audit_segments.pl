@@ -61,7 +61,7 @@ CREATE VIEW verdict AS SELECT
     (SELECT count(*) FROM entries WHERE n NOT IN (SELECT n FROM changes)) AS rolled_back,
     (SELECT count(*) FROM herald.audit_log WHERE session_user_name IS NULL OR current_user_name IS NULL OR transaction_id IS NULL) AS without_context;
 SQL
-my $segments = join ', ', map { ("herald.audit_$_", "herald.audit_context_$_") } 0 .. 7;
+my $segments = join ', ', map { ("herald_internal.audit_$_", "herald_internal.audit_context_$_") } 0 .. 7;
 # Under locks, so that nothing is emptied between the time that counts and the look.
 my $lock = "LOCK TABLE $segments IN ACCESS SHARE MODE";
 my $right = 't|0|0|0|0';
@@ -138,7 +138,7 @@ $open->query_safe('COMMIT');
 is(value(q(SELECT by, (SELECT count(*) FROM entries AS e WHERE e.n = c.n AND session_user_name IS NOT NULL) FROM changes AS c WHERE by ~ '^(open|prepared)' GROUP BY by, 2 ORDER BY 1, 2)),
 	"open|1\nopen, at last|1\nopen, later|1\nprepared|1", 'what was written long before its commit is there');
 seconds_pass(100, 'a turn of all segments beside a reader');
-is(value("SELECT count(*) FROM pg_locks WHERE NOT granted AND relation IN (SELECT oid FROM pg_class WHERE relnamespace = 'herald'::regnamespace)"), '0', 'nobody waits for it');
+is(value("SELECT count(*) FROM pg_locks WHERE NOT granted AND relation IN (SELECT oid FROM pg_class WHERE relnamespace = 'herald_internal'::regnamespace)"), '0', 'nobody waits for it');
 is($reader->query_safe('SELECT count(*), count(session_user_name) FROM herald.audit_log'), $before, 'who reads keeps what it sees');
 trail_is_right('beside a reader');
 $reader->query_safe('COMMIT');
@@ -159,7 +159,7 @@ value("INSERT INTO changes (by) VALUES ('after the kill')");
 wait_until($node, "SELECT min(changed_at) > clock_timestamp() - interval '2 min' FROM herald.audit_log", 'beside writers, what is too old goes');
 trail_is_right('and all that is younger stays');
 stop_load($load);
-my $contexts = join ' UNION ALL ', map { "SELECT id FROM herald.audit_context_$_" } 0 .. 7;
+my $contexts = join ' UNION ALL ', map { "SELECT id FROM herald_internal.audit_context_$_" } 0 .. 7;
 wait_until($node, "SELECT (SELECT count(*) FROM herald.audit_log) + (SELECT count(*) FROM ($contexts) AS c) = 0", 'in the end all is gone, with the contexts');
 
 # Seconds of waiting are in the log; a writer must not wait for who empties, nor that one for anybody.

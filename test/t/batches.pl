@@ -126,7 +126,7 @@ sub nobody_charged
 # Batches are there at all, and end with what is ready.
 subscribe('many', max_concurrency => 1);
 my @many = grow('many');
-is(value("SELECT max(cardinality(message_ids)) FROM (SELECT * FROM herald.settled_0 UNION ALL SELECT * FROM herald.settled_1 UNION ALL SELECT * FROM herald.settled_2) AS s"),
+is(value("SELECT max(cardinality(message_ids)) FROM (SELECT * FROM herald_internal.settled_0 UNION ALL SELECT * FROM herald_internal.settled_1 UNION ALL SELECT * FROM herald_internal.settled_2) AS s"),
 	'32', 'one record for a batch');
 push @many, my ($single) = publish_many($node, 'many', 1);
 wait_until($node, "SELECT count(*) = 1 FROM app.effects WHERE message_id = $single", 'a single task needs no others');

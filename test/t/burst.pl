@@ -35,7 +35,7 @@ sub value { my ($sql) = @_; return $node->safe_psql('postgres', $sql); }
 # Of segments and what covers them, with all that belongs to them.
 sub log_bytes
 {
-	return value(q(SELECT sum(pg_total_relation_size(oid)) FROM pg_class WHERE relnamespace = 'herald'::regnamespace AND relname ~ '^(log|settled)_\d$'));
+	return value(q(SELECT sum(pg_total_relation_size(oid)) FROM pg_class WHERE relnamespace = 'herald_internal'::regnamespace AND relname ~ '^(log|settled)_\d$'));
 }
 my $empty = log_bytes();
 
@@ -64,9 +64,9 @@ is(value("SELECT count(*) FROM stored WHERE payload ? 'i'"), $messages, 'it is s
 my ($dumped, $dump_err) = ('', '');
 my $dump = IPC::Run::start([ $node->installed_command('pg_dump'), '--exclude-table-data=app.effects', $node->connstr('postgres') ],
 	'<', \undef, '>', \$dumped, '2>', \$dump_err, IPC::Run::timeout(180));
-wait_until($node, <<'SQL', 'pg_dump is in the middle of the log', expect => 'herald.log_0 AccessShareLock');
+wait_until($node, <<'SQL', 'pg_dump is in the middle of the log', expect => 'herald_internal.log_0 AccessShareLock');
 SELECT relation::regclass || ' ' || mode FROM pg_stat_activity AS a JOIN pg_locks AS l USING (pid)
- WHERE query LIKE 'COPY herald.log%' AND wait_event = 'ClientWrite' AND relation::regclass::text = 'herald.log_0'
+ WHERE query LIKE 'COPY herald.log%' AND wait_event = 'ClientWrite' AND relation::regclass::text = 'herald_internal.log_0'
 SQL
 reload_with($node, 'herald.rotation_period' => '1s');
 wait_until($node, q(SELECT value LIKE '%cannot be emptied since%' FROM herald.status() WHERE name = 'log'), 'a segment waits for it');
@@ -92,7 +92,7 @@ SELECT concat_ws(E'\n', (SELECT value FROM herald.status() WHERE name = 'log'),
     (SELECT string_agg(w::text, E'\n') FROM herald.workers AS w))
 SQL
 is(log_bytes(), $empty, 'and takes no place on the disk');
-is(value('SELECT count(*), count(DISTINCT message_id), max(attempts) FROM herald.parked_store'), "$left|$left|0", 'what was left of the burst is parked');
+is(value('SELECT count(*), count(DISTINCT message_id), max(attempts) FROM herald_internal.parked_store'), "$left|$left|0", 'what was left of the burst is parked');
 wait_until($node, "SELECT pending = $left FROM herald.subscription_stats WHERE subscription = 'later'", 'and waits for its subscription');
 $old->query_safe('COMMIT');
 end_sessions($old);
@@ -106,7 +106,7 @@ SELECT subscription, count(*), count(DISTINCT message_id), count(DISTINCT (paylo
   FROM app.effects WHERE payload ? 'i' GROUP BY 1 ORDER BY 1
 SQL
 is(value(q(SELECT count(*) - count(DISTINCT message_id) FROM app.effects)), '0', 'and nothing else twice');
-wait_until($node, 'SELECT count(*) = 0 FROM herald.parked_store', 'nothing is parked any more');
+wait_until($node, 'SELECT count(*) = 0 FROM herald_internal.parked_store', 'nothing is parked any more');
 is(value('SELECT count(*) FROM herald.failure_log'), '0', 'nothing has failed');
 clean_log($node);
 

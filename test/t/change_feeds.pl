@@ -79,7 +79,7 @@ run(q(
 	BEGIN
 		WITH published AS (
 			SELECT payload ->> 'op' AS op, (payload #>> '{key,id}')::integer AS id, payload -> 'old' AS old, payload -> 'changed' AS changed
-			  FROM stored JOIN herald.channel_store AS c ON c.id = channel_id WHERE c.channel = 'differences'
+			  FROM stored JOIN herald_internal.channel_store AS c ON c.id = channel_id WHERE c.channel = 'differences'
 		), rows AS (
 			SELECT id, CASE WHEN o.id IS NOT NULL THEN to_jsonb(o) END AS old, CASE WHEN n.id IS NOT NULL THEN to_jsonb(n) END AS now
 			  FROM before AS o FULL JOIN t AS n USING (id)
@@ -94,7 +94,7 @@ run(q(
 			(SELECT 'missing: ' || e::text FROM (SELECT * FROM expected EXCEPT ALL SELECT * FROM published) AS e)
 			UNION ALL (SELECT 'too much: ' || e::text FROM (SELECT * FROM published EXCEPT ALL SELECT * FROM expected) AS e)
 		) INSERT INTO wrong SELECT number, d.* FROM differences AS d;
-		DELETE FROM herald.log_0 WHERE channel_id = (SELECT id FROM herald.channel_store WHERE channel = 'differences');
+		DELETE FROM herald_internal.log_0 WHERE channel_id = (SELECT id FROM herald_internal.channel_store WHERE channel = 'differences');
 	END $$;));
 my $seed = seed_random();
 my $script = '';
@@ -209,7 +209,7 @@ run(q(
 	CREATE CAST (mood AS json) WITH FUNCTION spy(mood);
 	INSERT INTO orders VALUES (40, 'spied', 1, 'good')));
 is(run('SELECT DISTINCT who FROM seen'), 'writer writer', 'user code in the conversion runs as the writer');
-sqlstate_is($node, q(INSERT INTO herald.change_feed_store (relation, channel, message, operations, owner) VALUES ('orders', 'x', 'key', '{insert}', 'postgres')),
+sqlstate_is($node, q(INSERT INTO herald_internal.change_feed_store (relation, channel, message, operations, owner) VALUES ('orders', 'x', 'key', '{insert}', 'postgres')),
 	'42501', 'nobody else writes feeds', role => 'writer');
 sqlstate_is($node, q(ALTER TABLE orders DISABLE TRIGGER herald_feed_1_insert), '42501', 'or switches them off', role => 'writer');
 run('DROP CAST (mood AS json); ALTER TABLE orders DROP mood');

@@ -19,7 +19,7 @@ wait_for('the log is emptied', sub {
 	$node->safe_psql('postgres', q(SELECT herald.grant_channel('side', 'app', '{subscribe}')));
 	return $node->safe_psql('postgres', 'SELECT count(*) FROM stored') eq '0';
 });
-is($node->safe_psql('postgres', 'SELECT count(*) FROM herald.parked_store'), '1', 'and what was left is parked');
+is($node->safe_psql('postgres', 'SELECT count(*) FROM herald_internal.parked_store'), '1', 'and what was left is parked');
 clean_log($node);
 
 done_testing();

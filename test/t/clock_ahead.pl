@@ -14,7 +14,7 @@ SELECT herald.subscribe('work', 'jobs', 'app.note', run_as => 'app');
 SQL
 # The first one of a segment, whichever is written to.
 $node->safe_psql('postgres', <<"SQL") for 0 .. 2;
-COPY herald.log_$_ (id, published_at, channel_id, payload) FROM PROGRAM \$\$echo "100000$_	2120-01-01 00:00:00+00	1	{}"\$\$;
+COPY herald_internal.log_$_ (id, published_at, channel_id, payload) FROM PROGRAM \$\$echo "100000$_	2120-01-01 00:00:00+00	1	{}"\$\$;
 SQL
 wait_for_effects($node, 'work', 3);
 my ($id) = publish_many($node, 'jobs', 1);

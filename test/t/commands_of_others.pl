@@ -95,7 +95,7 @@ is($node->safe_psql('postgres', $dead), 0, 'then it is not');
 $node->safe_psql('postgres', q(SELECT herald.pause('work'), herald.pause('late')));
 turn();
 $node->safe_psql('postgres', <<'SQL');
-COPY herald.log_0 (id, published_at, channel_id, payload) FROM PROGRAM $$echo "1000000	2020-01-01 00:00:00+00	1	{}"$$;
+COPY herald_internal.log_0 (id, published_at, channel_id, payload) FROM PROGRAM $$echo "1000000	2020-01-01 00:00:00+00	1	{}"$$;
 SQL
 wait_until($node, q(SELECT string_agg(pending::text, ' ') FROM herald.subscription_stats WHERE subscription IN ('work', 'late')), 'restored rows are counted', expect => '1 1');
 $node->safe_psql('postgres', q(SELECT herald.resume('work'), herald.resume('late')));

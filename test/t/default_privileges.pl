@@ -51,14 +51,14 @@ $node->safe_psql('postgres', q(ALTER DEFAULT PRIVILEGES GRANT ALL ON TABLES TO a
 	ALTER DEFAULT PRIVILEGES REVOKE USAGE ON TYPES FROM PUBLIC; CREATE EXTENSION pg_herald));
 $node->safe_psql('postgres', q(SET ROLE anon; CREATE FUNCTION public.trg() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN EXECUTE 'ALTER ROLE anon SUPERUSER'; RETURN NEW; END $$));
 sqlstate_is($node, $_, '42501', "$_: refused", role => 'anon')
-  for 'CREATE TRIGGER t BEFORE INSERT ON herald.pointer_store FOR EACH ROW EXECUTE FUNCTION public.trg()', 'SELECT * FROM herald.log_0', 'SELECT herald.purge_audit_log()',
-  q(INSERT INTO herald.channel_grant_store VALUES (1, 'anon', 'read')), q(INSERT INTO herald.id_store VALUES (1, 'message')), 'SELECT herald.withdraw_default_rights()';
+  for 'CREATE TRIGGER t BEFORE INSERT ON herald_internal.pointer_store FOR EACH ROW EXECUTE FUNCTION public.trg()', 'SELECT * FROM herald_internal.log_0', 'SELECT herald.purge_audit_log()',
+  q(INSERT INTO herald_internal.channel_grant_store VALUES (1, 'anon', 'read')), q(INSERT INTO herald_internal.id_store VALUES (1, 'message')), 'SELECT herald_internal.withdraw_default_rights()';
 $node->safe_psql('postgres', q(CREATE SCHEMA app AUTHORIZATION anon));
 sqlstate_is($node, q(CREATE FUNCTION app.work(task herald.task) RETURNS void LANGUAGE sql AS ''), '00000', 'a handler of tasks', role => 'anon');
 
 # What an administrator grants stays, and what the next script makes is covered: a later version is such a script.
 $node->safe_psql('postgres', 'GRANT SELECT ON herald.audit_log TO anon');
-sqlstate_is($node, 'SELECT herald.withdraw_default_rights()', '55000', 'only scripts withdraw rights');
+sqlstate_is($node, 'SELECT herald_internal.withdraw_default_rights()', '55000', 'only scripts withdraw rights');
 is($node->safe_psql('postgres', q(SELECT has_table_privilege('anon', 'herald.audit_log', 'SELECT'))), 't', 'a grant made later stays');
 clean_log($node);
 

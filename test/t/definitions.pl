@@ -16,7 +16,7 @@ GRANT INSERT ON app.effects TO temp;
 SELECT herald.subscribe('well', 'jobs', 'app.note', run_as => 'app');
 SQL
 
-sub ids_of { return split /\n/, $node->safe_psql('postgres', "SELECT id FROM stored AS s JOIN herald.channel_store AS c ON c.id = s.channel_id WHERE c.channel = 'jobs'"); }
+sub ids_of { return split /\n/, $node->safe_psql('postgres', "SELECT id FROM stored AS s JOIN herald_internal.channel_store AS c ON c.id = s.channel_id WHERE c.channel = 'jobs'"); }
 
 # break: what makes it faulty; mend: what repairs it; cold: without a worker that is there already.
 sub holds
@@ -58,7 +58,7 @@ SQL
 	handled_once($node, 'victim', \@ids);
 	is($node->safe_psql('postgres', "SELECT count(*) FROM herald.failure_log WHERE subscription = 'victim'"), '2', "$what: no more failures");
 	cmp_ok(scalar(log_lines($node, qr/(ERROR|FATAL|WARNING):/, $log)), '<', 6, "$what: no loop of errors in the log");
-	$node->safe_psql('postgres', "SELECT herald.unsubscribe('victim'); DELETE FROM app.effects WHERE subscription = 'victim'; DELETE FROM herald.failure_store");
+	$node->safe_psql('postgres', "SELECT herald.unsubscribe('victim'); DELETE FROM app.effects WHERE subscription = 'victim'; DELETE FROM herald_internal.failure_store");
 	return;
 }
 

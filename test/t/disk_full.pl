@@ -43,12 +43,12 @@ publish_many($node, 'jobs', 1);
 wait_for_effects($node, 'work', 1);
 my $worker = pid_of($node, 'worker');
 # Rows as small as the worker's fill every block, the first and the last included.
-my $small = 'INSERT INTO herald.settled_0 SELECT 0, ARRAY[i::bigint] FROM generate_series(1, %d) AS i';
-my $of_block = q(SELECT count(*) FROM herald.settled_0 WHERE (ctid::text::point)[0] = %s);
+my $small = 'INSERT INTO herald_internal.settled_0 SELECT 0, ARRAY[i::bigint] FROM generate_series(1, %d) AS i';
+my $of_block = q(SELECT count(*) FROM herald_internal.settled_0 WHERE (ctid::text::point)[0] = %s);
 $node->safe_psql('postgres', sprintf $small, 25_000);
 my $missing = $node->safe_psql('postgres', sprintf $of_block, 5)
-  - $node->safe_psql('postgres', sprintf $of_block, q((SELECT max((ctid::text::point)[0]) FROM herald.settled_0)));
-my $end = fill('herald.settled_0', sprintf $small, $missing);
+  - $node->safe_psql('postgres', sprintf $of_block, q((SELECT max((ctid::text::point)[0]) FROM herald_internal.settled_0)));
+my $end = fill('herald_internal.settled_0', sprintf $small, $missing);
 cmp_ok($end, '>', 1024 * 1024, 'WAL is spared');
 my $log_start = -s $node->logfile;
 my $runs = q(SELECT last_value FROM app.runs);
@@ -77,7 +77,7 @@ is($node->safe_psql('postgres', q(SELECT count(*) FROM herald.failure_log)), '0'
 is(pid_of($node, 'worker'), $worker, 'by the same worker');
 
 # The same where a failure is to be recorded: the attempt is not charged before it can be.
-$end = fill('herald.failure_store', q(INSERT INTO herald.failure_store (subscription_id, subscription, channel, run_as, task_id, attempt,
+$end = fill('herald_internal.failure_store', q(INSERT INTO herald_internal.failure_store (subscription_id, subscription, channel, run_as, task_id, attempt,
 	error_code, message, handler, started_at, failed_at)
 	SELECT 0, 'filler', 'filler', 'app', '', 1, 'XX000', repeat('x', 1500), 'none', now(), now() FROM generate_series(1, 1000)));
 limit_files($worker, $end);

@@ -29,7 +29,7 @@ DO \$\$
 BEGIN
     FOR i IN 1 .. $count LOOP
         PERFORM herald.publish('jobs', '{}');
-        INSERT INTO herald.id_store SELECT used + 4095 - 32, counter FROM herald.id_store WHERE counter = 'message';  -- those of others
+        INSERT INTO herald_internal.id_store SELECT used + 4095 - 32, counter FROM herald_internal.id_store WHERE counter = 'message';  -- those of others
     END LOOP;
 END \$\$
 SQL

@@ -48,7 +48,7 @@ for my $statement ('DROP EXTENSION pg_herald CASCADE', 'BEGIN; DROP EXTENSION pg
 		wait_until($node, "SELECT count(*) = 0 FROM pg_stat_activity WHERE backend_type IN ('pg_herald dispatcher', 'pg_herald announcer', 'pg_herald worker')",
 			'the processes leave');
 		$node->safe_psql('postgres', 'CREATE TABLE IF NOT EXISTS public.nothing ()');
-		is($node->safe_psql('postgres', q(SELECT count(*) FROM pg_namespace WHERE nspname = 'herald')), '0', 'and the schema is gone');
+		is($node->safe_psql('postgres', q(SELECT count(*) FROM pg_namespace WHERE nspname LIKE 'herald%')), '0', 'and the schema is gone');
 		create_again();
 	}
 	else

@@ -25,14 +25,14 @@ my $dump = IPC::Run::start([ $node->installed_command('pg_dump'), $node->connstr
 wait_until($node, "SELECT count(*) = 1 FROM pg_stat_activity WHERE query LIKE 'LOCK TABLE%dumped%SHARE MODE' AND wait_event_type = 'Lock'", 'pg_dump has begun');
 # Not before: the dump might show the task parked, or both where it lies and where it is moved to.
 reload_with($node, 'herald.rotation_period' => '1s');
-wait_until($node, q(SELECT count(*) = 1 FROM herald.parked_store), 'the task is parked');
+wait_until($node, q(SELECT count(*) = 1 FROM herald_internal.parked_store), 'the task is parked');
 # It does not wait for the dump; what is handled now was not when the dump began.
 $node->safe_psql('postgres', q(SELECT herald.resume('lazy')));
 wait_for_effects($node, 'lazy', 1);
 wait_idle($node, 'lazy');
 publish_many($node, 'jobs', 1, payload => '{"what": "came later"}');
 wait_for_effects($node, 'lazy', 2);
-wait_until($node, q(SELECT count(*) = 0 FROM herald.parked_store), 'all is done, and not parked any more');
+wait_until($node, q(SELECT count(*) = 0 FROM herald_internal.parked_store), 'all is done, and not parked any more');
 $blocker->query_safe('COMMIT');
 $dump->finish;
 is(() = $dumped =~ /to be dumped/g, 1, 'the dump has the message');

@@ -16,13 +16,13 @@ SQL
 my $old = $node->background_psql('postgres');
 $old->query_safe('BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT 1');
 my ($id) = publish_many($node, 'jobs', 1);
-wait_until($node, q(SELECT count(*) = 1 FROM herald.parked_store), 'the task is parked, the first step is done');
+wait_until($node, q(SELECT count(*) = 1 FROM herald_internal.parked_store), 'the task is parked, the first step is done');
 $node->safe_psql('postgres', q(BEGIN; SELECT herald.subscribe('late', 'jobs', 'app.note', run_as => 'app', start_at => 'earliest'); SELECT herald.pause('late'); COMMIT));
 # The dispatcher says so when it has looked.
 wait_until($node, q(SELECT pending = 1 FROM herald.subscription_stats WHERE subscription = 'late'), 'it has the task');
 $old->query_safe('COMMIT');
-wait_until($node, q(SELECT pg_relation_size('herald.log_0') + pg_relation_size('herald.log_1') + pg_relation_size('herald.log_2') = 0), 'emptied');
-is($node->safe_psql('postgres', q(SELECT string_agg(s.subscription, ',' ORDER BY s.subscription DESC) FROM herald.parked_store p JOIN herald.subscription_store s ON s.id = p.subscription_id)), 'lazy,late', 'both have it');
+wait_until($node, q(SELECT pg_relation_size('herald_internal.log_0') + pg_relation_size('herald_internal.log_1') + pg_relation_size('herald_internal.log_2') = 0), 'emptied');
+is($node->safe_psql('postgres', q(SELECT string_agg(s.subscription, ',' ORDER BY s.subscription DESC) FROM herald_internal.parked_store p JOIN herald_internal.subscription_store s ON s.id = p.subscription_id)), 'lazy,late', 'both have it');
 $node->safe_psql('postgres', q(SELECT herald.resume('late')));
 wait_for_effects($node, 'late', 1);
 end_sessions($old);

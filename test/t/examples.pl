@@ -78,7 +78,7 @@ HEARD
 
 is($node->safe_psql('postgres', q(SELECT count(*) FROM pg_namespace WHERE nspname LIKE 'herald\_%')), '0', 'no schema is left');
 is($node->safe_psql('postgres', q(SELECT count(*) FROM pg_roles WHERE rolname LIKE 'herald%')), '0', 'no role');
-is($node->safe_psql('postgres', q(SELECT (SELECT count(*) FROM herald.change_feed_store) + (SELECT count(*) FROM herald.channels) + (SELECT count(*) FROM herald.subscriptions))), '0',
+is($node->safe_psql('postgres', q(SELECT (SELECT count(*) FROM herald_internal.change_feed_store) + (SELECT count(*) FROM herald.channels) + (SELECT count(*) FROM herald.subscriptions))), '0',
 	'no feed, channel or subscription');
 clean_log($node);
 done_testing();

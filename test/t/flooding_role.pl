@@ -80,7 +80,7 @@ my %locks;
 for my $database ('postgres', 'other')
 {
 	$locks{$database} = $node->background_psql($database);
-	$locks{$database}->query_safe('BEGIN; LOCK TABLE herald.log_2 IN ACCESS EXCLUSIVE MODE;');
+	$locks{$database}->query_safe('BEGIN; LOCK TABLE herald_internal.log_2 IN ACCESS EXCLUSIVE MODE;');
 }
 my @ids = publish_as('victim', 'postgres', 'jobs', 20);
 wait_for_effects($node, 'work', 20, name => 'tasks of another role are handled without a scan');

@@ -52,11 +52,11 @@ is($node->safe_psql('postgres', "SELECT DISTINCT usename FROM pg_stat_activity W
 
 # What a handler may not do, whatever it tries.
 for my $do ('CREATE ROLE evil SUPERUSER', 'ALTER ROLE app SUPERUSER', 'RESET ROLE; CREATE ROLE evil', 'RESET SESSION AUTHORIZATION; CREATE ROLE evil',
-	'SET ROLE postgres', 'SET ROLE owner', 'SET SESSION AUTHORIZATION postgres', 'DELETE FROM herald.subscription_store', 'SELECT * FROM herald.log_0',
-	"UPDATE herald.subscription_store SET run_as = ''postgres''", 'INSERT INTO herald.settled_0 VALUES (1, ARRAY[1])',
-	"COPY shared.who TO PROGRAM ''true''", 'DROP EXTENSION pg_herald', 'TRUNCATE herald.log_0',
+	'SET ROLE postgres', 'SET ROLE owner', 'SET SESSION AUTHORIZATION postgres', 'DELETE FROM herald_internal.subscription_store', 'SELECT * FROM herald_internal.log_0',
+	"UPDATE herald_internal.subscription_store SET run_as = ''postgres''", 'INSERT INTO herald_internal.settled_0 VALUES (1, ARRAY[1])',
+	"COPY shared.who TO PROGRAM ''true''", 'DROP EXTENSION pg_herald', 'TRUNCATE herald_internal.log_0',
 	"SELECT herald.subscribe(''evil'', ''do'', ''shared.do'', run_as => ''postgres'')", "SELECT herald.alter_subscription(''who'', handler => ''shared.do'')",
-	"SELECT herald.unsubscribe(''who'')", "SELECT herald.pause(''who'')", "SELECT herald.next_id(''message'')", "SELECT herald.activate()")
+	"SELECT herald.unsubscribe(''who'')", "SELECT herald.pause(''who'')", "SELECT herald_internal.next_id(''message'')", "SELECT herald.activate()")
 {
 	my $json = $do =~ s/"/\\"/gr;
 	my ($tried) = publish_many($node, 'do', 1, payload => qq({"do": "$json"}));
@@ -68,21 +68,21 @@ is($node->safe_psql('postgres', "SELECT count(*) FROM pg_roles WHERE rolname = '
 # Nobody may touch the tables and sequences, except those who may do anything.
 is($node->safe_psql('postgres', <<'SQL'), '', 'PUBLIC has no privilege on tables but to read the views');
 SELECT c.relname, a.privilege_type FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace, aclexplode(c.relacl) AS a
- WHERE n.nspname = 'herald' AND a.grantee <> c.relowner AND NOT (c.relkind = 'v' AND a.grantee = 0 AND a.privilege_type = 'SELECT')
+ WHERE n.nspname IN ('herald', 'herald_internal') AND a.grantee <> c.relowner AND a.grantee <> 'pg_database_owner'::regrole AND NOT (c.relkind = 'v' AND a.grantee = 0 AND a.privilege_type = 'SELECT')
 SQL
 for my $privilege (qw(SELECT INSERT UPDATE DELETE TRUNCATE REFERENCES TRIGGER))
 {
 	is($node->safe_psql('postgres', <<"SQL"), '', "no role has $privilege on the tables");
 SELECT c.relname FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace, pg_roles AS r
- WHERE n.nspname = 'herald' AND c.relkind = 'r' AND r.rolname IN ('app', 'stranger', 'owner', 'publisher') AND has_table_privilege(r.oid, c.oid, '$privilege')
+ WHERE n.nspname IN ('herald', 'herald_internal') AND c.relkind = 'r' AND r.rolname IN ('app', 'stranger', 'owner', 'publisher') AND has_table_privilege(r.oid, c.oid, '$privilege')
 SQL
 }
 is($node->safe_psql('postgres', <<'SQL'), '', 'nor CREATE in the schema');
-SELECT rolname FROM pg_roles WHERE rolname IN ('app', 'stranger', 'owner') AND has_schema_privilege(oid, 'herald', 'CREATE')
+SELECT rolname FROM pg_roles WHERE rolname IN ('app', 'stranger', 'owner') AND (has_schema_privilege(oid, 'herald', 'CREATE') OR has_schema_privilege(oid, 'herald_internal', 'CREATE'))
 SQL
 sqlstate_is($node, $_, '42501', "$_: refused to a stranger", role => 'stranger')
-  for 'CREATE TRIGGER t AFTER INSERT ON herald.log_0 FOR EACH ROW EXECUTE FUNCTION shared.trap()', 'CREATE RULE r AS ON INSERT TO herald.log_0 DO NOTHING',
-  'INSERT INTO herald.parked_store SELECT * FROM herald.parked_store', 'ALTER TABLE herald.log_0 DISABLE TRIGGER ALL', 'CREATE INDEX ON herald.log_0 (id)',
+  for 'CREATE TRIGGER t AFTER INSERT ON herald_internal.log_0 FOR EACH ROW EXECUTE FUNCTION shared.trap()', 'CREATE RULE r AS ON INSERT TO herald_internal.log_0 DO NOTHING',
+  'INSERT INTO herald_internal.parked_store SELECT * FROM herald_internal.parked_store', 'ALTER TABLE herald_internal.log_0 DISABLE TRIGGER ALL', 'CREATE INDEX ON herald_internal.log_0 (id)',
   'CREATE FUNCTION herald.publish(text) RETURNS int LANGUAGE sql AS $$ SELECT 1 $$';
 
 # Subscribing: only as a role one may become, with handlers one may execute, to channels one may read.

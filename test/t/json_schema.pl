@@ -48,7 +48,7 @@ is($node->safe_psql('postgres', q(SELECT schema_version FROM herald.dead_letters
 
 # Parked by rotation, and replayed.
 $node->safe_psql('postgres', q(SELECT herald.pause('orders'); SELECT herald.publish('orders', '{"n": "parked"}'); SELECT herald.replay_all('orders')));
-wait_until($node, q(SELECT count(*) = 2 AND min(schema_version) = 1 AND max(schema_version) = 2 FROM herald.parked_store), 'parked tasks keep it');
+wait_until($node, q(SELECT count(*) = 2 AND min(schema_version) = 1 AND max(schema_version) = 2 FROM herald_internal.parked_store), 'parked tasks keep it');
 $node->safe_psql('postgres', q(SELECT herald.resume('orders')));
 wait_until($node, q(SELECT count(*) = 6 AND count(*) FILTER (WHERE version = 2) = 3 FROM app.versions), 'and tell it to the handler');
 is($node->safe_psql('postgres', q(SELECT rejected FROM herald.channel_stats WHERE channel = 'orders')), '2', 'what was refused is counted');

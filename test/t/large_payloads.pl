@@ -60,7 +60,7 @@ is(scalar(@heard), scalar(@expected), 'and nothing else');
 $node->restart;
 wait_for('the use is known after a restart', sub { usage() =~ /^[tf]\|[89]\d %/ });
 reload_with($node, 'herald.pointer_retention' => '1s', 'herald.sweep_interval' => '1s');
-wait_for('old ones are removed', sub { $node->safe_psql('postgres', 'SELECT count(*) FROM herald.pointer_store') == 0 });
+wait_for('old ones are removed', sub { $node->safe_psql('postgres', 'SELECT count(*) FROM herald_internal.pointer_store') == 0 });
 wait_for('and give their space back', sub { usage() eq 't|0 % used by the busiest role' });
 isnt(publish('anna', 50000), '', 'which is there for new ones');
 $listener->quit;

@@ -88,34 +88,34 @@ SQL
 
 # Drawn by hand, or raised as a restore does, which never sets one back.
 my $at = $node->safe_psql('postgres', q(SELECT herald.publish('jobs', '{}')));
-is($node->safe_psql('postgres', q(SELECT herald.next_id('message'))), $at + 1, 'an id by hand');
+is($node->safe_psql('postgres', q(SELECT herald_internal.next_id('message'))), $at + 1, 'an id by hand');
 is($node->safe_psql('postgres', q(SELECT herald.publish('jobs', '{}'))), $at + 2, 'and the extension goes on from there');
-$node->safe_psql('postgres', q(INSERT INTO herald.id_store VALUES (2000000, 'message'), (5, 'audit')));
+$node->safe_psql('postgres', q(INSERT INTO herald_internal.id_store VALUES (2000000, 'message'), (5, 'audit')));
 is($node->safe_psql('postgres', q(SELECT herald.publish('jobs', '{}'))), '2000001', 'raised');
-$node->safe_psql('postgres', q(INSERT INTO herald.id_store VALUES (1000, 'message')));
+$node->safe_psql('postgres', q(INSERT INTO herald_internal.id_store VALUES (1000, 'message')));
 cmp_ok($node->safe_psql('postgres', q(SELECT herald.publish('jobs', '{}'))), '>', 2000001, 'and not set back');
-is($node->safe_psql('postgres', q(SELECT count(*), count(DISTINCT counter) FROM herald.id_store)), '9|9', 'one row for each');
-sqlstate_is($node, q(SELECT herald.next_id('message')), '42501', 'ids are not for everybody', role => 'shop');
-sqlstate_is($node, q(SELECT herald.next_id('nothing')), '22023', 'nor of everything');
-sqlstate_is($node, q(INSERT INTO herald.id_store VALUES (9223372036854775807, 'message')), '22003', 'no id is that high');
-sqlstate_is($node, q(INSERT INTO herald.id_store VALUES (1, 'nothing')), '22023', 'a counter that is none');
-sqlstate_is($node, q(INSERT INTO herald.id_store VALUES (1, NULL)), '23502', 'and none at all');
+is($node->safe_psql('postgres', q(SELECT count(*), count(DISTINCT counter) FROM herald_internal.id_store)), '9|9', 'one row for each');
+sqlstate_is($node, q(SELECT herald_internal.next_id('message')), '42501', 'ids are not for everybody', role => 'shop');
+sqlstate_is($node, q(SELECT herald_internal.next_id('nothing')), '22023', 'nor of everything');
+sqlstate_is($node, q(INSERT INTO herald_internal.id_store VALUES (9223372036854775807, 'message')), '22003', 'no id is that high');
+sqlstate_is($node, q(INSERT INTO herald_internal.id_store VALUES (1, 'nothing')), '22023', 'a counter that is none');
+sqlstate_is($node, q(INSERT INTO herald_internal.id_store VALUES (1, NULL)), '23502', 'and none at all');
 
 # What an administrator does with the table: ids go on above all that were drawn.
-for my $change ('BEGIN; UPDATE herald.id_store SET used = used + 100; ROLLBACK', 'UPDATE herald.id_store SET used = used - 1000', 'VACUUM FULL herald.id_store',
-	'BEGIN; SELECT used FROM herald.id_store FOR UPDATE; COMMIT', 'VACUUM FREEZE herald.id_store', 'UPDATE herald.id_store SET counter = counter',
-	'ALTER TABLE herald.id_store ADD COLUMN more text; ALTER TABLE herald.id_store DROP COLUMN more; UPDATE herald.id_store SET counter = counter; VACUUM FULL herald.id_store')
+for my $change ('BEGIN; UPDATE herald_internal.id_store SET used = used + 100; ROLLBACK', 'UPDATE herald_internal.id_store SET used = used - 1000', 'VACUUM FULL herald_internal.id_store',
+	'BEGIN; SELECT used FROM herald_internal.id_store FOR UPDATE; COMMIT', 'VACUUM FREEZE herald_internal.id_store', 'UPDATE herald_internal.id_store SET counter = counter',
+	'ALTER TABLE herald_internal.id_store ADD COLUMN more text; ALTER TABLE herald_internal.id_store DROP COLUMN more; UPDATE herald_internal.id_store SET counter = counter; VACUUM FULL herald_internal.id_store')
 {
-	my $before = $node->safe_psql('postgres', q(SELECT herald.next_id('message')));
-	$node->safe_psql('postgres', $_) for split /; (?!ROLLBACK|COMMIT|SELECT|UPDATE herald.id_store SET used)/, $change;
-	my $after = $node->safe_psql('postgres', q(SELECT herald.next_id('message') FROM generate_series(1, 70) OFFSET 69));
+	my $before = $node->safe_psql('postgres', q(SELECT herald_internal.next_id('message')));
+	$node->safe_psql('postgres', $_) for split /; (?!ROLLBACK|COMMIT|SELECT|UPDATE herald_internal.id_store SET used)/, $change;
+	my $after = $node->safe_psql('postgres', q(SELECT herald_internal.next_id('message') FROM generate_series(1, 70) OFFSET 69));
 	cmp_ok($after, '>=', $before + 70, "after $change");
-	$node->safe_psql('postgres', 'VACUUM herald.id_store');
-	cmp_ok($node->safe_psql('postgres', q(SELECT herald.next_id('message') FROM generate_series(1, 70) OFFSET 69)), '>=', $after + 70, 'also when what is dead was removed');
+	$node->safe_psql('postgres', 'VACUUM herald_internal.id_store');
+	cmp_ok($node->safe_psql('postgres', q(SELECT herald_internal.next_id('message') FROM generate_series(1, 70) OFFSET 69)), '>=', $after + 70, 'also when what is dead was removed');
 }
-sqlstate_is($node, q(BEGIN; DELETE FROM herald.id_store; TRUNCATE herald.id_store; SELECT herald.publish_batch('jobs', array_fill('1'::jsonb, '{100}'))), '55000', 'without its row');
-sqlstate_is($node, q(BEGIN; INSERT INTO herald.id_store VALUES (9223372036854775806, 'failure'); SELECT herald.next_id('failure')), '2200H', 'no more ids');
-$node->safe_psql('postgres', q(INSERT INTO herald.id_store VALUES (3000000, 'message')));
+sqlstate_is($node, q(BEGIN; DELETE FROM herald_internal.id_store; TRUNCATE herald_internal.id_store; SELECT herald.publish_batch('jobs', array_fill('1'::jsonb, '{100}'))), '55000', 'without its row');
+sqlstate_is($node, q(BEGIN; INSERT INTO herald_internal.id_store VALUES (9223372036854775806, 'failure'); SELECT herald_internal.next_id('failure')), '2200H', 'no more ids');
+$node->safe_psql('postgres', q(INSERT INTO herald_internal.id_store VALUES (3000000, 'message')));
 
 # Sessions side by side, a checkpoint, and a crash, again and again: what was acknowledged has an id of its own.
 my $published = 0;
@@ -143,7 +143,7 @@ is($node->safe_psql('postgres', 'SELECT count(*) FILTER (WHERE id > 3000000) FRO
 is($node->safe_psql('postgres', 'SELECT id FROM stored GROUP BY id HAVING count(*) > 1'), '', 'no id of a message twice');
 is($node->safe_psql('postgres', 'SELECT id FROM herald.audit_log GROUP BY id HAVING count(*) > 1'), '', 'no id of an audit entry twice');
 is($node->safe_psql('postgres', 'SELECT count(*) FROM herald.audit_log WHERE transaction_id IS NULL'), '0', 'each entry has its context');
-cmp_ok($node->safe_psql('postgres', 'SELECT max(id) FROM stored'), '<=', $node->safe_psql('postgres', q(SELECT used FROM herald.id_store WHERE counter = 'message')),
+cmp_ok($node->safe_psql('postgres', 'SELECT max(id) FROM stored'), '<=', $node->safe_psql('postgres', q(SELECT used FROM herald_internal.id_store WHERE counter = 'message')),
 	'the counter is not behind');
 clean_log($node);
 done_testing();

@@ -62,34 +62,34 @@ wait_for('in the end messages are refused', sub {
 	my (undef, undef, $error) = $node->psql('postgres', q(SELECT app.fill('strict')));
 	$refused = $error =~ /has reached herald.max_log_size/;
 	# Not only because of what was handled and is still in the log.
-	return $refused && value(q(SELECT pg_relation_size('herald.parked_store'))) > 8 * 1024 * 1024;
+	return $refused && value(q(SELECT pg_relation_size('herald_internal.parked_store'))) > 8 * 1024 * 1024;
 });
 is(sqlstate_of($node, q(SELECT herald.publish('strict', '1'))), '53400', 'with a code of its own');
 is(sqlstate_of($node, q(SELECT herald.publish('lossy', '1'))), '00000', 'but not those of the first channel');
 wait_until($node, q(SELECT NOT ok AND value LIKE '% MB of it parked' FROM herald.status() WHERE name = 'log'), 'status says why');
 is(value(q(SELECT count(*) FROM herald.dead_letters AS d WHERE subscription = 'strict')), '0', 'nothing of it was given up');
 my $expected = value(q(SELECT count(*) FROM herald.tasks WHERE subscription = 'strict' AND state = 'pending'));
-cmp_ok(value(q(SELECT pg_relation_size('herald.parked_store'))), '>', 8 * 1024 * 1024, 'most of it is parked');
+cmp_ok(value(q(SELECT pg_relation_size('herald_internal.parked_store'))), '>', 8 * 1024 * 1024, 'most of it is parked');
 $node->safe_psql('postgres', q(SELECT herald.resume('strict')));
 wait_until($node, "SELECT count(*) = $expected FROM app.effects WHERE subscription = 'strict'", 'resumed, it is handled', seconds => 90);
-wait_until($node, q(SELECT count(*) = 0 FROM herald.parked_store), 'nothing is parked any more');
+wait_until($node, q(SELECT count(*) = 0 FROM herald_internal.parked_store), 'nothing is parked any more');
 # As autovacuum does, again and again: while somebody has an older snapshot, rows stay.
 wait_for('and the space comes back', sub {
-	$node->safe_psql('postgres', 'VACUUM herald.parked_store');
-	return value(q(SELECT pg_relation_size('herald.parked_store'))) == 0;
+	$node->safe_psql('postgres', 'VACUUM herald_internal.parked_store');
+	return value(q(SELECT pg_relation_size('herald_internal.parked_store'))) == 0;
 });
 wait_for('messages are taken again', sub { ($node->psql('postgres', q(SELECT herald.publish('strict', '1'))))[0] == 0 });
 is(sqlstate_of($node, q(SELECT herald.alter_channel('strict', when_full => 'explode'))), '22023', 'an unknown policy is refused');
 # Without a limit it turns when a segment is large enough, but only while there is no backlog.
 reload_with($node, 'herald.max_log_size' => 0, 'herald.segment_size' => '1MB');
-my $segments = q(SELECT sum(pg_relation_size(oid)) FROM pg_class WHERE relnamespace = 'herald'::regnamespace AND relname ~ '^log_[0-9]$');
+my $segments = q(SELECT sum(pg_relation_size(oid)) FROM pg_class WHERE relnamespace = 'herald_internal'::regnamespace AND relname ~ '^log_[0-9]$');
 wait_idle($node, $_) for qw(strict lossy);
 my ($turns, $file, $handled) = (0, '', 0);
 wait_for('it turns while messages come in', sub {
 	$node->safe_psql('postgres', q(SELECT app.fill('strict')));
 	wait_idle($node, 'strict');
 	$handled++;
-	my $now = value(q(SELECT string_agg(relfilenode::text, ' ' ORDER BY relname) FROM pg_class WHERE relnamespace = 'herald'::regnamespace AND relname ~ '^log_[0-9]$'));
+	my $now = value(q(SELECT string_agg(relfilenode::text, ' ' ORDER BY relname) FROM pg_class WHERE relnamespace = 'herald_internal'::regnamespace AND relname ~ '^log_[0-9]$'));
 	$turns++ if $now ne $file;
 	$file = $now;
 	return $turns > 3;
@@ -99,7 +99,7 @@ is(value('SELECT count(*) - count(DISTINCT message_id) FROM app.effects'), '0', 
 $node->safe_psql('postgres', q(SELECT herald.pause('strict')));
 $node->safe_psql('postgres', q(SELECT app.fill('strict'))) for 1 .. 6;
 wait_until($node, q(SELECT split_part(value, ' ', 1)::integer >= 6 FROM herald.status() WHERE name = 'log'), '6 MB wait: the log has been looked at');
-is(value(q(SELECT count(*) FROM herald.parked_store)), '0', 'and what waits is left where it is');
+is(value(q(SELECT count(*) FROM herald_internal.parked_store)), '0', 'and what waits is left where it is');
 cmp_ok(value($segments), '>', 6 * 1024 * 1024, 'in the log');
 
 clean_log($node);

@@ -14,10 +14,10 @@ my $conf = "wal_level = logical\nmax_wal_senders = 8\nmax_replication_slots = 8\
 my $publisher = start_herald('publisher', conf => $conf);
 my $subscriber = start_herald('subscriber', conf => "max_logical_replication_workers = 8\nherald.sweep_interval = 1s\n");
 my @internal = split /\n/, $publisher->safe_psql('postgres',
-	q(SELECT relname FROM pg_class WHERE relnamespace = 'herald'::regnamespace AND relkind = 'r' ORDER BY oid));
+	q(SELECT relname FROM pg_class WHERE relnamespace = 'herald_internal'::regnamespace AND relkind = 'r' ORDER BY oid));
 ok(@internal > 30, 'there are tables of the extension');
 is($publisher->safe_psql('postgres', q(
-	SELECT count(*) FROM pg_class WHERE relnamespace = 'herald'::regnamespace AND relkind = 'r' AND NOT EXISTS (
+	SELECT count(*) FROM pg_class WHERE relnamespace = 'herald_internal'::regnamespace AND relkind = 'r' AND NOT EXISTS (
 		SELECT FROM pg_trigger WHERE tgrelid = pg_class.oid AND tgname = 'guard_rows' AND tgenabled = 'R'))), '0', 'each guards its rows');
 
 # Everything that writes to a table of the extension. Sizes: some values lie outside of their rows.
@@ -40,7 +40,7 @@ sub do_everything
 		UPDATE app.orders SET note = 'one' WHERE id = 1));
 	wait_idle($node, 'work');
 	is($node->safe_psql('postgres', q(SELECT herald.pause('work'), count(herald.publish('jobs', '{}')) FROM generate_series(1, 5))), 't|5', 'five wait');
-	wait_until($node, q(SELECT count(*) >= 5 FROM herald.parked_store), 'rotation parks them');
+	wait_until($node, q(SELECT count(*) >= 5 FROM herald_internal.parked_store), 'rotation parks them');
 	wait_until($node, q(SELECT count(*) = 0 FROM stored), 'and empties the log');
 	$node->safe_psql('postgres', q(
 		SELECT herald.replay_all('work'); SELECT herald.alter_subscription('work', max_attempts => 1); SELECT herald.resume('work')));
@@ -74,7 +74,7 @@ $subscriber->safe_psql('postgres', q(
 sub everything_of
 {
 	my ($node) = @_;
-	return join "\n", map { "$_: " . $node->safe_psql('postgres', "SELECT md5(string_agg(t::text, '|' ORDER BY t::text)) FROM herald.$_ AS t") } @internal;
+	return join "\n", map { "$_: " . $node->safe_psql('postgres', "SELECT md5(string_agg(t::text, '|' ORDER BY t::text)) FROM herald_internal.$_ AS t") } @internal;
 }
 my $before = everything_of($subscriber);
 
@@ -101,7 +101,7 @@ foreach my $publication ('FOR ALL TABLES', 'FOR TABLES IN SCHEMA herald')
 }
 
 # From a server that lets its rows go.
-$publisher->safe_psql('postgres', q(UPDATE pg_class SET relrewrite = 0 WHERE relnamespace = 'herald'::regnamespace;
+$publisher->safe_psql('postgres', q(UPDATE pg_class SET relrewrite = 0 WHERE relnamespace = 'herald_internal'::regnamespace;
 	CREATE PUBLICATION everything FOR ALL TABLES));
 $publisher->safe_psql('postgres', 'SELECT count(*) FROM pg_logical_slot_get_changes(\'looking\', NULL, NULL)');
 $subscriber->safe_psql('postgres', sprintf(q(CREATE SUBSCRIPTION everything CONNECTION '%s' PUBLICATION everything WITH (copy_data = false)),
@@ -114,23 +114,23 @@ is(everything_of($subscriber), $before, 'and none is written');
 
 # What a change from elsewhere makes here is written: an audited table, and one with a feed.
 $subscriber->safe_psql('postgres', q(SELECT herald.enable_audit('app.orders'), herald.create_channel('heard'), herald.enable_change_feed('app.orders', 'heard')));
-my $recorded = q(SELECT (SELECT count(*) FROM herald.audit_log WHERE table_name = 'orders' AND operation = 'insert'), (SELECT count(*) FROM stored WHERE channel_id = (SELECT id FROM herald.channel_store WHERE channel = 'heard')));
+my $recorded = q(SELECT (SELECT count(*) FROM herald.audit_log WHERE table_name = 'orders' AND operation = 'insert'), (SELECT count(*) FROM stored WHERE channel_id = (SELECT id FROM herald_internal.channel_store WHERE channel = 'heard')));
 $publisher->safe_psql('postgres', q(INSERT INTO app.orders VALUES (1000)));
 $publisher->wait_for_catchup('everything');
 is($subscriber->safe_psql('postgres', $recorded), '1|1', 'a replicated row is recorded, and published');
 
 # A TRUNCATE of another server would empty the log.
-$publisher->safe_psql('postgres', 'TRUNCATE herald.log_2');
-wait_for('it is refused', sub { log_lines($subscriber, qr/another server wants table "herald.log_2" to be emptied/) > 0 });
+$publisher->safe_psql('postgres', 'TRUNCATE herald_internal.log_2');
+wait_for('it is refused', sub { log_lines($subscriber, qr/another server wants table "herald_internal.log_2" to be emptied/) > 0 });
 $subscriber->safe_psql('postgres', 'ALTER SUBSCRIPTION everything DISABLE; ALTER SUBSCRIPTION everything SET (slot_name = NONE); DROP SUBSCRIPTION everything');
 
 # The mark comes back: a pg_upgrade makes tables without it.
 ok(end_process($publisher, 'TERM', 'announcer'), 'the announcer is terminated');
-wait_until($publisher, q(SELECT count(*) = 0 FROM pg_class WHERE relnamespace = 'herald'::regnamespace AND relkind = 'r' AND relrewrite = 0), 'its successor marks the tables');
+wait_until($publisher, q(SELECT count(*) = 0 FROM pg_class WHERE relnamespace = 'herald_internal'::regnamespace AND relkind = 'r' AND relrewrite = 0), 'its successor marks the tables');
 
 # Restoring as a replica is no replication.
-$subscriber->safe_psql('postgres', q(SET session_replication_role = replica; INSERT INTO herald.settled_0 VALUES (77, '{1}')));
-is($subscriber->safe_psql('postgres', q(SELECT count(*) FROM herald.settled_0 WHERE subscription_id = 77)), '1', 'a session that restores rows as a replica does write them');
+$subscriber->safe_psql('postgres', q(SET session_replication_role = replica; INSERT INTO herald_internal.settled_0 VALUES (77, '{1}')));
+is($subscriber->safe_psql('postgres', q(SELECT count(*) FROM herald_internal.settled_0 WHERE subscription_id = 77)), '1', 'a session that restores rows as a replica does write them');
 
 clean_log($publisher);
 clean_log($subscriber);

@@ -55,8 +55,8 @@ is($node->safe_psql('postgres', <<'SQL'), 't|t|t|t', 'each that is done has one 
 SELECT count(*) = done, count(DISTINCT r.message_id) = done, count(DISTINCT e.message_id) = done,
        (SELECT count(*) FROM app.effects WHERE subscription = 'work') = done
   FROM (SELECT unnest(message_ids) AS message_id
-          FROM herald.subscription_store AS s
-          JOIN (SELECT * FROM herald.settled_0 UNION ALL SELECT * FROM herald.settled_1 UNION ALL SELECT * FROM herald.settled_2) AS d
+          FROM herald_internal.subscription_store AS s
+          JOIN (SELECT * FROM herald_internal.settled_0 UNION ALL SELECT * FROM herald_internal.settled_1 UNION ALL SELECT * FROM herald_internal.settled_2) AS d
             ON d.subscription_id = s.id
          WHERE s.subscription = 'work') AS r
   LEFT JOIN (SELECT DISTINCT message_id FROM app.effects WHERE subscription = 'work') AS e USING (message_id),

@@ -33,7 +33,7 @@ my $most = 0;
 stop_idle($node, $announcer);
 $node->safe_psql('postgres', "SELECT count(pg_notify('flood', lpad(i::text, 7900, 'x'))) FROM generate_series(1, $count) AS i");
 my $lock = $node->background_psql('postgres');
-$lock->query_safe('BEGIN; LOCK herald.log_0, herald.log_1, herald.log_2 IN SHARE MODE');
+$lock->query_safe('BEGIN; LOCK herald_internal.log_0, herald_internal.log_1, herald_internal.log_2 IN SHARE MODE');
 signal_process('CONT', $announcer);
 wait_until($node, "SELECT count(*) > 0 FROM pg_locks WHERE pid = $announcer AND NOT granted", 'it cannot store them');
 cmp_ok(memory() - $idle, '<', 64, 'the announcer keeps some of them');

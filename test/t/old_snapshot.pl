@@ -73,11 +73,11 @@ wait_idle($node, 'work');
 is(value('SELECT count(*), count(DISTINCT message_id) FROM app.effects'), "$published|$published", 'each is handled once');
 is(value('SELECT count(*) FROM stored AS s WHERE NOT EXISTS (SELECT FROM app.effects AS e WHERE e.message_id = s.id)'), '0', 'and all of them');
 failures_complete($node, 'work', $failures);
-is(value('SELECT count(*) FROM herald.parked_store'), '0', 'nothing is parked any more');
+is(value('SELECT count(*) FROM herald_internal.parked_store'), '0', 'nothing is parked any more');
 sub parked_bytes
 {
-	$node->safe_psql('postgres', 'VACUUM herald.parked_store');
-	return value(q(SELECT pg_relation_size('herald.parked_store')));
+	$node->safe_psql('postgres', 'VACUUM herald_internal.parked_store');
+	return value(q(SELECT pg_relation_size('herald_internal.parked_store')));
 }
 cmp_ok(parked_bytes(), '>', 0, 'what was parked could not be removed');
 is($old->query_safe('SELECT count(*) FROM app.effects'), '0', 'the snapshot is that old');

@@ -45,7 +45,7 @@ while (my ($name, $sql) = splice @between, 0, 2)
 	publish(5);
 	# What was done before may be in a segment that waits for the same snapshot.
 	wait_for("$name: the first step", sub {
-		my $parked = $node->safe_psql('postgres', 'SELECT count(*) FROM herald.parked_store');
+		my $parked = $node->safe_psql('postgres', 'SELECT count(*) FROM herald_internal.parked_store');
 		return 1 if $parked >= 5;
 		my $newer = $node->background_psql('postgres');
 		$newer->query_safe('BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT 1');

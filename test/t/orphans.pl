@@ -22,7 +22,7 @@ reload_with($node, 'herald.rotation_period' => '1s');
 wait_until($node, q(SELECT value LIKE '%cannot be emptied since%' FROM herald.status() WHERE name = 'log'), 'it waits for the subscriber');
 $session->query_safe('COMMIT');
 wait_until($node, q(SELECT count(*) = 0 FROM stored), 'then the segment is emptied', seconds => 60);
-is($node->safe_psql('postgres', 'SELECT count(*) FROM herald.parked_store'), '0', 'and nothing was parked for nobody');
+is($node->safe_psql('postgres', 'SELECT count(*) FROM herald_internal.parked_store'), '0', 'and nothing was parked for nobody');
 end_sessions($session);
 clean_log($node);
 

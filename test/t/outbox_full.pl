@@ -96,7 +96,7 @@ sub without_scan
 {
 	my ($name, $transactions, $body) = @_;
 	my $session = $node->background_psql('postgres');
-	$session->query_safe('BEGIN; LOCK TABLE herald.log_2 IN ACCESS EXCLUSIVE MODE;');
+	$session->query_safe('BEGIN; LOCK TABLE herald_internal.log_2 IN ACCESS EXCLUSIVE MODE;');
 	$body->();
 	wait_until($node, "SELECT count(*) >= 2 * $clients * $transactions FROM app.effects WHERE payload ->> 'run' = '$run'", "$name: handled without a scan");
 	end_sessions($session);

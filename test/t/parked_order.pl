@@ -36,12 +36,12 @@ $node->safe_psql('postgres', q(SELECT herald.resume('work')));
 wait_until($node, "SELECT count(*) = $many FROM app.effects", 'all but one are done', seconds => 90);
 $node->safe_psql('postgres', q(SELECT herald.pause('work')));
 $node->safe_psql('postgres', q(SELECT pg_terminate_backend(pid, 10000) FROM herald.workers WHERE kind = 'worker'));
-wait_until($node, 'SELECT count(*) = 1 FROM herald.parked_store', 'that one is parked');
-$node->safe_psql('postgres', 'VACUUM herald.parked_store');
+wait_until($node, 'SELECT count(*) = 1 FROM herald_internal.parked_store', 'that one is parked');
+$node->safe_psql('postgres', 'VACUUM herald_internal.parked_store');
 
 # Another one with the key, and enough to fill the room.
 my $second = publish_and_park(qq(SELECT herald.publish('jobs', '{}', 'k'); $crowd));
-is($node->safe_psql('postgres', 'SELECT string_agg(message_id::text, $$ $$ ORDER BY ctid) FROM herald.parked_store WHERE key IS NOT NULL'), "$second $first", 'it lies before the older one');
+is($node->safe_psql('postgres', 'SELECT string_agg(message_id::text, $$ $$ ORDER BY ctid) FROM herald_internal.parked_store WHERE key IS NOT NULL'), "$second $first", 'it lies before the older one');
 $gate->quit;
 $node->safe_psql('postgres', q(SELECT herald.resume('work')));
 wait_for_effects($node, 'work', 2 * $many + 2, seconds => 90);

@@ -47,12 +47,12 @@ $plant .= "CREATE DOMAIN evil.text AS pg_catalog.text CHECK (false); CREATE DOMA
 $node->safe_psql('postgres', $plant);
 
 my $foreign = <<'SQL';
-WITH ours AS (SELECT 'pg_rewrite'::pg_catalog.regclass AS class, w.oid FROM pg_rewrite AS w JOIN pg_class AS c ON c.oid OPERATOR(pg_catalog.=) w.ev_class WHERE c.relnamespace OPERATOR(pg_catalog.=) 'herald'::regnamespace
-   UNION ALL SELECT 'pg_proc'::regclass, p.oid FROM pg_proc AS p WHERE p.pronamespace OPERATOR(pg_catalog.=) 'herald'::regnamespace
-   UNION ALL SELECT 'pg_class'::regclass, c.oid FROM pg_class AS c WHERE c.relnamespace OPERATOR(pg_catalog.=) 'herald'::regnamespace
-   UNION ALL SELECT 'pg_attrdef'::regclass, a.oid FROM pg_attrdef AS a JOIN pg_class AS c ON c.oid OPERATOR(pg_catalog.=) a.adrelid WHERE c.relnamespace OPERATOR(pg_catalog.=) 'herald'::regnamespace
-   UNION ALL SELECT 'pg_constraint'::regclass, n.oid FROM pg_constraint AS n WHERE n.connamespace OPERATOR(pg_catalog.=) 'herald'::regnamespace
-   UNION ALL SELECT 'pg_type'::regclass, t.oid FROM pg_type AS t WHERE t.typnamespace OPERATOR(pg_catalog.=) 'herald'::regnamespace)
+WITH ours AS (SELECT 'pg_rewrite'::pg_catalog.regclass AS class, w.oid FROM pg_rewrite AS w JOIN pg_class AS c ON c.oid OPERATOR(pg_catalog.=) w.ev_class WHERE c.relnamespace OPERATOR(pg_catalog.=) ANY ('{herald,herald_internal}'::regnamespace[])
+   UNION ALL SELECT 'pg_proc'::regclass, p.oid FROM pg_proc AS p WHERE p.pronamespace OPERATOR(pg_catalog.=) ANY ('{herald,herald_internal}'::regnamespace[])
+   UNION ALL SELECT 'pg_class'::regclass, c.oid FROM pg_class AS c WHERE c.relnamespace OPERATOR(pg_catalog.=) ANY ('{herald,herald_internal}'::regnamespace[])
+   UNION ALL SELECT 'pg_attrdef'::regclass, a.oid FROM pg_attrdef AS a JOIN pg_class AS c ON c.oid OPERATOR(pg_catalog.=) a.adrelid WHERE c.relnamespace OPERATOR(pg_catalog.=) ANY ('{herald,herald_internal}'::regnamespace[])
+   UNION ALL SELECT 'pg_constraint'::regclass, n.oid FROM pg_constraint AS n WHERE n.connamespace OPERATOR(pg_catalog.=) ANY ('{herald,herald_internal}'::regnamespace[])
+   UNION ALL SELECT 'pg_type'::regclass, t.oid FROM pg_type AS t WHERE t.typnamespace OPERATOR(pg_catalog.=) ANY ('{herald,herald_internal}'::regnamespace[]))
 SELECT DISTINCT pg_catalog.pg_describe_object(d.refclassid, d.refobjid, 0) FROM pg_depend AS d JOIN ours AS o ON d.classid OPERATOR(pg_catalog.=) o.class AND d.objid OPERATOR(pg_catalog.=) o.oid
  WHERE (SELECT i.schema FROM pg_catalog.pg_identify_object(d.refclassid, d.refobjid, 0) AS i) OPERATOR(pg_catalog.=) 'evil'
 SQL
@@ -80,7 +80,7 @@ install_herald($node);
 sqlstate_is($node, $_, '42501', "$_: refused", role => 'mallory')
   for q(CREATE FUNCTION herald.fetch(integer) RETURNS jsonb LANGUAGE sql AS 'SELECT NULL::jsonb'), 'ALTER SCHEMA herald RENAME TO stolen', 'DROP SCHEMA herald CASCADE', 'CREATE TABLE herald.t ()';
 sqlstate_is($node, 'DROP SCHEMA herald CASCADE', '2BP01', 'not even a superuser drops it without the extension');
-$node->safe_psql('postgres', 'ALTER SCHEMA herald RENAME TO renamed; CREATE SCHEMA herald AUTHORIZATION mallory; CREATE TABLE herald.channel_store (LIKE renamed.channel_store); CREATE TABLE herald.audit_target (LIKE renamed.audit_target)');
+$node->safe_psql('postgres', 'ALTER SCHEMA herald RENAME TO renamed; CREATE SCHEMA herald AUTHORIZATION mallory; CREATE TABLE herald_internal.channel_store (LIKE renamed.channel_store); CREATE TABLE herald_internal.audit_target (LIKE renamed.audit_target)');
 sqlstate_is($node, q(SELECT renamed.publish('x', '1')), '42704', 'a schema that only has the name is not taken for it');
 $node->safe_psql('postgres', 'DROP SCHEMA herald CASCADE; ALTER SCHEMA renamed RENAME TO herald');
 sqlstate_is($node, q(SELECT herald.publish('x', '1')), '00000', 'and with its name back it works');

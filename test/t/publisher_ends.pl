@@ -149,7 +149,7 @@ SKIP:
 		$session->query_until(qr/begun/, "\\echo begun\nSELECT herald.publish('jobs', '{\"what\": \"stopped\"}');\n");
 		$debugger->pump until $out =~ /stopped/ || !$debugger->pumpable;
 		diag("gdb: $out$err") unless like($out, qr/^(Thread.*hit )?Breakpoint 1, /m, "$name: a publisher is stopped in its commit");
-		my ($id) = $node->safe_psql('postgres', q(SELECT herald.next_id('message') - 1));
+		my ($id) = $node->safe_psql('postgres', q(SELECT herald_internal.next_id('message') - 1));
 		is($node->safe_psql('postgres', "SELECT count(*) FROM stored WHERE id = $id"), $visible, "$name: others see its message or don't");
 		if (defined $signal)
 		{

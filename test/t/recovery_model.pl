@@ -299,7 +299,7 @@ SQL
 sub move_rows
 {
 	my (@segments) = @_;
-	$node->psql('postgres', "SET lock_timeout = 50; VACUUM FULL herald.log_$_") for @segments;
+	$node->psql('postgres', "SET lock_timeout = 50; VACUUM FULL herald_internal.log_$_") for @segments;
 	return;
 }
 
@@ -330,7 +330,7 @@ my @actions = (
 	[ 2, 'fail', sub { end_open($_[0], 'fail') } ],
 	[ 4, 'prepare', sub { end_open($_[0], 'prepare') } ],
 	[ 3, 'end prepared', \&end_prepared ],
-	[ 2, 'gap', sub { $node->safe_psql('postgres', q(INSERT INTO herald.id_store SELECT used + (random() ^ 4 * 9000)::int, counter FROM herald.id_store WHERE counter = 'message')) } ],
+	[ 2, 'gap', sub { $node->safe_psql('postgres', q(INSERT INTO herald_internal.id_store SELECT used + (random() ^ 4 * 9000)::int, counter FROM herald_internal.id_store WHERE counter = 'message')) } ],
 	[ 2, 'pause or resume', \&pause_or_resume ],
 	[ 1, 'alter', sub { $node->safe_psql('postgres', "SELECT herald.alter_subscription('" . any_of('plain', 'reader') . "', max_concurrency => " . (1 + int(rand(5))) . ', batch => ' . any_of('true', 'false') . ')') } ],
 	[ 1, 'move', sub { move_rows(int(rand(3))) } ],
@@ -369,7 +369,7 @@ sub begin_rotation
 			end_sessions($older) if $older;
 		}
 		publish(any_of(@sessions), 1 + int(rand(3)));
-		return $node->safe_psql('postgres', 'SELECT count(*) > 0 FROM herald.parked_store WHERE attempts = 0') eq 't';
+		return $node->safe_psql('postgres', 'SELECT count(*) > 0 FROM herald_internal.parked_store WHERE attempts = 0') eq 't';
 	});
 	# What comes in between must not change the order of what waits, which shows when it may run.
 	for (1 .. 12)
@@ -401,7 +401,7 @@ sub rotate
 	end_prepared() while @prepared;
 	$node->safe_psql('postgres', q(SELECT herald.pause('lazy')));
 	publish(any_of(@sessions), 5) for 1 .. 4;
-	my $last = $node->safe_psql('postgres', q(SELECT herald.next_id('message')));
+	my $last = $node->safe_psql('postgres', q(SELECT herald_internal.next_id('message')));
 	reload_with($node, 'herald.rotation_period' => '1s');
 	end_process($node, 'TERM', 'announcer');
 	wait_for('all that was in the log has left it', sub {
@@ -494,7 +494,7 @@ sub compare
 		is(some_of(disordered({ map { $_ => $places{$_} } grep { $expected{$_} } keys %places })), '', "$name, $subscription: keys are in order");
 	}
 	is($node->safe_psql('postgres', "SELECT count(*) FROM herald.tasks WHERE state <> 'dead'"), '0', "$name: no task is left");
-	is($node->safe_psql('postgres', 'SELECT count(*) FROM herald.parked_store'), '0', "$name: nothing is parked");
+	is($node->safe_psql('postgres', 'SELECT count(*) FROM herald_internal.parked_store'), '0', "$name: nothing is parked");
 	is($node->safe_psql('postgres', 'SELECT sum(pending + running + retrying) FROM herald.subscription_stats'), '0', "$name: nothing is waited for");
 	return;
 }

@@ -47,7 +47,7 @@ is(as('ren', $seen, $_), '2|2|1|1|1', "$_: the owner sees what is his") for qw(p
 
 # In between, before the names in the tables have followed, too.
 my $locker = $node->background_psql('second');
-$locker->query_safe('BEGIN; SELECT FROM herald.channel_store FOR NO KEY UPDATE; SELECT FROM herald.channel_grant_store FOR NO KEY UPDATE; SELECT FROM herald.subscription_store FOR NO KEY UPDATE');
+$locker->query_safe('BEGIN; SELECT FROM herald_internal.channel_store FOR NO KEY UPDATE; SELECT FROM herald_internal.channel_grant_store FOR NO KEY UPDATE; SELECT FROM herald_internal.subscription_store FOR NO KEY UPDATE');
 $node->safe_psql('postgres', 'ALTER ROLE ren RENAME TO ren2; CREATE ROLE ren LOGIN; ALTER ROLE reader RENAME TO reader2; CREATE ROLE reader LOGIN;
 	GRANT CREATE ON DATABASE postgres TO ren; GRANT CREATE ON DATABASE second TO ren');
 for my $database (qw(postgres second))
@@ -63,7 +63,7 @@ for my $database (qw(postgres second))
 	ran('ren2:work', 1, "$tell: handlers run as it", database => $database);
 	wait_until($node, q(SELECT count(*) = 2 FROM herald.dead_letters), "$tell: and fail as it", database => $database);
 	as('ren2', q(INSERT INTO rens.rows VALUES (1)), $database);
-	is($node->safe_psql($database, q(SELECT count(*) FROM stored JOIN herald.channel_store AS c ON c.id = channel_id WHERE c.channel = 'changes')), '1', "$tell: its feed publishes");
+	is($node->safe_psql($database, q(SELECT count(*) FROM stored JOIN herald_internal.channel_store AS c ON c.id = channel_id WHERE c.channel = 'changes')), '1', "$tell: its feed publishes");
 	is(as('ren2', 'SELECT ok FROM herald.change_feeds', $database), 't', "$tell: and is all right");
 	# These look under a lock.
 	$locker->quit if $database eq 'second';
@@ -78,14 +78,14 @@ for my $database (qw(postgres second))
 	as('ren2', q(SELECT herald.revoke_channel('rens', 'reader')), $database) unless $database eq 'second';
 	is($node->safe_psql($database, q(SELECT herald.has_channel_privilege('reader2', 'rens', 'publish'))), 't', "$tell: revoked from the new one only");
 }
-wait_until($node, q(SELECT (SELECT bool_and(owner = 'ren2') FROM herald.channel_store) AND (SELECT bool_and(grantee = 'reader2') FROM herald.channel_grant_store)
-	AND (SELECT bool_and((owner, run_as, handler_owner) = ('ren2', 'ren2', 'ren2')) FROM herald.subscription_store) AND (SELECT owner = 'ren2' FROM herald.change_feed_store)),
+wait_until($node, q(SELECT (SELECT bool_and(owner = 'ren2') FROM herald_internal.channel_store) AND (SELECT bool_and(grantee = 'reader2') FROM herald_internal.channel_grant_store)
+	AND (SELECT bool_and((owner, run_as, handler_owner) = ('ren2', 'ren2', 'ren2')) FROM herald_internal.subscription_store) AND (SELECT owner = 'ren2' FROM herald_internal.change_feed_store)),
 	"the names in the tables of $_ follow", database => $_) for qw(postgres second);
 
 # A grantee that is dropped.
 $node->safe_psql('postgres', q(CREATE ROLE brief; SELECT herald.grant_channel('rens', 'brief'); DROP ROLE brief; CREATE ROLE brief));
 is($node->safe_psql('postgres', q(SELECT herald.has_channel_privilege('brief', 'rens', 'publish'))), 'f', 'a new role does not inherit a privilege');
-wait_until($node, q(SELECT count(*) = 0 FROM herald.channel_grant_store WHERE grantee = 'brief'), 'the privilege goes');
+wait_until($node, q(SELECT count(*) = 0 FROM herald_internal.channel_grant_store WHERE grantee = 'brief'), 'the privilege goes');
 
 # The owner of a subscription: what he may not any more, nobody may for his being gone.
 $node->safe_psql('postgres', q(CREATE ROLE boss LOGIN; GRANT app TO boss; SELECT herald.create_channel('jobs'), herald.grant_channel('jobs', 'boss', '{publish,subscribe}')));
@@ -172,13 +172,13 @@ ran('superuser', 1, 'a function of a superuser may take the place');
 $node->safe_psql('postgres', q(SET SESSION AUTHORIZATION ren2; CREATE TABLE rens.parts (id int PRIMARY KEY) PARTITION BY RANGE (id);
 	CREATE TABLE rens.part PARTITION OF rens.parts FOR VALUES FROM (1) TO (9); SELECT herald.enable_change_feed('rens.parts', 'changes'); ALTER TABLE rens.part DISABLE TRIGGER ALL));
 my ($dead, $id) = split /\|/, $node->safe_psql('postgres', 'SELECT id, message_id FROM herald.dead_letters LIMIT 1');
-my $feed = $node->safe_psql('postgres', q(SELECT max(id) FROM herald.change_feed_store));
-isnt(as('ren2', "SELECT herald.feed_problem($feed)"), '', 'the owner is told of a fault');
-is(as('mallory', "SELECT herald.fetch($id) IS NULL, herald.fetch(-1) IS NULL, herald.replay($dead), herald.replay(-1), herald.feed_problem($feed) IS NULL"), 't|t|f|f|t',
+my $feed = $node->safe_psql('postgres', q(SELECT max(id) FROM herald_internal.change_feed_store));
+isnt(as('ren2', "SELECT herald_internal.feed_problem($feed)"), '', 'the owner is told of a fault');
+is(as('mallory', "SELECT herald.fetch($id) IS NULL, herald.fetch(-1) IS NULL, herald.replay($dead), herald.replay(-1), herald_internal.feed_problem($feed) IS NULL"), 't|t|f|f|t',
 	'a stranger hears the same of what is there and of what is not');
 my $session = $node->background_psql('postgres');
 my $pid = $session->query_safe('SELECT pg_backend_pid()');
-$session->query_safe("SET SESSION AUTHORIZATION mallory; BEGIN; SELECT herald.feed_problem(id) FROM generate_series(1, $feed) AS id; SELECT FROM herald.change_feeds");
+$session->query_safe("SET SESSION AUTHORIZATION mallory; BEGIN; SELECT herald_internal.feed_problem(id) FROM generate_series(1, $feed) AS id; SELECT FROM herald.change_feeds");
 is($node->safe_psql('postgres', "SELECT count(*) FROM pg_locks AS l JOIN pg_class AS c ON c.oid = l.relation WHERE l.pid = $pid AND c.relnamespace = 'rens'::regnamespace"), '0',
 	'no table of others is locked');
 $session->quit;
@@ -195,9 +195,9 @@ is($other->safe_psql('second', q(SELECT privileges FROM herald.channels WHERE ch
 $other->safe_psql('postgres', 'CREATE ROLE reader2');
 is($other->safe_psql('second', q(SELECT herald.has_channel_privilege('reader2', 'rens', 'publish'))), 't', 'until it comes');
 my $noted = q(SELECT bool_and(split_part(role, '/', 1) = (SELECT system_identifier::text FROM pg_control_system())) FROM );
-wait_until($other, "$noted (SELECT owner_role FROM herald.channel_store UNION ALL SELECT grantee_role FROM herald.channel_grant_store UNION ALL SELECT owner_role FROM herald.change_feed_store) AS r (role)",
+wait_until($other, "$noted (SELECT owner_role FROM herald_internal.channel_store UNION ALL SELECT grantee_role FROM herald_internal.channel_grant_store UNION ALL SELECT owner_role FROM herald_internal.change_feed_store) AS r (role)",
 	'roles of channels are noted', database => 'second');
-my $of_subscriptions = "$noted (SELECT unnest(ARRAY[owner_role, run_as_role, handler_owner_role]) FROM herald.subscription_store UNION ALL SELECT run_as_role FROM herald.failure_store) AS r (role)";
+my $of_subscriptions = "$noted (SELECT unnest(ARRAY[owner_role, run_as_role, handler_owner_role]) FROM herald_internal.subscription_store UNION ALL SELECT run_as_role FROM herald_internal.failure_store) AS r (role)";
 is($other->safe_psql('second', $of_subscriptions), 'f', 'those of subscriptions are not yet');
 $other->safe_psql('second', 'SELECT herald.activate()');
 is($other->safe_psql('second', $of_subscriptions), 't', 'now they are');

@@ -18,7 +18,7 @@ SELECT herald.subscribe('busy', 'jobs', 'app.work', run_as => 'app', max_attempt
 SELECT herald.subscribe('paused', 'jobs', 'app.work', run_as => 'app');
 SELECT herald.pause('paused');
 SQL
-my $tables = 'SELECT sum(pg_relation_size(oid)) FROM pg_class WHERE relnamespace = \'herald\'::regnamespace AND relname ~ \'^(log|settled)_\d$\'';
+my $tables = 'SELECT sum(pg_relation_size(oid)) FROM pg_class WHERE relnamespace = \'herald_internal\'::regnamespace AND relname ~ \'^(log|settled)_\d$\'';
 my $turns = 0;
 sub log_bytes { return $node->safe_psql('postgres', $tables) }
 
@@ -26,7 +26,7 @@ sub log_bytes { return $node->safe_psql('postgres', $tables) }
 my %files;
 sub count_turns
 {
-	for (split /\n/, $node->safe_psql('postgres', q(SELECT relname, relfilenode FROM pg_class WHERE relnamespace = 'herald'::regnamespace AND relname ~ '^log_\d$')))
+	for (split /\n/, $node->safe_psql('postgres', q(SELECT relname, relfilenode FROM pg_class WHERE relnamespace = 'herald_internal'::regnamespace AND relname ~ '^log_\d$')))
 	{
 		my ($name, $file) = split /\|/;
 		$turns++ if defined $files{$name} && $files{$name} != $file;
@@ -49,13 +49,13 @@ wait_for('its successor goes on', sub { count_turns() >= $before + 2 });
 ok(end_process($node, 'TERM', 'dispatcher'), 'the dispatcher is terminated');
 $pgbench->finish;
 like($out, qr/number of transactions actually processed: 4000\/4000/, 'all were published');
-my $ids = $node->safe_psql('postgres', q(SELECT herald.next_id('message')));
+my $ids = $node->safe_psql('postgres', q(SELECT herald_internal.next_id('message')));
 
 # Of the busy one nothing is left, of the paused one nothing but parked tasks.
 wait_for('the log is empty', sub { log_bytes() == 0 });
 wait_for('the busy one has done all', sub {
 	$node->safe_psql('postgres', q(SELECT count(*) FROM app.effects WHERE subscription = 'busy')) == 4000 });
-is($node->safe_psql('postgres', q(SELECT count(*), min(attempts), max(attempts) FROM herald.parked_store)), '4000|0|0', 'what the paused one has not done is parked');
+is($node->safe_psql('postgres', q(SELECT count(*), min(attempts), max(attempts) FROM herald_internal.parked_store)), '4000|0|0', 'what the paused one has not done is parked');
 wait_until($node, q(SELECT pending, retrying, dead FROM herald.subscription_stats WHERE subscription = 'paused'), 'and pending', expect => '4000|0|0');
 is($node->safe_psql('postgres', q(SELECT count(*) FROM herald.tasks WHERE subscription = 'paused' AND state = 'pending')), '4000', 'as herald.tasks says');
 
@@ -66,11 +66,11 @@ wait_for('resumed, it does all of them', sub {
 	$node->safe_psql('postgres', q(SELECT count(*) FROM app.effects WHERE subscription = 'paused')) == 4000 });
 is($node->safe_psql('postgres', q(SELECT subscription, count(*), count(DISTINCT message_id) FROM app.effects GROUP BY 1 ORDER BY 1)),
 	"busy|4000|4000\npaused|4000|4000", 'each task once');
-wait_until($node, 'SELECT count(*) = 0 FROM herald.parked_store', 'nothing is parked any more');
+wait_until($node, 'SELECT count(*) = 0 FROM herald_internal.parked_store', 'nothing is parked any more');
 
 # A reader that stays (pg_dump) keeps a segment from being emptied, and nobody from working.
 my $reader = $node->background_psql('postgres');
-$reader->query_safe('BEGIN; LOCK TABLE herald.log_0, herald.log_1, herald.log_2 IN ACCESS SHARE MODE');
+$reader->query_safe('BEGIN; LOCK TABLE herald_internal.log_0, herald_internal.log_1, herald_internal.log_2 IN ACCESS SHARE MODE');
 my @ids = publish_many($node, 'jobs', 100);
 wait_until($node, "SELECT count(*) = 100 FROM app.effects WHERE subscription = 'busy' AND message_id > $ids", 'tasks are done beside a reader of the log');
 wait_until($node, q(SELECT value LIKE '%cannot be emptied since%' FROM herald.status() WHERE name = 'log'), 'status says that it waits');
@@ -106,7 +106,7 @@ is($node->safe_psql('postgres', "SELECT subscription, count(*) FROM app.effects 
 
 # The limit: publishers hear of it, and it ends when the log is small again.
 $reader = $node->background_psql('postgres');
-$reader->query_safe('BEGIN; LOCK TABLE herald.log_0, herald.log_1, herald.log_2 IN ACCESS SHARE MODE');
+$reader->query_safe('BEGIN; LOCK TABLE herald_internal.log_0, herald_internal.log_1, herald_internal.log_2 IN ACCESS SHARE MODE');
 reload_with($node, 'herald.max_log_size' => '1MB');
 my $refused = 0;
 wait_for('a log that is too large refuses messages', sub {

@@ -47,7 +47,7 @@ for my $round (1 .. 6)
 	ok(start_again($node), 'started again');
 }
 wait_until($node, <<'SQL', 'all tasks are handled', seconds => 60);
-SELECT count(*) = 0 FROM (SELECT s.id FROM stored AS s JOIN herald.channel_store AS c ON c.id = s.channel_id
+SELECT count(*) = 0 FROM (SELECT s.id FROM stored AS s JOIN herald_internal.channel_store AS c ON c.id = s.channel_id
                            WHERE c.channel = 'jobs' EXCEPT SELECT message_id FROM app.effects) AS waiting
 SQL
 wait_idle($node, 'work');

@@ -152,11 +152,11 @@ is($told =~ s/WARNING:  pg_herald is not loaded by shared_preload_libraries//g, 
 is($bare->safe_psql('postgres', 'SELECT count(*) FROM public.fed'), '1', 'and the rows are written');
 is(sqlstate_of($bare, 'INSERT INTO public.audited VALUES (1)'), '55000', 'an audit trail: an error');
 is(sqlstate_of($bare, "LOAD 'pg_herald'"), '00000', 'the library as such can be loaded');
-is(sqlstate_of($bare, 'SELECT herald.next_id(\'message\')'), '55000', 'and does nothing');
+is(sqlstate_of($bare, 'SELECT herald_internal.next_id(\'message\')'), '55000', 'and does nothing');
 $bare->append_conf('postgresql.conf', "shared_preload_libraries = 'pg_herald'");
 $bare->restart;
 wait_for_effects($bare, 'work', 1, name => 'with it, all is as before');
-is($bare->safe_psql('postgres', q(INSERT INTO public.fed VALUES (6); SELECT count(*) FROM stored WHERE channel_id = (SELECT id FROM herald.channel_store WHERE channel = 'changes'))), '1', 'feeds publish again');
+is($bare->safe_psql('postgres', q(INSERT INTO public.fed VALUES (6); SELECT count(*) FROM stored WHERE channel_id = (SELECT id FROM herald_internal.channel_store WHERE channel = 'changes'))), '1', 'feeds publish again');
 
 # pg_upgrade starts the server to copy catalogs: nothing may run then.
 publish_many($bare, 'jobs', 3);

@@ -96,9 +96,9 @@ SELECT herald.publish('work', '{}');
 SELECT herald.publish('large', to_jsonb(repeat('a', 9000)));
 NOTIFY heard, '{}';
 SQL
-becomes('SELECT count(*) = 0 FROM herald.pointer_store', 'old payloads are purged');
-becomes('SELECT count(*) = 1 FROM herald.parked_store', 'tasks of a paused subscription leave the log');
-becomes('SELECT (SELECT count(*) FROM herald.log_0) + (SELECT count(*) FROM herald.log_1) + (SELECT count(*) FROM herald.log_2) = 0',
+becomes('SELECT count(*) = 0 FROM herald_internal.pointer_store', 'old payloads are purged');
+becomes('SELECT count(*) = 1 FROM herald_internal.parked_store', 'tasks of a paused subscription leave the log');
+becomes('SELECT (SELECT count(*) FROM herald_internal.log_0) + (SELECT count(*) FROM herald_internal.log_1) + (SELECT count(*) FROM herald_internal.log_2) = 0',
 	'the log is emptied');
 becomes(q(SELECT count(*) = 1 FROM app.effects WHERE subscription = 'idle'), 'a notification is heard and handled');
 run_there(q(SELECT herald.resume('paused')));

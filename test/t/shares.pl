@@ -53,7 +53,7 @@ is($node->safe_psql('postgres', "SELECT done FROM herald.subscription_stats WHER
 
 # Rows that come from a restore find no place when there is none, and say so.
 $node->safe_psql('postgres', q(
-	INSERT INTO herald.subscription_store SELECT r.* FROM herald.subscription_store AS s, generate_series(1, 3) AS i,
+	INSERT INTO herald_internal.subscription_store SELECT r.* FROM herald_internal.subscription_store AS s, generate_series(1, 3) AS i,
 	       jsonb_populate_record(s, jsonb_build_object('id', 10000 + i, 'subscription', 'restored' || i)) AS r WHERE s.subscription = 'kept'));
 end_process($node, 'TERM', 'dispatcher', 'postgres');
 wait_until($node, "SELECT NOT ok AND value LIKE '%3 subscriptions have none' FROM herald.status() WHERE name = 'subscription_places'", 'status tells of those without a place');

@@ -68,10 +68,10 @@ SELECT herald.publish('m_eph', to_jsonb(repeat('a', 9000)));
 SQL
 my $dropping = begin(q(SELECT herald.drop_channel('m_eph')));
 $node->safe_psql('postgres', q(SELECT herald.publish('b_eph', to_jsonb(repeat('a', 9000)))));
-wait_until($node, q(SELECT count(*) = 0 FROM herald.pointer_store WHERE channel = 'b_eph'), 'payloads of others are purged');
+wait_until($node, q(SELECT count(*) = 0 FROM herald_internal.pointer_store WHERE channel = 'b_eph'), 'payloads of others are purged');
 others_go_on('an open drop_channel');
 end($dropping, 'ROLLBACK');
-wait_until($node, 'SELECT count(*) = 0 FROM herald.pointer_store', 'and then those of the channel');
+wait_until($node, 'SELECT count(*) = 0 FROM herald_internal.pointer_store', 'and then those of the channel');
 
 # A subscription that the announcer has to hold.
 $node->safe_psql('postgres', <<'SQL');
@@ -138,7 +138,7 @@ is(join("\n", @waits), '', 'no process of ours has waited for a lock');
 # A lock that only a superuser can have, for which they do wait: not for long, or status tells.
 my $dba = $node->background_psql('postgres');
 my $dba_pid = $dba->query_safe('SELECT pg_backend_pid()');
-$dba->query_safe('BEGIN; LOCK herald.parked_store');
+$dba->query_safe('BEGIN; LOCK herald_internal.parked_store');
 wait_until($node, q(SELECT NOT ok AND value LIKE '%cannot rotate the log since % (SQLSTATE 55P03)' AND hint IS NOT NULL FROM herald.status() WHERE name = 'announcer'),
 	'status tells what the announcer cannot do');
 others_go_on_announcing();

@@ -25,30 +25,30 @@ SQL
 my $dump = "${PostgreSQL::Test::Utils::tmp_check}/structure.sql";
 my @as_owner = ('-U', 'dbo', '-h', $node->host, '-p', $node->port);
 $node->command_ok([ 'pg_dump', @as_owner, '-s', '-f', $dump, 'shop' ], 'the owner of the database dumps its structure');
-$node->command_ok([ 'pg_dump', @as_owner, '-N', 'herald', '-f', "$dump.tables", 'shop' ], 'and all tables but those of the extension');
+$node->command_ok([ 'pg_dump', @as_owner, '-N', 'herald', '-N', 'herald_internal', '-f', "$dump.tables", 'shop' ], 'and all tables but those of the extension');
 # All of it: the messages and the trail as well, which nobody else may read.
 $node->safe_psql('shop', q(SELECT herald.publish('changes', '{"all": true}')));
 $node->command_ok([ 'pg_dump', @as_owner, '-f', "$dump.all", 'shop' ], 'and everything');
 my $whole = slurp_file("$dump.all");
-like($whole, qr/^COPY herald\.log_0 .*"all": true/ms, 'with the messages');
-like($whole, qr/^COPY herald\.audit_0 .*"state": "new"/ms, 'and the trail');
+like($whole, qr/^COPY herald_internal\.log_0 .*"all": true/ms, 'with the messages');
+like($whole, qr/^COPY herald_internal\.audit_0 .*"state": "new"/ms, 'and the trail');
 is($node->safe_psql('shop', q(SELECT ok, value FROM herald.status() WHERE name = 'foreign_rights')), 't|none', 'status() does not take that right for a foreign one');
 foreach my $role ('app', 'watcher')
 {
-	sqlstate_is($node, 'SELECT FROM herald.log_0', '42501', "$role reads no table", database => 'shop', role => $role);
+	sqlstate_is($node, 'SELECT FROM herald_internal.log_0', '42501', "$role reads no table", database => 'shop', role => $role);
 }
-foreach my $change ('INSERT INTO herald.log_0 SELECT FROM herald.log_0', 'DELETE FROM herald.log_0', 'TRUNCATE herald.audit_0', 'DELETE FROM herald.audit_0')
+foreach my $change ('INSERT INTO herald_internal.log_0 SELECT FROM herald_internal.log_0', 'DELETE FROM herald_internal.log_0', 'TRUNCATE herald_internal.audit_0', 'DELETE FROM herald_internal.audit_0')
 {
 	sqlstate_is($node, $change, '42501', "$change: not by the owner of the database", database => 'shop', role => 'dbo');
 }
 
 # It can be withheld, and stays so in a copy.
-$node->safe_psql('shop', 'REVOKE SELECT ON ALL TABLES IN SCHEMA herald FROM pg_database_owner');
+$node->safe_psql('shop', 'REVOKE SELECT ON ALL TABLES IN SCHEMA herald_internal FROM pg_database_owner');
 $node->command_fails_like([ 'pg_dump', @as_owner, '-f', "$dump.none", 'shop' ], qr/permission denied for table/, 'after a REVOKE no more');
 $node->command_ok([ 'pg_dump', '-U', 'postgres', '-h', $node->host, '-p', $node->port, '-f', "$dump.without", 'shop' ], 'a superuser dumps it');
 $node->safe_psql('postgres', 'CREATE DATABASE withheld OWNER dbo');
 $node->command_ok([ 'psql', '-Xq', '-v', 'ON_ERROR_STOP=1', '-d', $node->connstr('withheld'), '-f', "$dump.without" ], 'and restores it');
-sqlstate_is($node, 'SELECT FROM herald.log_0', '42501', 'there the owner may not read either', database => 'withheld', role => 'dbo');
+sqlstate_is($node, 'SELECT FROM herald_internal.log_0', '42501', 'there the owner may not read either', database => 'withheld', role => 'dbo');
 $node->safe_psql('postgres', 'DROP DATABASE withheld');
 
 # Who is no superuser is told what is missing.
@@ -60,7 +60,7 @@ $node->safe_psql('empty', 'CREATE EXTENSION pg_herald');
 ($out, $err) = ('', '');
 IPC::Run::run([ 'psql', '-Xq', @as_owner, '-d', 'empty', '-f', "$dump.tables" ], '>', \$out, '2>', \$err);
 is($node->safe_psql('empty', 'SELECT count(*) FROM public.orders'), '1', 'where it is there, the tables and their rows can be loaded');
-like($err, qr/ERROR:  permission denied for function herald\.audit_insert/, 'and their triggers take enable_audit');
+like($err, qr/ERROR:  permission denied for function herald_internal\.audit_insert/, 'and their triggers take enable_audit');
 
 # The structure alone.
 $node->safe_psql('postgres', 'CREATE DATABASE copy OWNER dbo');
@@ -102,8 +102,8 @@ is($node->safe_psql('bare', 'INSERT INTO items VALUES (1) RETURNING id'), '1', '
 # Where a table that is to be audited can't be found, it may be this one: nothing passes unseen.
 $node->safe_psql('copy', q(SELECT herald.purge_audit_log()));
 $node->safe_psql('copy', q(CREATE TABLE lost (id int); SELECT herald.enable_audit('lost')));
-$node->safe_psql('copy', q(UPDATE herald.audit_target SET relation = 1 WHERE table_name = 'lost'; SELECT herald.disable_audit('items')));
-$node->safe_psql('copy', q(CREATE TRIGGER herald_audit_insert AFTER INSERT ON items REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION herald.audit_insert()));
+$node->safe_psql('copy', q(UPDATE herald_internal.audit_target SET relation = 1 WHERE table_name = 'lost'; SELECT herald.disable_audit('items')));
+$node->safe_psql('copy', q(CREATE TRIGGER herald_audit_insert AFTER INSERT ON items REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION herald_internal.audit_insert()));
 is(sqlstate_of($node, 'INSERT INTO items VALUES (3)', database => 'copy'), '39P01', 'a lost enrolment');
 clean_log($node);
 done_testing();

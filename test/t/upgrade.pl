@@ -42,7 +42,7 @@ my @more = publish_many($new, 'jobs', 5);
 cmp_ok($more[0], '>', $waiting[-1], 'ids go on');
 $new->safe_psql('postgres', q(UPDATE public.orders SET state = 'paid'));
 is($new->safe_psql('postgres', q(SELECT count(*), count(DISTINCT id) FROM herald.audit_log WHERE table_name = 'orders' AND operation IN ('insert', 'update'))), '2|2', 'the trail goes on');
-is($new->safe_psql('postgres', q(SELECT count(*) FROM stored WHERE channel_id = (SELECT id FROM herald.channel_store WHERE channel = 'changes'))), '2', 'the feed goes on');
+is($new->safe_psql('postgres', q(SELECT count(*) FROM stored WHERE channel_id = (SELECT id FROM herald_internal.channel_store WHERE channel = 'changes'))), '2', 'the feed goes on');
 is($new->safe_psql('postgres', q(SELECT count(*) FROM app.effects)), '20', 'what was done is done');
 $new->safe_psql('postgres', 'SELECT herald.activate()');
 wait_for_effects($new, 'work', 55, name => 'activated: what waited is handled');

@@ -22,7 +22,7 @@ for my $round (1 .. 3)
 	my $dispatcher = pid_of($node, 'dispatcher');
 	stop_idle($node, $dispatcher);
 	publish_many($node, 'rare', 1);
-	wait_until($node, "SELECT count(*) = $round FROM herald.parked_store", 'a task is parked');
+	wait_until($node, "SELECT count(*) = $round FROM herald_internal.parked_store", 'a task is parked');
 	# Without subscribers: something to read for the dispatcher that begins anew.
 	$node->safe_psql('postgres', q(SELECT FROM herald.publish_batch('bulk', (SELECT array_agg('{}'::jsonb) FROM generate_series(1, 100000))) OFFSET 100000));
 	my ($id) = publish_many($node, 'jobs', 1);

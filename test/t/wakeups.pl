@@ -37,7 +37,7 @@ publish_many($node, 'jobs', 1, payload => '{"gate": 7}');
 wait_until($node, q(SELECT count(*) = 1 FROM pg_stat_activity WHERE pid = ) . $worker . q( AND wait_event = 'advisory'), 'a task waits');
 publish_many($node, 'jobs', 3);
 my $locker = $node->background_psql('postgres');
-$locker->query_safe('BEGIN; LOCK TABLE herald.parked_store IN ACCESS EXCLUSIVE MODE');
+$locker->query_safe('BEGIN; LOCK TABLE herald_internal.parked_store IN ACCESS EXCLUSIVE MODE');
 my $dispatcher = pid_of($node, 'dispatcher');
 # It reads the tables anew when a subscription is resumed.
 $node->safe_psql('postgres', q(SELECT herald.subscribe('more', 'other', 'app.work', run_as => 'app')));
