@@ -51,7 +51,6 @@ RETURNS bigint LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'herald_next_id';
 COMMENT ON FUNCTION herald_internal.next_id(text) IS
     'The next id of a counter of herald_internal.id_store; lastval() stays as it is. Internal.';
-REVOKE ALL ON FUNCTION herald_internal.next_id(text) FROM PUBLIC;
 
 -- Channels ------------------------------------------------------------------------------------------
 
@@ -116,6 +115,18 @@ CREATE TABLE herald_internal.settled_2 (LIKE herald_internal.settled_0) USING he
 COMMENT ON TABLE herald_internal.settled_0 IS 'Settled messages of log segment 0. Internal.';
 COMMENT ON TABLE herald_internal.settled_1 IS 'Settled messages of log segment 1. Internal.';
 COMMENT ON TABLE herald_internal.settled_2 IS 'Settled messages of log segment 2. Internal.';
+
+CREATE VIEW herald_internal.log AS
+SELECT 0 AS segment, l.ctid AS address, l.* FROM herald_internal.log_0 AS l
+UNION ALL SELECT 1, l.ctid, l.* FROM herald_internal.log_1 AS l
+UNION ALL SELECT 2, l.ctid, l.* FROM herald_internal.log_2 AS l;
+COMMENT ON VIEW herald_internal.log IS 'All segments of the log.';
+
+CREATE VIEW herald_internal.settled AS
+SELECT s.subscription_id, pg_catalog.unnest(s.message_ids) AS message_id
+  FROM (SELECT * FROM herald_internal.settled_0 UNION ALL SELECT * FROM herald_internal.settled_1
+        UNION ALL SELECT * FROM herald_internal.settled_2) AS s;
+COMMENT ON VIEW herald_internal.settled IS 'What needs no more work in all segments of the log, a row for each message.';
 
 -- Subscriptions and what became of tasks ------------------------------------------------------------
 
@@ -285,46 +296,6 @@ CREATE TABLE herald_internal.audit_0 (
     new             jsonb,
     changed         text[]
 ) USING heap;
-CREATE INDEX audit_0_changed_at ON herald_internal.audit_0 USING brin (changed_at) WITH (pages_per_range = 16);
-CREATE INDEX audit_0_record ON herald_internal.audit_0 (record_hash);
-CREATE INDEX audit_0_old_record ON herald_internal.audit_0 (old_record_hash) WHERE old_record_hash IS NOT NULL;
-CREATE TABLE herald_internal.audit_1 (LIKE herald_internal.audit_0) USING heap;
-CREATE INDEX audit_1_changed_at ON herald_internal.audit_1 USING brin (changed_at) WITH (pages_per_range = 16);
-CREATE INDEX audit_1_record ON herald_internal.audit_1 (record_hash);
-CREATE INDEX audit_1_old_record ON herald_internal.audit_1 (old_record_hash) WHERE old_record_hash IS NOT NULL;
-CREATE TABLE herald_internal.audit_2 (LIKE herald_internal.audit_0) USING heap;
-CREATE INDEX audit_2_changed_at ON herald_internal.audit_2 USING brin (changed_at) WITH (pages_per_range = 16);
-CREATE INDEX audit_2_record ON herald_internal.audit_2 (record_hash);
-CREATE INDEX audit_2_old_record ON herald_internal.audit_2 (old_record_hash) WHERE old_record_hash IS NOT NULL;
-CREATE TABLE herald_internal.audit_3 (LIKE herald_internal.audit_0) USING heap;
-CREATE INDEX audit_3_changed_at ON herald_internal.audit_3 USING brin (changed_at) WITH (pages_per_range = 16);
-CREATE INDEX audit_3_record ON herald_internal.audit_3 (record_hash);
-CREATE INDEX audit_3_old_record ON herald_internal.audit_3 (old_record_hash) WHERE old_record_hash IS NOT NULL;
-CREATE TABLE herald_internal.audit_4 (LIKE herald_internal.audit_0) USING heap;
-CREATE INDEX audit_4_changed_at ON herald_internal.audit_4 USING brin (changed_at) WITH (pages_per_range = 16);
-CREATE INDEX audit_4_record ON herald_internal.audit_4 (record_hash);
-CREATE INDEX audit_4_old_record ON herald_internal.audit_4 (old_record_hash) WHERE old_record_hash IS NOT NULL;
-CREATE TABLE herald_internal.audit_5 (LIKE herald_internal.audit_0) USING heap;
-CREATE INDEX audit_5_changed_at ON herald_internal.audit_5 USING brin (changed_at) WITH (pages_per_range = 16);
-CREATE INDEX audit_5_record ON herald_internal.audit_5 (record_hash);
-CREATE INDEX audit_5_old_record ON herald_internal.audit_5 (old_record_hash) WHERE old_record_hash IS NOT NULL;
-CREATE TABLE herald_internal.audit_6 (LIKE herald_internal.audit_0) USING heap;
-CREATE INDEX audit_6_changed_at ON herald_internal.audit_6 USING brin (changed_at) WITH (pages_per_range = 16);
-CREATE INDEX audit_6_record ON herald_internal.audit_6 (record_hash);
-CREATE INDEX audit_6_old_record ON herald_internal.audit_6 (old_record_hash) WHERE old_record_hash IS NOT NULL;
-CREATE TABLE herald_internal.audit_7 (LIKE herald_internal.audit_0) USING heap;
-CREATE INDEX audit_7_changed_at ON herald_internal.audit_7 USING brin (changed_at) WITH (pages_per_range = 16);
-CREATE INDEX audit_7_record ON herald_internal.audit_7 (record_hash);
-CREATE INDEX audit_7_old_record ON herald_internal.audit_7 (old_record_hash) WHERE old_record_hash IS NOT NULL;
-COMMENT ON TABLE herald_internal.audit_0 IS 'Segment 0 of the audit trail. Internal: look at herald.audit_log.';
-COMMENT ON TABLE herald_internal.audit_1 IS 'Segment 1 of the audit trail. Internal: look at herald.audit_log.';
-COMMENT ON TABLE herald_internal.audit_2 IS 'Segment 2 of the audit trail. Internal: look at herald.audit_log.';
-COMMENT ON TABLE herald_internal.audit_3 IS 'Segment 3 of the audit trail. Internal: look at herald.audit_log.';
-COMMENT ON TABLE herald_internal.audit_4 IS 'Segment 4 of the audit trail. Internal: look at herald.audit_log.';
-COMMENT ON TABLE herald_internal.audit_5 IS 'Segment 5 of the audit trail. Internal: look at herald.audit_log.';
-COMMENT ON TABLE herald_internal.audit_6 IS 'Segment 6 of the audit trail. Internal: look at herald.audit_log.';
-COMMENT ON TABLE herald_internal.audit_7 IS 'Segment 7 of the audit trail. Internal: look at herald.audit_log.';
-
 CREATE TABLE herald_internal.audit_context_0 (
     id                bigint NOT NULL PRIMARY KEY,
     transaction_id    xid8 NOT NULL,
@@ -336,21 +307,25 @@ CREATE TABLE herald_internal.audit_context_0 (
     statement         text,
     context           jsonb
 ) USING heap;
-CREATE TABLE herald_internal.audit_context_1 (LIKE herald_internal.audit_context_0 INCLUDING INDEXES) USING heap;
-CREATE TABLE herald_internal.audit_context_2 (LIKE herald_internal.audit_context_0 INCLUDING INDEXES) USING heap;
-CREATE TABLE herald_internal.audit_context_3 (LIKE herald_internal.audit_context_0 INCLUDING INDEXES) USING heap;
-CREATE TABLE herald_internal.audit_context_4 (LIKE herald_internal.audit_context_0 INCLUDING INDEXES) USING heap;
-CREATE TABLE herald_internal.audit_context_5 (LIKE herald_internal.audit_context_0 INCLUDING INDEXES) USING heap;
-CREATE TABLE herald_internal.audit_context_6 (LIKE herald_internal.audit_context_0 INCLUDING INDEXES) USING heap;
-CREATE TABLE herald_internal.audit_context_7 (LIKE herald_internal.audit_context_0 INCLUDING INDEXES) USING heap;
-COMMENT ON TABLE herald_internal.audit_context_0 IS 'Who made the changes of segment 0 of the audit trail. Internal.';
-COMMENT ON TABLE herald_internal.audit_context_1 IS 'Who made the changes of segment 1 of the audit trail. Internal.';
-COMMENT ON TABLE herald_internal.audit_context_2 IS 'Who made the changes of segment 2 of the audit trail. Internal.';
-COMMENT ON TABLE herald_internal.audit_context_3 IS 'Who made the changes of segment 3 of the audit trail. Internal.';
-COMMENT ON TABLE herald_internal.audit_context_4 IS 'Who made the changes of segment 4 of the audit trail. Internal.';
-COMMENT ON TABLE herald_internal.audit_context_5 IS 'Who made the changes of segment 5 of the audit trail. Internal.';
-COMMENT ON TABLE herald_internal.audit_context_6 IS 'Who made the changes of segment 6 of the audit trail. Internal.';
-COMMENT ON TABLE herald_internal.audit_context_7 IS 'Who made the changes of segment 7 of the audit trail. Internal.';
+DO $$
+BEGIN
+    FOR segment IN 0 .. 7 LOOP
+        IF segment OPERATOR(pg_catalog.>) 0 THEN
+            EXECUTE pg_catalog.format('CREATE TABLE herald_internal.audit_%s (LIKE herald_internal.audit_0) USING heap', segment);
+            EXECUTE pg_catalog.format('CREATE TABLE herald_internal.audit_context_%s
+                (LIKE herald_internal.audit_context_0 INCLUDING INDEXES) USING heap', segment);
+        END IF;
+        EXECUTE pg_catalog.format('CREATE INDEX audit_%1$s_changed_at ON herald_internal.audit_%1$s
+            USING brin (changed_at) WITH (pages_per_range = 16)', segment);
+        EXECUTE pg_catalog.format('CREATE INDEX audit_%1$s_record ON herald_internal.audit_%1$s (record_hash)', segment);
+        EXECUTE pg_catalog.format('CREATE INDEX audit_%1$s_old_record ON herald_internal.audit_%1$s (old_record_hash)
+            WHERE old_record_hash IS NOT NULL', segment);
+        EXECUTE pg_catalog.format('COMMENT ON TABLE herald_internal.audit_%1$s IS
+            ''Segment %1$s of the audit trail, see herald.audit_log.''', segment);
+        EXECUTE pg_catalog.format('COMMENT ON TABLE herald_internal.audit_context_%1$s IS
+            ''Who made the changes of segment %1$s of the audit trail.''', segment);
+    END LOOP;
+END $$;
 
 -- Change feeds --------------------------------------------------------------------------------------
 
@@ -391,45 +366,6 @@ COMMENT ON TYPE herald.task IS
     'schema_version: of the channel''s JSON Schema that the payload was checked against, NULL for none.';
 
 REVOKE ALL ON TYPE herald.task FROM PUBLIC;
-GRANT USAGE ON TYPE herald.task TO PUBLIC;
-
--- pg_dump keeps the rows of all of them. One statement each: a statement updates the list only once.
-SELECT pg_catalog.pg_extension_config_dump('herald_internal.id_store', '');
-SELECT pg_catalog.pg_extension_config_dump('herald_internal.channel_store', '');
-SELECT pg_catalog.pg_extension_config_dump('herald_internal.channel_grant_store', '');
-SELECT pg_catalog.pg_extension_config_dump('herald_internal.log_0', '');
-SELECT pg_catalog.pg_extension_config_dump('herald_internal.log_1', '');
-SELECT pg_catalog.pg_extension_config_dump('herald_internal.log_2', '');
-SELECT pg_catalog.pg_extension_config_dump('herald_internal.settled_0', '');
-SELECT pg_catalog.pg_extension_config_dump('herald_internal.settled_1', '');
-SELECT pg_catalog.pg_extension_config_dump('herald_internal.settled_2', '');
-SELECT pg_catalog.pg_extension_config_dump('herald_internal.subscription_store', '');
-SELECT pg_catalog.pg_extension_config_dump('herald_internal.parked_store', '');
-SELECT pg_catalog.pg_extension_config_dump('herald_internal.dead_letter_store', '');
-SELECT pg_catalog.pg_extension_config_dump('herald_internal.failure_store', '');
-SELECT pg_catalog.pg_extension_config_dump('herald_internal.change_feed_store', '');
-SELECT pg_catalog.pg_extension_config_dump('herald_internal.audit_target', '');
-SELECT pg_catalog.pg_extension_config_dump('herald_internal.audit_key', '');
-SELECT pg_catalog.pg_extension_config_dump('herald_internal.audit_0', '');
-SELECT pg_catalog.pg_extension_config_dump('herald_internal.audit_1', '');
-SELECT pg_catalog.pg_extension_config_dump('herald_internal.audit_2', '');
-SELECT pg_catalog.pg_extension_config_dump('herald_internal.audit_3', '');
-SELECT pg_catalog.pg_extension_config_dump('herald_internal.audit_4', '');
-SELECT pg_catalog.pg_extension_config_dump('herald_internal.audit_5', '');
-SELECT pg_catalog.pg_extension_config_dump('herald_internal.audit_6', '');
-SELECT pg_catalog.pg_extension_config_dump('herald_internal.audit_7', '');
-SELECT pg_catalog.pg_extension_config_dump('herald_internal.audit_context_0', '');
-SELECT pg_catalog.pg_extension_config_dump('herald_internal.audit_context_1', '');
-SELECT pg_catalog.pg_extension_config_dump('herald_internal.audit_context_2', '');
-SELECT pg_catalog.pg_extension_config_dump('herald_internal.audit_context_3', '');
-SELECT pg_catalog.pg_extension_config_dump('herald_internal.audit_context_4', '');
-SELECT pg_catalog.pg_extension_config_dump('herald_internal.audit_context_5', '');
-SELECT pg_catalog.pg_extension_config_dump('herald_internal.audit_context_6', '');
-SELECT pg_catalog.pg_extension_config_dump('herald_internal.audit_context_7', '');
-
-REVOKE ALL ON ALL TABLES IN SCHEMA herald_internal FROM PUBLIC;
--- Triggers of tables that are audited or have a feed, and of their dumps, name functions of the other one.
-GRANT USAGE ON SCHEMA herald, herald_internal TO PUBLIC;
 
 -- Publishing ----------------------------------------------------------------------------------------
 
@@ -464,7 +400,6 @@ COMMENT ON FUNCTION herald.publish(text, text, text, jsonb) IS
 CREATE DOMAIN herald_internal.channel_name AS text;
 COMMENT ON DOMAIN herald_internal.channel_name IS
     'A channel''s name, in functions that are second to those that take it as text.';
-GRANT USAGE ON TYPE herald_internal.channel_name TO PUBLIC;
 
 CREATE FUNCTION herald.publish(
     channel text, payload text, key anycompatiblenonarray, headers jsonb DEFAULT NULL)
@@ -670,40 +605,7 @@ COMMENT ON FUNCTION herald.reset_stats(text) IS
     'Sets the statistics of a channel (of all of this database: NULL) to 0, at once. For members of the '
     'channel''s owner and of pg_monitor; 42501 for others.';
 
-REVOKE ALL ON FUNCTION
-    herald.publish(text, jsonb, text, jsonb), herald.publish(text, json, text, jsonb),
-    herald.publish(text, text, text, jsonb), herald.publish(text, text, anycompatiblenonarray, jsonb),
-    herald.publish(text, anyelement, anycompatiblenonarray, jsonb),
-    herald.publish(herald_internal.channel_name, text, anycompatiblenonarray, json),
-    herald.publish(herald_internal.channel_name, anyelement, anycompatiblenonarray, json),
-    herald.publish_batch(text, jsonb[], text[], jsonb[]),
-    herald.publish_batch(herald_internal.channel_name, json[], text[], json[]),
-    herald.publish_batch(herald_internal.channel_name, text[], text[], text[]),
-    herald.notify(text, text), herald.fetch(bigint),
-    herald.create_channel, herald.alter_channel, herald.drop_channel,
-    herald.grant_channel, herald.revoke_channel, herald.has_channel_privilege(text, text, text),
-    herald_internal.stored_role(text, text),
-    herald_internal.list_channel_stats(), herald_internal.list_listeners(), herald.reset_stats(text)
-FROM PUBLIC;
-REVOKE ALL ON herald.channels, herald.channel_stats, herald.listeners FROM PUBLIC;
 
--- They check the caller's rights themselves and show only what the caller may see.
-GRANT EXECUTE ON FUNCTION
-    herald.publish(text, jsonb, text, jsonb), herald.publish(text, json, text, jsonb),
-    herald.publish(text, text, text, jsonb), herald.publish(text, text, anycompatiblenonarray, jsonb),
-    herald.publish(text, anyelement, anycompatiblenonarray, jsonb),
-    herald.publish(herald_internal.channel_name, text, anycompatiblenonarray, json),
-    herald.publish(herald_internal.channel_name, anyelement, anycompatiblenonarray, json),
-    herald.publish_batch(text, jsonb[], text[], jsonb[]),
-    herald.publish_batch(herald_internal.channel_name, json[], text[], json[]),
-    herald.publish_batch(herald_internal.channel_name, text[], text[], text[]),
-    herald.notify(text, text), herald.fetch(bigint),
-    herald.create_channel, herald.alter_channel, herald.drop_channel,
-    herald.grant_channel, herald.revoke_channel, herald.has_channel_privilege(text, text, text),
-    herald_internal.stored_role(text, text),
-    herald_internal.list_channel_stats(), herald_internal.list_listeners(), herald.reset_stats(text)
-TO PUBLIC;
-GRANT SELECT ON herald.channels, herald.channel_stats, herald.listeners TO PUBLIC;
 
 -- JSON Schema ---------------------------------------------------------------------------------------
 
@@ -725,12 +627,6 @@ COMMENT ON FUNCTION herald.validation_errors(jsonb, jsonb, boolean) IS
     'payload and into the schema. instance_location and keyword_location are what the standard''s output has: the latter '
     'names the references that were followed.';
 
-REVOKE ALL ON FUNCTION
-    herald.validate(jsonb, jsonb, boolean), herald.validation_errors(jsonb, jsonb, boolean)
-FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION
-    herald.validate(jsonb, jsonb, boolean), herald.validation_errors(jsonb, jsonb, boolean)
-TO PUBLIC;
 
 -- Locks ---------------------------------------------------------------------------------------------
 
@@ -750,8 +646,6 @@ COMMENT ON FUNCTION herald.unlock(text) IS
     'Gives back a lock that try_lock has taken for the session, when the transaction commits; a rollback keeps it. '
     'False where the session does not have it.';
 
-REVOKE ALL ON FUNCTION herald.try_lock(text, text, text), herald.unlock(text) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION herald.try_lock(text, text, text), herald.unlock(text) TO PUBLIC;
 
 -- Subscriptions -------------------------------------------------------------------------------------
 
@@ -956,28 +850,7 @@ COMMENT ON VIEW herald.tasks IS
     'one that ran; payload only with the privilege read. wait_reason: paused, held: and why, inert, retry delay, '
     'key: message and the earlier one with the same key, max_concurrency, or worker.';
 
-REVOKE ALL ON FUNCTION
-    herald.subscribe, herald.alter_subscription, herald.unsubscribe, herald.pause, herald.resume,
-    herald.wait_idle, herald.replay, herald.replay_all, herald.discard_dead_letters, herald.version,
-    herald.status, herald.activate, herald_internal.list_workers, herald_internal.list_subscription_stats,
-    herald_internal.list_tasks, herald_internal.task_payload
-FROM PUBLIC;
-REVOKE ALL ON
-    herald.workers, herald.subscriptions, herald.subscription_stats, herald.dead_letters,
-    herald.failure_log, herald.tasks
-FROM PUBLIC;
 
--- They check the caller's rights inside, and show what the caller may see.
-GRANT EXECUTE ON FUNCTION
-    herald.subscribe, herald.alter_subscription, herald.unsubscribe, herald.pause, herald.resume,
-    herald.wait_idle, herald.replay, herald.replay_all, herald.discard_dead_letters, herald.version,
-    herald.status, herald.activate, herald_internal.list_workers, herald_internal.list_subscription_stats,
-    herald_internal.list_tasks, herald_internal.task_payload
-TO PUBLIC;
-GRANT SELECT ON
-    herald.workers, herald.subscriptions, herald.subscription_stats, herald.dead_letters,
-    herald.failure_log, herald.tasks
-TO PUBLIC;
 
 -- Audit trails --------------------------------------------------------------------------------------
 -- The trigger functions are for triggers that herald.enable_audit makes; nobody may execute them, so
@@ -1008,6 +881,19 @@ RETURNS trigger LANGUAGE c VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'herald_audit_replica';
 COMMENT ON FUNCTION herald_internal.audit_replica() IS 'Records replicated changes, row by row, for triggers made by herald.enable_audit.';
 
+DO $$
+BEGIN
+    EXECUTE (
+        SELECT 'CREATE VIEW herald_internal.audit AS ' OPERATOR(pg_catalog.||) pg_catalog.string_agg(pg_catalog.format(
+                   'SELECT e.*, c.transaction_id, c.session_user_name, c.current_user_name, c.application_name, c.client_addr,
+                           c.client_port, c.statement, c.context
+                      FROM herald_internal.audit_%1$s AS e
+                      LEFT JOIN herald_internal.audit_context_%1$s AS c ON c.id OPERATOR(pg_catalog.=) e.context_id', segment),
+                   ' UNION ALL ' ORDER BY segment)
+          FROM pg_catalog.generate_series(0, 7) AS segment);
+END $$;
+COMMENT ON VIEW herald_internal.audit IS 'All segments of the audit trail, as they are stored.';
+
 CREATE VIEW herald.audit_log AS
 SELECT t.id, t.transaction_id, t.sequence, t.changed_at,
        CASE WHEN t.operation OPERATOR(pg_catalog.=) 'I' THEN 'insert'
@@ -1028,32 +914,7 @@ SELECT t.id, t.transaction_id, t.sequence, t.changed_at,
        t.schema_name, t.table_name, t.record_id, t.old_record_id, t.old, t.new, t.changed,
        t.session_user_name, t.current_user_name, t.application_name, t.client_addr, t.client_port,
        t.statement, t.context
-  FROM (
-    SELECT e.*, c.transaction_id, c.session_user_name, c.current_user_name, c.application_name, c.client_addr,
-           c.client_port, c.statement, c.context
-      FROM herald_internal.audit_0 AS e LEFT JOIN herald_internal.audit_context_0 AS c ON c.id OPERATOR(pg_catalog.=) e.context_id
-    UNION ALL SELECT e.*, c.transaction_id, c.session_user_name, c.current_user_name, c.application_name, c.client_addr,
-           c.client_port, c.statement, c.context
-      FROM herald_internal.audit_1 AS e LEFT JOIN herald_internal.audit_context_1 AS c ON c.id OPERATOR(pg_catalog.=) e.context_id
-    UNION ALL SELECT e.*, c.transaction_id, c.session_user_name, c.current_user_name, c.application_name, c.client_addr,
-           c.client_port, c.statement, c.context
-      FROM herald_internal.audit_2 AS e LEFT JOIN herald_internal.audit_context_2 AS c ON c.id OPERATOR(pg_catalog.=) e.context_id
-    UNION ALL SELECT e.*, c.transaction_id, c.session_user_name, c.current_user_name, c.application_name, c.client_addr,
-           c.client_port, c.statement, c.context
-      FROM herald_internal.audit_3 AS e LEFT JOIN herald_internal.audit_context_3 AS c ON c.id OPERATOR(pg_catalog.=) e.context_id
-    UNION ALL SELECT e.*, c.transaction_id, c.session_user_name, c.current_user_name, c.application_name, c.client_addr,
-           c.client_port, c.statement, c.context
-      FROM herald_internal.audit_4 AS e LEFT JOIN herald_internal.audit_context_4 AS c ON c.id OPERATOR(pg_catalog.=) e.context_id
-    UNION ALL SELECT e.*, c.transaction_id, c.session_user_name, c.current_user_name, c.application_name, c.client_addr,
-           c.client_port, c.statement, c.context
-      FROM herald_internal.audit_5 AS e LEFT JOIN herald_internal.audit_context_5 AS c ON c.id OPERATOR(pg_catalog.=) e.context_id
-    UNION ALL SELECT e.*, c.transaction_id, c.session_user_name, c.current_user_name, c.application_name, c.client_addr,
-           c.client_port, c.statement, c.context
-      FROM herald_internal.audit_6 AS e LEFT JOIN herald_internal.audit_context_6 AS c ON c.id OPERATOR(pg_catalog.=) e.context_id
-    UNION ALL SELECT e.*, c.transaction_id, c.session_user_name, c.current_user_name, c.application_name, c.client_addr,
-           c.client_port, c.statement, c.context
-      FROM herald_internal.audit_7 AS e LEFT JOIN herald_internal.audit_context_7 AS c ON c.id OPERATOR(pg_catalog.=) e.context_id
-       ) AS t;
+  FROM herald_internal.audit AS t;
 COMMENT ON VIEW herald.audit_log IS
     'The audit trail: changes of audited tables, and what happened to the trail itself. Only for the owner '
     'of the extension and whom it grants SELECT.';
@@ -1124,143 +985,7 @@ COMMENT ON VIEW herald.audited_tables IS
     'Audited tables with their options, for their owners and readers of herald.audit_log. ok: every trigger is '
     'there and in force, on the table and all below it.';
 
-CREATE TRIGGER guard BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON herald_internal.audit_0
-    FOR EACH STATEMENT EXECUTE FUNCTION herald_internal.guard_audit_log();
-ALTER TABLE herald_internal.audit_0 ENABLE ALWAYS TRIGGER guard;
-CREATE TRIGGER guard BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON herald_internal.audit_1
-    FOR EACH STATEMENT EXECUTE FUNCTION herald_internal.guard_audit_log();
-ALTER TABLE herald_internal.audit_1 ENABLE ALWAYS TRIGGER guard;
-CREATE TRIGGER guard BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON herald_internal.audit_2
-    FOR EACH STATEMENT EXECUTE FUNCTION herald_internal.guard_audit_log();
-ALTER TABLE herald_internal.audit_2 ENABLE ALWAYS TRIGGER guard;
-CREATE TRIGGER guard BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON herald_internal.audit_3
-    FOR EACH STATEMENT EXECUTE FUNCTION herald_internal.guard_audit_log();
-ALTER TABLE herald_internal.audit_3 ENABLE ALWAYS TRIGGER guard;
-CREATE TRIGGER guard BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON herald_internal.audit_4
-    FOR EACH STATEMENT EXECUTE FUNCTION herald_internal.guard_audit_log();
-ALTER TABLE herald_internal.audit_4 ENABLE ALWAYS TRIGGER guard;
-CREATE TRIGGER guard BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON herald_internal.audit_5
-    FOR EACH STATEMENT EXECUTE FUNCTION herald_internal.guard_audit_log();
-ALTER TABLE herald_internal.audit_5 ENABLE ALWAYS TRIGGER guard;
-CREATE TRIGGER guard BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON herald_internal.audit_6
-    FOR EACH STATEMENT EXECUTE FUNCTION herald_internal.guard_audit_log();
-ALTER TABLE herald_internal.audit_6 ENABLE ALWAYS TRIGGER guard;
-CREATE TRIGGER guard BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON herald_internal.audit_7
-    FOR EACH STATEMENT EXECUTE FUNCTION herald_internal.guard_audit_log();
-ALTER TABLE herald_internal.audit_7 ENABLE ALWAYS TRIGGER guard;
-CREATE TRIGGER guard BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON herald_internal.audit_context_0
-    FOR EACH STATEMENT EXECUTE FUNCTION herald_internal.guard_audit_log();
-ALTER TABLE herald_internal.audit_context_0 ENABLE ALWAYS TRIGGER guard;
-CREATE TRIGGER guard BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON herald_internal.audit_context_1
-    FOR EACH STATEMENT EXECUTE FUNCTION herald_internal.guard_audit_log();
-ALTER TABLE herald_internal.audit_context_1 ENABLE ALWAYS TRIGGER guard;
-CREATE TRIGGER guard BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON herald_internal.audit_context_2
-    FOR EACH STATEMENT EXECUTE FUNCTION herald_internal.guard_audit_log();
-ALTER TABLE herald_internal.audit_context_2 ENABLE ALWAYS TRIGGER guard;
-CREATE TRIGGER guard BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON herald_internal.audit_context_3
-    FOR EACH STATEMENT EXECUTE FUNCTION herald_internal.guard_audit_log();
-ALTER TABLE herald_internal.audit_context_3 ENABLE ALWAYS TRIGGER guard;
-CREATE TRIGGER guard BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON herald_internal.audit_context_4
-    FOR EACH STATEMENT EXECUTE FUNCTION herald_internal.guard_audit_log();
-ALTER TABLE herald_internal.audit_context_4 ENABLE ALWAYS TRIGGER guard;
-CREATE TRIGGER guard BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON herald_internal.audit_context_5
-    FOR EACH STATEMENT EXECUTE FUNCTION herald_internal.guard_audit_log();
-ALTER TABLE herald_internal.audit_context_5 ENABLE ALWAYS TRIGGER guard;
-CREATE TRIGGER guard BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON herald_internal.audit_context_6
-    FOR EACH STATEMENT EXECUTE FUNCTION herald_internal.guard_audit_log();
-ALTER TABLE herald_internal.audit_context_6 ENABLE ALWAYS TRIGGER guard;
-CREATE TRIGGER guard BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON herald_internal.audit_context_7
-    FOR EACH STATEMENT EXECUTE FUNCTION herald_internal.guard_audit_log();
-ALTER TABLE herald_internal.audit_context_7 ENABLE ALWAYS TRIGGER guard;
-CREATE TRIGGER guard BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON herald_internal.audit_target
-    FOR EACH STATEMENT EXECUTE FUNCTION herald_internal.guard_options();
-ALTER TABLE herald_internal.audit_target ENABLE ALWAYS TRIGGER guard;
-CREATE TRIGGER guard BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON herald_internal.audit_key
-    FOR EACH STATEMENT EXECUTE FUNCTION herald_internal.guard_options();
-ALTER TABLE herald_internal.audit_key ENABLE ALWAYS TRIGGER guard;
-CREATE TRIGGER guard BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON herald_internal.change_feed_store
-    FOR EACH STATEMENT EXECUTE FUNCTION herald_internal.guard_options();
-ALTER TABLE herald_internal.change_feed_store ENABLE ALWAYS TRIGGER guard;
 
--- pg_write_all_data gives the right to write to every table: whoever has it could make himself a subscription that runs
--- as anybody. What the library writes by itself fires no trigger, or is written as the owner.
-CREATE TRIGGER guard BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON herald_internal.id_store
-    FOR EACH STATEMENT EXECUTE FUNCTION herald_internal.guard_options();
-ALTER TABLE herald_internal.id_store ENABLE ALWAYS TRIGGER guard;
--- Not for what another server sends.
-CREATE TRIGGER guard_ids BEFORE INSERT ON herald_internal.id_store
-    FOR EACH ROW EXECUTE FUNCTION herald_internal.guard_ids();
-CREATE TRIGGER guard BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON herald_internal.channel_store
-    FOR EACH STATEMENT EXECUTE FUNCTION herald_internal.guard_options();
-ALTER TABLE herald_internal.channel_store ENABLE ALWAYS TRIGGER guard;
-CREATE TRIGGER guard BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON herald_internal.channel_grant_store
-    FOR EACH STATEMENT EXECUTE FUNCTION herald_internal.guard_options();
-ALTER TABLE herald_internal.channel_grant_store ENABLE ALWAYS TRIGGER guard;
-CREATE TRIGGER guard BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON herald_internal.log_0
-    FOR EACH STATEMENT EXECUTE FUNCTION herald_internal.guard_options();
-ALTER TABLE herald_internal.log_0 ENABLE ALWAYS TRIGGER guard;
-CREATE TRIGGER guard BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON herald_internal.log_1
-    FOR EACH STATEMENT EXECUTE FUNCTION herald_internal.guard_options();
-ALTER TABLE herald_internal.log_1 ENABLE ALWAYS TRIGGER guard;
-CREATE TRIGGER guard BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON herald_internal.log_2
-    FOR EACH STATEMENT EXECUTE FUNCTION herald_internal.guard_options();
-ALTER TABLE herald_internal.log_2 ENABLE ALWAYS TRIGGER guard;
-CREATE TRIGGER guard BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON herald_internal.settled_0
-    FOR EACH STATEMENT EXECUTE FUNCTION herald_internal.guard_options();
-ALTER TABLE herald_internal.settled_0 ENABLE ALWAYS TRIGGER guard;
-CREATE TRIGGER guard BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON herald_internal.settled_1
-    FOR EACH STATEMENT EXECUTE FUNCTION herald_internal.guard_options();
-ALTER TABLE herald_internal.settled_1 ENABLE ALWAYS TRIGGER guard;
-CREATE TRIGGER guard BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON herald_internal.settled_2
-    FOR EACH STATEMENT EXECUTE FUNCTION herald_internal.guard_options();
-ALTER TABLE herald_internal.settled_2 ENABLE ALWAYS TRIGGER guard;
-CREATE TRIGGER guard BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON herald_internal.subscription_store
-    FOR EACH STATEMENT EXECUTE FUNCTION herald_internal.guard_options();
-ALTER TABLE herald_internal.subscription_store ENABLE ALWAYS TRIGGER guard;
-CREATE TRIGGER guard BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON herald_internal.parked_store
-    FOR EACH STATEMENT EXECUTE FUNCTION herald_internal.guard_options();
-ALTER TABLE herald_internal.parked_store ENABLE ALWAYS TRIGGER guard;
-CREATE TRIGGER guard BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON herald_internal.dead_letter_store
-    FOR EACH STATEMENT EXECUTE FUNCTION herald_internal.guard_options();
-ALTER TABLE herald_internal.dead_letter_store ENABLE ALWAYS TRIGGER guard;
-CREATE TRIGGER guard BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON herald_internal.failure_store
-    FOR EACH STATEMENT EXECUTE FUNCTION herald_internal.guard_options();
-ALTER TABLE herald_internal.failure_store ENABLE ALWAYS TRIGGER guard;
-CREATE TRIGGER guard BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON herald_internal.pointer_store
-    FOR EACH STATEMENT EXECUTE FUNCTION herald_internal.guard_options();
-ALTER TABLE herald_internal.pointer_store ENABLE ALWAYS TRIGGER guard;
-
--- So that a purge works where all tables are published. It costs nothing else: rows are only inserted.
-ALTER TABLE herald_internal.audit_0 REPLICA IDENTITY FULL;
-ALTER TABLE herald_internal.audit_1 REPLICA IDENTITY FULL;
-ALTER TABLE herald_internal.audit_2 REPLICA IDENTITY FULL;
-ALTER TABLE herald_internal.audit_3 REPLICA IDENTITY FULL;
-ALTER TABLE herald_internal.audit_4 REPLICA IDENTITY FULL;
-ALTER TABLE herald_internal.audit_5 REPLICA IDENTITY FULL;
-ALTER TABLE herald_internal.audit_6 REPLICA IDENTITY FULL;
-ALTER TABLE herald_internal.audit_7 REPLICA IDENTITY FULL;
-ALTER TABLE herald_internal.audit_context_0 REPLICA IDENTITY FULL;
-ALTER TABLE herald_internal.audit_context_1 REPLICA IDENTITY FULL;
-ALTER TABLE herald_internal.audit_context_2 REPLICA IDENTITY FULL;
-ALTER TABLE herald_internal.audit_context_3 REPLICA IDENTITY FULL;
-ALTER TABLE herald_internal.audit_context_4 REPLICA IDENTITY FULL;
-ALTER TABLE herald_internal.audit_context_5 REPLICA IDENTITY FULL;
-ALTER TABLE herald_internal.audit_context_6 REPLICA IDENTITY FULL;
-ALTER TABLE herald_internal.audit_context_7 REPLICA IDENTITY FULL;
-
-REVOKE ALL ON FUNCTION
-    herald_internal.audit_insert(), herald_internal.audit_update(), herald_internal.audit_delete(), herald_internal.audit_truncate(),
-    herald_internal.audit_replica(), herald_internal.guard_audit_log(), herald_internal.guard_options(), herald_internal.guard_ids(),
-    herald.enable_audit, herald.disable_audit, herald.audit_history, herald.purge_audit_log,
-    herald_internal.list_audited_tables
-FROM PUBLIC;
-REVOKE ALL ON herald.audit_log, herald.audited_tables FROM PUBLIC;
-
--- They check the caller's rights inside.
-GRANT EXECUTE ON FUNCTION
-    herald.enable_audit, herald.disable_audit, herald.audit_history, herald_internal.list_audited_tables
-TO PUBLIC;
-GRANT SELECT ON herald.audited_tables TO PUBLIC;
 
 
 -- Change feeds --------------------------------------------------------------------------------------
@@ -1332,16 +1057,6 @@ SELECT n.nspname AS schema_name, c.relname AS table_name, f.channel, f.message, 
 COMMENT ON VIEW herald.change_feeds IS
     'Change feeds of tables that the caller owns, or that he made. problem: why changes are not published, or not all.';
 
-REVOKE ALL ON FUNCTION
-    herald_internal.feed_insert(), herald_internal.feed_update(), herald_internal.feed_delete(), herald_internal.feed_truncate(), herald_internal.feed_replica(),
-    herald.enable_change_feed, herald.disable_change_feed, herald_internal.feed_problem(integer)
-FROM PUBLIC;
-REVOKE ALL ON herald.change_feeds FROM PUBLIC;
--- They check the caller's rights inside, and show what the caller may see.
-GRANT EXECUTE ON FUNCTION
-    herald.enable_change_feed, herald.disable_change_feed, herald_internal.feed_problem(integer)
-TO PUBLIC;
-GRANT SELECT ON herald.change_feeds TO PUBLIC;
 
 -- Logical replication -------------------------------------------------------------------------------
 -- What is in the tables belongs to this database, also where all tables are published.
@@ -1351,26 +1066,44 @@ RETURNS trigger LANGUAGE c VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'herald_guard_replicated';
 COMMENT ON FUNCTION herald_internal.guard_replicated() IS
     'Skips rows that another server sends by logical replication, and refuses its TRUNCATE (55000).';
-REVOKE ALL ON FUNCTION herald_internal.guard_replicated() FROM PUBLIC;
+
+-- On every table, also for what another server sends. pg_write_all_data gives the right to write to every table: whoever has
+-- it could make himself a subscription that runs as anybody. What the library writes by itself fires no trigger, or is
+-- written as the owner. pg_dump keeps the rows of all but what was only announced.
+CREATE TRIGGER guard_ids BEFORE INSERT ON herald_internal.id_store
+    FOR EACH ROW EXECUTE FUNCTION herald_internal.guard_ids();
 
 DO $$
 DECLARE
     own pg_catalog.name;
+    is_trail boolean;
 BEGIN
-    FOR own IN
-        SELECT c.relname FROM pg_catalog.pg_class AS c
+    FOR own, is_trail IN
+        SELECT c.relname, c.relname OPERATOR(pg_catalog.~) '^audit_(context_)?[0-9]$' FROM pg_catalog.pg_class AS c
          WHERE c.relnamespace OPERATOR(pg_catalog.=) 'herald_internal'::pg_catalog.regnamespace
            AND c.relkind OPERATOR(pg_catalog.=) 'r'
          ORDER BY c.oid USING OPERATOR(pg_catalog.<)
     LOOP
+        EXECUTE pg_catalog.format(
+            'CREATE TRIGGER guard BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON herald_internal.%I
+                FOR EACH STATEMENT EXECUTE FUNCTION herald_internal.%I()',
+            own, CASE WHEN is_trail THEN 'guard_audit_log' ELSE 'guard_options' END);
         EXECUTE pg_catalog.format(
             'CREATE TRIGGER guard_rows BEFORE INSERT OR UPDATE OR DELETE ON herald_internal.%I
                 FOR EACH ROW EXECUTE FUNCTION herald_internal.guard_replicated()', own);
         EXECUTE pg_catalog.format(
             'CREATE TRIGGER guard_truncate BEFORE TRUNCATE ON herald_internal.%I
                 FOR EACH STATEMENT EXECUTE FUNCTION herald_internal.guard_replicated()', own);
+        EXECUTE pg_catalog.format('ALTER TABLE herald_internal.%I ENABLE ALWAYS TRIGGER guard', own);
         EXECUTE pg_catalog.format('ALTER TABLE herald_internal.%I ENABLE REPLICA TRIGGER guard_rows', own);
         EXECUTE pg_catalog.format('ALTER TABLE herald_internal.%I ENABLE REPLICA TRIGGER guard_truncate', own);
+        -- So that a purge works where all tables are published. It costs nothing else: rows are only inserted.
+        IF is_trail THEN
+            EXECUTE pg_catalog.format('ALTER TABLE herald_internal.%I REPLICA IDENTITY FULL', own);
+        END IF;
+        IF own OPERATOR(pg_catalog.<>) 'pointer_store' THEN
+            PERFORM pg_catalog.pg_extension_config_dump(pg_catalog.format('herald_internal.%I', own)::pg_catalog.regclass, '');
+        END IF;
     END LOOP;
     -- The mark of a table that is being rewritten: logical decoding leaves it out. With their TOAST tables.
     UPDATE pg_catalog.pg_class AS c
@@ -1382,17 +1115,33 @@ BEGIN
                   AND t.relnamespace OPERATOR(pg_catalog.=) 'herald_internal'::pg_catalog.regnamespace));
 END $$;
 
--- Rights that nobody named --------------------------------------------------------------------------
--- ALTER DEFAULT PRIVILEGES of who runs this gives new objects away. A later script ends with the same call: it covers
--- what that script has made.
-
 CREATE FUNCTION herald_internal.withdraw_default_rights()
 RETURNS void LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'herald_withdraw_default_rights';
 COMMENT ON FUNCTION herald_internal.withdraw_default_rights() IS
     'Takes from all roles but the owner, and PUBLIC, the rights on what the running script has made. For scripts of the extension.';
-REVOKE ALL ON FUNCTION herald_internal.withdraw_default_rights() FROM PUBLIC;
 
+-- Rights --------------------------------------------------------------------------------------------
+-- Functions check the caller's rights inside, and show what the caller may see. Of what is internal, everybody may
+-- execute what views call; trigger functions nobody, so that nobody can make triggers of them.
+
+-- Triggers of tables that are audited or have a feed, and of their dumps, name functions of herald_internal.
+GRANT USAGE ON SCHEMA herald, herald_internal TO PUBLIC;
+GRANT USAGE ON TYPE herald.task, herald_internal.channel_name TO PUBLIC;
+REVOKE ALL ON ALL FUNCTIONS IN SCHEMA herald, herald_internal FROM PUBLIC;
+REVOKE ALL ON ALL TABLES IN SCHEMA herald, herald_internal FROM PUBLIC;
+GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA herald TO PUBLIC;
+GRANT SELECT ON ALL TABLES IN SCHEMA herald TO PUBLIC;
+REVOKE ALL ON FUNCTION herald.purge_audit_log FROM PUBLIC;
+REVOKE ALL ON herald.audit_log FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION
+    herald_internal.stored_role, herald_internal.list_channel_stats, herald_internal.list_listeners,
+    herald_internal.list_workers, herald_internal.list_subscription_stats, herald_internal.list_tasks,
+    herald_internal.task_payload, herald_internal.list_audited_tables, herald_internal.feed_problem
+TO PUBLIC;
+
+-- What ALTER DEFAULT PRIVILEGES of who runs this gave away. A later script ends with the same call: it covers what that
+-- script has made.
 SELECT herald_internal.withdraw_default_rights();
 
 -- pg_dump reads what it dumps: whoever owns the database can dump it, as the rest of it.

@@ -52,7 +52,7 @@ SET client_min_messages = warning;
 SELECT herald.disable_audit('keyless');
 CREATE VIEW seen AS SELECT 1 AS id;
 CREATE TEMPORARY TABLE passing (id integer PRIMARY KEY);
-SELECT call, try('SELECT herald.' || call) FROM unnest(ARRAY[
+SELECT call, try('SELECT ' || CASE call WHEN 'audit_insert()' THEN 'herald_internal.' ELSE 'herald.' END || call) FROM unnest(ARRAY[
     $$enable_audit(NULL)$$, $$enable_audit('nowhere')$$, $$enable_audit('seen')$$, $$enable_audit('pg_class')$$,
     $$enable_audit('herald_internal.audit_0')$$, $$enable_audit('passing')$$, $$enable_audit('orders_pkey')$$,
     $$enable_audit('orders', 'some')$$, $$enable_audit('orders', NULL)$$, $$enable_audit('orders', exclude => '{nothing}')$$,

@@ -132,20 +132,13 @@ Dependents CountDependents(int32 channel_id) {
     pg::SpiRun(
         "WITH subscriptions AS MATERIALIZED ("
         "  SELECT id FROM herald_internal.subscription_store WHERE channel_id = $1), "
-        "messages AS ("
-        "  SELECT id FROM herald_internal.log_0 WHERE channel_id = $1 UNION ALL "
-        "  SELECT id FROM herald_internal.log_1 WHERE channel_id = $1 UNION ALL "
-        "  SELECT id FROM herald_internal.log_2 WHERE channel_id = $1), "
-        "settled AS ("
-        "  SELECT subscription_id, pg_catalog.unnest(message_ids) AS id FROM herald_internal.settled_0 UNION ALL "
-        "  SELECT subscription_id, pg_catalog.unnest(message_ids) FROM herald_internal.settled_1 UNION ALL "
-        "  SELECT subscription_id, pg_catalog.unnest(message_ids) FROM herald_internal.settled_2) "
+        "messages AS (SELECT id FROM herald_internal.log WHERE channel_id = $1) "
         "SELECT (SELECT count(*) FROM subscriptions), "
         "       (SELECT count(*) FROM herald_internal.parked_store WHERE channel_id = $1), "
         "       (SELECT count(*) FROM herald_internal.dead_letter_store WHERE channel_id = $1), "
         "       (SELECT count(DISTINCT m.id) FROM messages AS m, subscriptions AS s "
         "         WHERE NOT EXISTS ("
-        "               SELECT FROM settled AS d WHERE d.subscription_id = s.id AND d.id = m.id))",
+        "               SELECT FROM herald_internal.settled AS d WHERE d.subscription_id = s.id AND d.message_id = m.id))",
         std::array{pg::Int4(channel_id)});
     found.subscriptions = pg::SpiInt8(0, 1);
     found.parked = pg::SpiInt8(0, 2);

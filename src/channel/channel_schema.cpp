@@ -32,17 +32,11 @@ Misfits FindMisfits(int32 channel_id, Jsonb *schema, bool check_formats) {
         "WITH subscriptions AS MATERIALIZED ("
         "  SELECT id FROM herald_internal.subscription_store WHERE channel_id = $1), "
         "messages AS NOT MATERIALIZED ("
-        "  SELECT id, payload FROM herald_internal.log_0 WHERE channel_id = $1 UNION ALL "
-        "  SELECT id, payload FROM herald_internal.log_1 WHERE channel_id = $1 UNION ALL "
-        "  SELECT id, payload FROM herald_internal.log_2 WHERE channel_id = $1), "
-        "settled AS ("
-        "  SELECT subscription_id, pg_catalog.unnest(message_ids) AS id FROM herald_internal.settled_0 UNION ALL "
-        "  SELECT subscription_id, pg_catalog.unnest(message_ids) FROM herald_internal.settled_1 UNION ALL "
-        "  SELECT subscription_id, pg_catalog.unnest(message_ids) FROM herald_internal.settled_2), "
+        "  SELECT id, payload FROM herald_internal.log WHERE channel_id = $1), "
         "waiting AS MATERIALIZED ("
         "  SELECT DISTINCT m.id FROM messages AS m, subscriptions AS s "
         "   WHERE NOT EXISTS ("
-        "         SELECT FROM settled AS d WHERE d.subscription_id = s.id AND d.id = m.id) "
+        "         SELECT FROM herald_internal.settled AS d WHERE d.subscription_id = s.id AND d.message_id = m.id) "
         "  UNION SELECT id FROM (SELECT id FROM messages ORDER BY id DESC LIMIT 1000) AS youngest), "
         "stored AS ("
         "  SELECT m.id, m.payload FROM messages AS m JOIN waiting AS w ON w.id = m.id UNION ALL "
@@ -56,9 +50,7 @@ Misfits FindMisfits(int32 channel_id, Jsonb *schema, bool check_formats) {
     if (found.count > 0) {
         const uint64 rows = pg::SpiRun(
             "SELECT payload FROM ("
-            "  SELECT id, channel_id, payload FROM herald_internal.log_0 UNION ALL "
-            "  SELECT id, channel_id, payload FROM herald_internal.log_1 UNION ALL "
-            "  SELECT id, channel_id, payload FROM herald_internal.log_2 UNION ALL "
+            "  SELECT id, channel_id, payload FROM herald_internal.log UNION ALL "
             "  SELECT message_id, channel_id, payload FROM herald_internal.parked_store) AS stored "
             "WHERE id = $2 AND channel_id = $1 LIMIT 1",
             std::array{pg::Int4(channel_id), pg::Int8(found.first_id)});

@@ -241,9 +241,7 @@ bool OwnsThisDatabase() {
 void RaiseMessageIds() {
     (void)pg::SpiRun(
         "SELECT COALESCE(pg_catalog.max(id), 0) FROM ("
-        "SELECT pg_catalog.max(id) FROM herald_internal.log_0 UNION ALL "
-        "SELECT pg_catalog.max(id) FROM herald_internal.log_1 UNION ALL "
-        "SELECT pg_catalog.max(id) FROM herald_internal.log_2 UNION ALL "
+        "SELECT pg_catalog.max(id) FROM herald_internal.log UNION ALL "
         "SELECT pg_catalog.max(message_id) FROM herald_internal.parked_store UNION ALL "
         "SELECT pg_catalog.max(message_id) FROM herald_internal.dead_letter_store UNION ALL "
         "SELECT pg_catalog.max(message_id) FROM herald_internal.failure_store) AS t (id)");

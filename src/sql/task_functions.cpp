@@ -40,20 +40,13 @@ constexpr long kRowsAtOnce = 1000;
 constexpr int32 kParked = -1;
 constexpr int32 kBuried = -2;
 
-#define UNSETTLED_TASKS(segment)                                                                    \
-    "SELECT s.id AS subscription, l.id, 0 AS attempts, NULL::pg_catalog.timestamptz AS due, " segment " AS place, "    \
-    "l.ctid AS address, l.key "                                                                     \
-    "FROM herald_internal.subscription_store AS s JOIN herald_internal.log_" segment " AS l ON l.channel_id = s.channel_id " \
-    "WHERE s.id = ANY ($1) AND NOT EXISTS (SELECT FROM settled AS d WHERE d.subscription_id = s.id AND d.id = l.id)"
-
 constexpr char kSelectTasks[] =
-    "WITH settled AS MATERIALIZED ("
-    "SELECT subscription_id, pg_catalog.unnest(message_ids) AS id FROM herald_internal.settled_0 "
-    "UNION ALL SELECT subscription_id, pg_catalog.unnest(message_ids) FROM herald_internal.settled_1 "
-    "UNION ALL SELECT subscription_id, pg_catalog.unnest(message_ids) FROM herald_internal.settled_2), "
+    "WITH settled AS MATERIALIZED (SELECT subscription_id, message_id FROM herald_internal.settled), "
     "open AS ("
-    UNSETTLED_TASKS("0") " UNION ALL " UNSETTLED_TASKS("1") " UNION ALL " UNSETTLED_TASKS("2")
-    " UNION ALL SELECT subscription_id, message_id, attempts, next_attempt_at, -1, ctid, key "
+    "SELECT s.id AS subscription, l.id, 0 AS attempts, NULL::pg_catalog.timestamptz AS due, l.segment AS place, l.address, l.key "
+    "FROM herald_internal.subscription_store AS s JOIN herald_internal.log AS l ON l.channel_id = s.channel_id "
+    "WHERE s.id = ANY ($1) AND NOT EXISTS (SELECT FROM settled AS d WHERE d.subscription_id = s.id AND d.message_id = l.id) "
+    "UNION ALL SELECT subscription_id, message_id, attempts, next_attempt_at, -1, ctid, key "
     "FROM herald_internal.parked_store WHERE subscription_id = ANY ($1)) "
     // With what has the same key and comes first.
     "SELECT subscription, id, attempts, due, place, address, CASE WHEN key IS NOT NULL THEN "

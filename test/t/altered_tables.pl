@@ -118,7 +118,7 @@ is($node->safe_psql('postgres', 'SELECT count(*) - count(DISTINCT message_id) FR
 $node->safe_psql('postgres', 'ALTER TABLE herald_internal.settled_1 ADD CONSTRAINT extra CHECK (true)');
 is($node->safe_psql('postgres', q(SELECT ok, value, hint IS NOT NULL FROM herald.status() WHERE name = 'tables')),
 	'f|settled_1: It has a check constraint "extra".|t', 'status names what was changed');
-wait_for('the log says why no task runs', sub { log_lines($node, qr/no task is run, as table "herald\.\w+"/) > 0 });
+wait_for('the log says why no task runs', sub { log_lines($node, qr/no task is run, as table "herald_internal\.\w+"/) > 0 });
 $node->safe_psql('postgres', 'ALTER TABLE herald_internal.settled_1 DROP CONSTRAINT extra');
 handles_again('without it');
 

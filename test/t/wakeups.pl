@@ -7,7 +7,6 @@ use FindBin;
 use lib "$FindBin::RealBin/../lib";
 use HeraldTest;
 use Test::More;
-use Time::HiRes qw(usleep);
 
 my $node = start_herald('wakeups', conf => <<'CONF');
 herald.max_workers = 1
@@ -26,7 +25,8 @@ my $worker = pid_of($node, 'worker');
 signal_process('STOP', $worker);
 publish_many($node, 'jobs', 1);
 wait_until($node, q(SELECT running = 1 FROM herald.subscription_stats WHERE subscription = 'work'), 'the worker that stands still has a task');
-usleep(1_200_000);  # its own clock must have gone on by a second
+my $then = $node->safe_psql('postgres', 'SELECT clock_timestamp()');
+wait_until($node, "SELECT clock_timestamp() > '$then'::timestamptz + interval '1.2 s'", 'its sleep is over');
 signal_process('CONT', $worker);
 wait_for_effects($node, 'work', 2, name => 'a task that came as the sleep of a worker ended is done');
 is(pid_of($node, 'worker'), $worker, 'by the same worker');
