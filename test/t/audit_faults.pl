@@ -208,7 +208,7 @@ is(sqlstate_of($node, q(SET client_encoding = 'LATIN1'; SELECT context FROM hera
 # Maintenance of the trail does not keep anybody from writing.
 my $open = $node->background_psql('postgres');
 $open->query_safe(q(BEGIN; INSERT INTO shop.exact VALUES (3)));
-my $segment = value(q(SELECT DISTINCT relation::regclass FROM pg_locks WHERE mode = 'RowExclusiveLock' AND relation::regclass::text ~ '^herald.audit_[0-7]$'));
+my $segment = value(q(SELECT DISTINCT relation::regclass FROM pg_locks WHERE mode = 'RowExclusiveLock' AND relation::regclass::text ~ '^herald_internal.audit_[0-7]$'));
 my $reindex = $node->background_psql('postgres', on_error_stop => 0);
 $reindex->query_until(qr/begun/, "\\echo begun\nREINDEX TABLE CONCURRENTLY $segment;\n");
 wait_until($node, q(SELECT count(*) > 0 FROM pg_stat_activity WHERE query LIKE 'REINDEX%' AND wait_event_type = 'Lock'), 'REINDEX CONCURRENTLY waits');
@@ -291,16 +291,16 @@ is(sqlstate_of($node, <<'SQL', database => 'bare'), '00000', 'a database without
 CREATE TABLE t (id int PRIMARY KEY) PARTITION BY RANGE (id);
 CREATE TABLE t1 PARTITION OF t FOR VALUES FROM (0) TO (9);
 CREATE TABLE audit_0 (id int);
-CREATE SCHEMA herald CREATE TABLE audit_0 (id int, a int, changed_at timestamptz);
+CREATE SCHEMA herald_internal CREATE TABLE audit_0 (id int, a int, changed_at timestamptz);
 INSERT INTO herald_internal.audit_0 VALUES (1, 1, now());
 ALTER TABLE t RENAME TO u;
 ALTER TABLE u DETACH PARTITION t1;
 DROP TABLE audit_0, t1, u;
-DROP SCHEMA herald CASCADE;
+DROP SCHEMA herald_internal CASCADE;
 SQL
 reload_with($node, 'herald.enabled' => undef);
 $node->restart;
-is(sqlstate_of($node, $_), '2BP01', "the trail is not lost by $_") for 'DROP EXTENSION pg_herald', 'DROP EXTENSION pg_herald CASCADE', 'DROP SCHEMA herald CASCADE';
+is(sqlstate_of($node, $_), '2BP01', "the trail is not lost by $_") for 'DROP EXTENSION pg_herald', 'DROP EXTENSION pg_herald CASCADE', 'DROP SCHEMA herald CASCADE', 'DROP SCHEMA herald_internal CASCADE';
 
 # Sizes: all the columns there can be, a huge value, a statement of half a million rows.
 as_keeper('CREATE TABLE shop.wide (' . join(', ', 'c1 int PRIMARY KEY', map { "c$_ int" } 2 .. 1600) . "); SELECT herald.enable_audit('shop.wide', record => 'diff')");

@@ -66,7 +66,7 @@ my $dump = IPC::Run::start([ $node->installed_command('pg_dump'), '--exclude-tab
 	'<', \undef, '>', \$dumped, '2>', \$dump_err, IPC::Run::timeout(180));
 wait_until($node, <<'SQL', 'pg_dump is in the middle of the log', expect => 'herald_internal.log_0 AccessShareLock');
 SELECT relation::regclass || ' ' || mode FROM pg_stat_activity AS a JOIN pg_locks AS l USING (pid)
- WHERE query LIKE 'COPY herald.log%' AND wait_event = 'ClientWrite' AND relation::regclass::text = 'herald_internal.log_0'
+ WHERE query LIKE 'COPY herald_internal.log%' AND wait_event = 'ClientWrite' AND relation::regclass::text = 'herald_internal.log_0'
 SQL
 reload_with($node, 'herald.rotation_period' => '1s');
 wait_until($node, q(SELECT value LIKE '%cannot be emptied since%' FROM herald.status() WHERE name = 'log'), 'a segment waits for it');
@@ -87,7 +87,7 @@ cmp_ok(value(q(SELECT count(*) FROM app.effects WHERE payload ? 'steady')), '>',
 wait_until($node, 'SELECT count(*) = 0 FROM stored', 'then the log is empty', seconds => 60) or diag(value(<<'SQL'));
 SELECT concat_ws(E'\n', (SELECT value FROM herald.status() WHERE name = 'log'),
     (SELECT string_agg(concat_ws(' ', relation::regclass, mode, pid, backend_type, left(query, 60)), E'\n')
-       FROM pg_locks LEFT JOIN pg_stat_activity USING (pid) WHERE relation::regclass::text ~ '^herald.(log|settled)_\d$'),
+       FROM pg_locks LEFT JOIN pg_stat_activity USING (pid) WHERE relation::regclass::text ~ '^herald_internal.(log|settled)_\d$'),
     (SELECT string_agg(concat_ws(' ', pid, datname, backend_type, backend_xmin, state, left(query, 60)), E'\n') FROM pg_stat_activity),
     (SELECT string_agg(w::text, E'\n') FROM herald.workers AS w))
 SQL

@@ -86,7 +86,7 @@ is($node->safe_psql('postgres', "SELECT count(*) FROM pg_roles WHERE rolsuper AN
 
 # Whatever else there is to put on a table, status() tells.
 my $row = q(SELECT ok::text || ' ' || value FROM herald.status() WHERE name = 'foreign_rights');
-$node->safe_psql('postgres', 'REVOKE ALL ON ALL TABLES IN SCHEMA herald FROM granted');
+$node->safe_psql('postgres', 'REVOKE ALL ON ALL TABLES IN SCHEMA herald_internal FROM granted');
 is($node->safe_psql('postgres', $row), 'true none', 'nothing foreign');
 for my $case (
 	[ 'GRANT SELECT ON herald_internal.log_0 TO granted', 'REVOKE ALL ON herald_internal.log_0 FROM granted', '"log_0": SELECT for granted' ],

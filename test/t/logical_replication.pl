@@ -78,7 +78,7 @@ sub everything_of
 }
 my $before = everything_of($subscriber);
 
-foreach my $publication ('FOR ALL TABLES', 'FOR TABLES IN SCHEMA herald')
+foreach my $publication ('FOR ALL TABLES', 'FOR TABLES IN SCHEMA herald_internal')
 {
 	foreach my $copy ('false', 'true')
 	{
