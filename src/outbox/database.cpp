@@ -175,9 +175,13 @@ int StarvedElsewhere(DatabaseShared *database) {
 void NoteAbsence(DatabaseShared *database, uint32 seen) {
     pg_atomic_write_u32(&database->presence, static_cast<uint32>(Presence::kAbsent));
     pg_memory_barrier();
-    if (pg_atomic_read_u32(&database->extension_changes) == seen) return;
-    pg_atomic_write_u32(&database->presence, static_cast<uint32>(Presence::kUnknown));
-    WakeLauncher();
+    if (pg_atomic_read_u32(&database->extension_changes) != seen) {
+        pg_atomic_write_u32(&database->presence, static_cast<uint32>(Presence::kUnknown));
+        WakeLauncher();
+        return;
+    }
+    // The other one may have looked just before, and sleeps for long.
+    for (int i = 0; i < kConsumers; i++) WakeConsumer(database, static_cast<Consumer>(i));
 }
 
 void LookForExtension(DatabaseShared *database) {

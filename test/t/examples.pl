@@ -76,7 +76,7 @@ HEARD
 	like($out, qr/other session: false\n.*before the commit: false\n.*after the commit: true\n/s, 'who has the lock');
 }
 
-is($node->safe_psql('postgres', q(SELECT count(*) FROM pg_namespace WHERE nspname LIKE 'herald\_%')), '0', 'no schema is left');
+is($node->safe_psql('postgres', q(SELECT count(*) FROM pg_namespace WHERE nspname LIKE 'herald\_%' AND nspname <> 'herald_internal')), '0', 'no schema is left');
 is($node->safe_psql('postgres', q(SELECT count(*) FROM pg_roles WHERE rolname LIKE 'herald%')), '0', 'no role');
 is($node->safe_psql('postgres', q(SELECT (SELECT count(*) FROM herald_internal.change_feed_store) + (SELECT count(*) FROM herald.channels) + (SELECT count(*) FROM herald.subscriptions))), '0',
 	'no feed, channel or subscription');
