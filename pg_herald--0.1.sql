@@ -559,6 +559,20 @@ SELECT c.channel::pg_catalog.text COLLATE "default" AS channel,
  WHERE herald.has_channel_privilege(current_user::pg_catalog.text, c.channel, 'publish,subscribe,read');
 COMMENT ON VIEW herald.channels IS
     'Declared channels that the caller owns or has a privilege on. privileges: grantee=privilege,...';
+COMMENT ON COLUMN herald.channels.channel IS 'Name of the channel.';
+COMMENT ON COLUMN herald.channels.owner IS 'Role that may change and drop it.';
+COMMENT ON COLUMN herald.channels.durable IS 'Whether messages are stored for subscriptions.';
+COMMENT ON COLUMN herald.channels.announce IS 'What a NOTIFY of it carries: payload, pointer, or off for none.';
+COMMENT ON COLUMN herald.channels.accept_notify IS 'Whether plain NOTIFYs on the name become messages.';
+COMMENT ON COLUMN herald.channels.max_payload_bytes IS 'Largest payload, in bytes as jsonb; NULL: herald.max_payload.';
+COMMENT ON COLUMN herald.channels.privileges IS 'Grants on it, each as grantee=privilege,...';
+COMMENT ON COLUMN herald.channels.description IS 'What its owner says of it.';
+COMMENT ON COLUMN herald.channels.created_at IS 'When it was declared.';
+COMMENT ON COLUMN herald.channels.when_full IS 'What becomes of its messages when the log is full: refuse, or dead_letters.';
+COMMENT ON COLUMN herald.channels.schema IS 'JSON Schema that payloads are checked against; NULL: none.';
+COMMENT ON COLUMN herald.channels.validation IS 'What is done with a payload that does not fit: reject, warn or off.';
+COMMENT ON COLUMN herald.channels.check_formats IS 'Whether "format" is checked, too.';
+COMMENT ON COLUMN herald.channels.schema_version IS 'Counts up with each change of the schema; NULL: it never had one.';
 
 -- Statistics of channels ----------------------------------------------------------------------------
 
@@ -580,6 +594,23 @@ COMMENT ON VIEW herald.channel_stats IS
     'published_bytes their size as jsonb, rejected refused publications, warned those that a channel took though they do not fit its schema; delivered, failed, retried '
     'and dead count attempts of tasks; listeners are the sessions that LISTEN now, see herald.listeners. '
     'Percentiles are from publication to the start of the handler, in milliseconds.';
+COMMENT ON COLUMN herald.channel_stats.channel IS 'Name of the channel; "(other)" for those that found no place of their own.';
+COMMENT ON COLUMN herald.channel_stats.published IS 'Messages published by committed transactions.';
+COMMENT ON COLUMN herald.channel_stats.published_bytes IS 'Their size, in bytes as jsonb.';
+COMMENT ON COLUMN herald.channel_stats.announced IS 'NOTIFYs sent for them.';
+COMMENT ON COLUMN herald.channel_stats.rejected IS 'Publications that were refused.';
+COMMENT ON COLUMN herald.channel_stats.warned IS 'Messages that were taken though they do not fit the schema.';
+COMMENT ON COLUMN herald.channel_stats.delivered IS 'Tasks that succeeded.';
+COMMENT ON COLUMN herald.channel_stats.failed IS 'Attempts that failed.';
+COMMENT ON COLUMN herald.channel_stats.retried IS 'Failed attempts that are, or were, followed by another one.';
+COMMENT ON COLUMN herald.channel_stats.dead IS 'Tasks whose last attempt failed.';
+COMMENT ON COLUMN herald.channel_stats.listeners IS 'Sessions that LISTEN on it now.';
+COMMENT ON COLUMN herald.channel_stats.p50_ms IS 'Half of the tasks began within so many milliseconds after publication.';
+COMMENT ON COLUMN herald.channel_stats.p95_ms IS 'The same for 95 of 100.';
+COMMENT ON COLUMN herald.channel_stats.p99_ms IS 'The same for 99 of 100.';
+COMMENT ON COLUMN herald.channel_stats.last_published_at IS 'When a message was published last.';
+COMMENT ON COLUMN herald.channel_stats.last_delivered_at IS 'When a task succeeded last.';
+COMMENT ON COLUMN herald.channel_stats.stats_reset IS 'Since when all of this counts.';
 
 CREATE FUNCTION herald_internal.list_listeners(
     OUT pid integer, OUT database text, OUT role text, OUT channel text, OUT since timestamptz)
@@ -597,6 +628,13 @@ COMMENT ON VIEW herald.listeners IS
     'The sessions of the server that LISTEN, one row per session and channel: for members of pg_monitor '
     'all, for others those of roles whose rights they have. Not the LISTENs of the extension''s own '
     'processes.';
+COMMENT ON COLUMN herald.listeners.pid IS 'Process of the session.';
+COMMENT ON COLUMN herald.listeners.database IS 'Its database.';
+COMMENT ON COLUMN herald.listeners.role IS 'Role that it logged in as.';
+COMMENT ON COLUMN herald.listeners.application IS 'Its application_name.';
+COMMENT ON COLUMN herald.listeners.client_address IS 'Where it comes from; NULL: a local socket.';
+COMMENT ON COLUMN herald.listeners.channel IS 'What it LISTENs to.';
+COMMENT ON COLUMN herald.listeners.since IS 'When it began to.';
 
 CREATE FUNCTION herald.reset_stats(channel text DEFAULT NULL)
 RETURNS void LANGUAGE c VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
@@ -762,6 +800,14 @@ SELECT w.pid, w.kind, w.database, w.role, w.state, w.subscription, w.message_id,
   FROM herald_internal.list_workers() AS w;
 COMMENT ON VIEW herald.workers IS
     'The background processes of the extension; workers only of roles that the caller is a member of.';
+COMMENT ON COLUMN herald.workers.pid IS 'Process.';
+COMMENT ON COLUMN herald.workers.kind IS 'launcher, dispatcher, announcer or worker.';
+COMMENT ON COLUMN herald.workers.database IS 'Database it works in; NULL for the launcher.';
+COMMENT ON COLUMN herald.workers.role IS 'Role that a worker runs handlers as.';
+COMMENT ON COLUMN herald.workers.state IS 'idle or running.';
+COMMENT ON COLUMN herald.workers.subscription IS 'What its task belongs to.';
+COMMENT ON COLUMN herald.workers.message_id IS 'Message of its task.';
+COMMENT ON COLUMN herald.workers.started_at IS 'When that task, or else the process, began.';
 
 -- A view runs with its owner's rights on tables, but current_user in it is who asks. A role that is gone
 -- gives nobody a right.
@@ -779,6 +825,22 @@ SELECT s.subscription, c.channel, s.handler,
   JOIN herald_internal.channel_store AS c ON c.id OPERATOR(pg_catalog.=) s.channel_id;
 COMMENT ON VIEW herald.subscriptions IS
     'Subscriptions with their options. state inert: restored from elsewhere, see herald.activate().';
+COMMENT ON COLUMN herald.subscriptions.subscription IS 'Name of the subscription.';
+COMMENT ON COLUMN herald.subscriptions.channel IS 'Channel whose messages it gets.';
+COMMENT ON COLUMN herald.subscriptions.handler IS 'Function that runs its tasks.';
+COMMENT ON COLUMN herald.subscriptions.owner IS 'Role that may change and drop it.';
+COMMENT ON COLUMN herald.subscriptions.run_as IS 'Role that the handler runs as.';
+COMMENT ON COLUMN herald.subscriptions.max_concurrency IS 'Largest number of its tasks that run at the same time.';
+COMMENT ON COLUMN herald.subscriptions.max_attempts IS 'Attempts after which a task is a dead letter.';
+COMMENT ON COLUMN herald.subscriptions.retry_delay IS 'Delay after the first failed attempt.';
+COMMENT ON COLUMN herald.subscriptions.retry_backoff IS 'Factor by which the delay grows with each further one.';
+COMMENT ON COLUMN herald.subscriptions.max_retry_delay IS 'Longest delay between two attempts.';
+COMMENT ON COLUMN herald.subscriptions.timeout IS 'How long a handler may run; 0: without limit.';
+COMMENT ON COLUMN herald.subscriptions.batch IS 'Whether tasks may share a transaction.';
+COMMENT ON COLUMN herald.subscriptions.state IS 'active, paused, held, or inert: restored from elsewhere, see herald.activate().';
+COMMENT ON COLUMN herald.subscriptions.reason IS 'Why it is held; NULL: it is not.';
+COMMENT ON COLUMN herald.subscriptions.created_at IS 'When it was made.';
+COMMENT ON COLUMN herald.subscriptions.isolation IS 'Isolation level that its handler runs under.';
 
 CREATE VIEW herald.subscription_stats WITH (security_barrier) AS
 SELECT l.subscription, l.channel, l.state, l.reason, l.pending, l.running, l.done, l.failed, l.retrying,
@@ -789,6 +851,20 @@ SELECT l.subscription, l.channel, l.state, l.reason, l.pending, l.running, l.don
 COMMENT ON VIEW herald.subscription_stats IS
     'How far each subscription is. pending, running, retrying and oldest_pending_age are NULL where no dispatcher '
     'counts. Latencies, in milliseconds, run from publication to the start of the handler.';
+COMMENT ON COLUMN herald.subscription_stats.subscription IS 'Name of the subscription.';
+COMMENT ON COLUMN herald.subscription_stats.channel IS 'Channel whose messages it gets.';
+COMMENT ON COLUMN herald.subscription_stats.state IS 'active, paused, held or inert.';
+COMMENT ON COLUMN herald.subscription_stats.reason IS 'Why it is held; NULL: it is not.';
+COMMENT ON COLUMN herald.subscription_stats.pending IS 'Tasks that wait; NULL: no dispatcher counts.';
+COMMENT ON COLUMN herald.subscription_stats.running IS 'Tasks that run now; NULL: no dispatcher counts.';
+COMMENT ON COLUMN herald.subscription_stats.done IS 'Tasks that succeeded since the statistics began.';
+COMMENT ON COLUMN herald.subscription_stats.failed IS 'Attempts that failed since then.';
+COMMENT ON COLUMN herald.subscription_stats.retrying IS 'Tasks that wait for another attempt; NULL: no dispatcher counts.';
+COMMENT ON COLUMN herald.subscription_stats.dead IS 'Dead letters that are there now.';
+COMMENT ON COLUMN herald.subscription_stats.oldest_pending_age IS 'How long the oldest task has waited; NULL: none does, or no dispatcher counts.';
+COMMENT ON COLUMN herald.subscription_stats.p50_ms IS 'Half of the tasks began within so many milliseconds after publication.';
+COMMENT ON COLUMN herald.subscription_stats.p95_ms IS 'The same for 95 of 100.';
+COMMENT ON COLUMN herald.subscription_stats.p99_ms IS 'The same for 99 of 100.';
 
 -- Payloads and errors: for members of the subscription's owner, of the role it runs as, or of the
 -- channel's owner. Not for pg_monitor.
@@ -808,6 +884,19 @@ SELECT d.id, s.subscription, c.channel, d.message_id,
     OR EXISTS (SELECT FROM pg_catalog.pg_roles AS u WHERE u.rolname OPERATOR(pg_catalog.=) CURRENT_USER AND u.rolsuper);
 COMMENT ON VIEW herald.dead_letters IS
     'Tasks whose last attempt failed: replay them by herald.replay, or discard them.';
+COMMENT ON COLUMN herald.dead_letters.id IS 'What herald.replay() takes.';
+COMMENT ON COLUMN herald.dead_letters.subscription IS 'What the task belongs to.';
+COMMENT ON COLUMN herald.dead_letters.channel IS 'Channel of its message.';
+COMMENT ON COLUMN herald.dead_letters.message_id IS 'Id of its message.';
+COMMENT ON COLUMN herald.dead_letters.task_id IS 'Member task_id of the payload, or the message''s id.';
+COMMENT ON COLUMN herald.dead_letters.payload IS 'Payload of the message.';
+COMMENT ON COLUMN herald.dead_letters.key IS 'Key that it was published with.';
+COMMENT ON COLUMN herald.dead_letters.headers IS 'Headers that it was published with.';
+COMMENT ON COLUMN herald.dead_letters.attempts IS 'How many were made.';
+COMMENT ON COLUMN herald.dead_letters.error_code IS 'SQLSTATE of the last error.';
+COMMENT ON COLUMN herald.dead_letters.message IS 'Text of the last error.';
+COMMENT ON COLUMN herald.dead_letters.died_at IS 'When the last attempt failed.';
+COMMENT ON COLUMN herald.dead_letters.schema_version IS 'Version of the channel''s schema that the payload was checked against.';
 
 CREATE VIEW herald.failure_log WITH (security_barrier) AS
 SELECT f.subscription, f.channel, f.message_id, f.task_id, f.attempt, f.error_code, f.message, f.detail,
@@ -826,6 +915,20 @@ SELECT f.subscription, f.channel, f.message_id, f.task_id, f.attempt, f.error_co
     OR EXISTS (SELECT FROM pg_catalog.pg_roles AS u WHERE u.rolname OPERATOR(pg_catalog.=) CURRENT_USER AND u.rolsuper);
 COMMENT ON VIEW herald.failure_log IS
     'One row per failed attempt; next_attempt_at NULL: given up, infinity: when the held subscription is resumed.';
+COMMENT ON COLUMN herald.failure_log.subscription IS 'What the task belonged to.';
+COMMENT ON COLUMN herald.failure_log.channel IS 'Channel of its message.';
+COMMENT ON COLUMN herald.failure_log.message_id IS 'Id of its message; NULL: the subscription was held before any ran.';
+COMMENT ON COLUMN herald.failure_log.task_id IS 'Member task_id of the payload, or the message''s id.';
+COMMENT ON COLUMN herald.failure_log.attempt IS 'Number of the attempt, from 1.';
+COMMENT ON COLUMN herald.failure_log.error_code IS 'SQLSTATE of the error.';
+COMMENT ON COLUMN herald.failure_log.message IS 'Text of the error; texts end at 8 kB.';
+COMMENT ON COLUMN herald.failure_log.detail IS 'Its detail.';
+COMMENT ON COLUMN herald.failure_log.hint IS 'Its hint.';
+COMMENT ON COLUMN herald.failure_log.context IS 'Where it was raised.';
+COMMENT ON COLUMN herald.failure_log.handler IS 'Function that failed.';
+COMMENT ON COLUMN herald.failure_log.started_at IS 'When the attempt began.';
+COMMENT ON COLUMN herald.failure_log.failed_at IS 'When it failed.';
+COMMENT ON COLUMN herald.failure_log.next_attempt_at IS 'When the next one is due; NULL: given up; infinity: when the subscription is resumed.';
 
 CREATE FUNCTION herald_internal.list_tasks(
     OUT subscription text, OUT channel text, OUT message_id bigint, OUT state text, OUT attempt integer,
@@ -849,6 +952,14 @@ COMMENT ON VIEW herald.tasks IS
     'Tasks that are not done: pending, running, retrying, dead. attempt is the one that runs, or the last '
     'one that ran; payload only with the privilege read. wait_reason: paused, held: and why, inert, retry delay, '
     'key: message and the earlier one with the same key, max_concurrency, or worker.';
+COMMENT ON COLUMN herald.tasks.subscription IS 'What the task belongs to.';
+COMMENT ON COLUMN herald.tasks.channel IS 'Channel of its message.';
+COMMENT ON COLUMN herald.tasks.message_id IS 'Id of its message, as publish returned it.';
+COMMENT ON COLUMN herald.tasks.state IS 'pending, running, retrying or dead.';
+COMMENT ON COLUMN herald.tasks.attempt IS 'Number of the attempt that runs, or ran last; 0: none did.';
+COMMENT ON COLUMN herald.tasks.next_attempt_at IS 'When the next one is due; NULL: at once, or never.';
+COMMENT ON COLUMN herald.tasks.wait_reason IS 'What it waits for: paused, held: and why, inert, retry delay, key: message and which, max_concurrency, or worker.';
+COMMENT ON COLUMN herald.tasks.payload IS 'Payload of the message; NULL without the privilege read.';
 
 
 
@@ -918,6 +1029,25 @@ SELECT t.id, t.transaction_id, t.sequence, t.changed_at,
 COMMENT ON VIEW herald.audit_log IS
     'The audit trail: changes of audited tables, and what happened to the trail itself. Only for the owner '
     'of the extension and whom it grants SELECT.';
+COMMENT ON COLUMN herald.audit_log.id IS 'Number of the entry.';
+COMMENT ON COLUMN herald.audit_log.transaction_id IS 'Transaction that made the change.';
+COMMENT ON COLUMN herald.audit_log.sequence IS 'Place of the entry in its transaction.';
+COMMENT ON COLUMN herald.audit_log.changed_at IS 'When the statement ended, by the clock of the server.';
+COMMENT ON COLUMN herald.audit_log.operation IS 'insert, update, delete, truncate, or what was done to the trail: enable_audit, drop_trigger and so on.';
+COMMENT ON COLUMN herald.audit_log.schema_name IS 'Schema of the table at that time.';
+COMMENT ON COLUMN herald.audit_log.table_name IS 'Name of the table at that time.';
+COMMENT ON COLUMN herald.audit_log.record_id IS 'Key of the row.';
+COMMENT ON COLUMN herald.audit_log.old_record_id IS 'Key that it had before, where it was changed.';
+COMMENT ON COLUMN herald.audit_log.old IS 'The row before; by diff, the columns that were changed.';
+COMMENT ON COLUMN herald.audit_log.new IS 'The row after; by diff, the columns that were changed.';
+COMMENT ON COLUMN herald.audit_log.changed IS 'Names of the columns that an UPDATE changed.';
+COMMENT ON COLUMN herald.audit_log.session_user_name IS 'Role that the session logged in as.';
+COMMENT ON COLUMN herald.audit_log.current_user_name IS 'Role whose rights counted.';
+COMMENT ON COLUMN herald.audit_log.application_name IS 'application_name of the session.';
+COMMENT ON COLUMN herald.audit_log.client_addr IS 'Address of the client.';
+COMMENT ON COLUMN herald.audit_log.client_port IS 'Port of the client.';
+COMMENT ON COLUMN herald.audit_log.statement IS 'Text of the statement, where herald.audit_statement is on.';
+COMMENT ON COLUMN herald.audit_log.context IS 'Settings named by herald.audit_context.';
 
 CREATE FUNCTION herald.enable_audit(
     target regclass, record text DEFAULT 'full', exclude text[] DEFAULT '{}', mask text[] DEFAULT '{}',
@@ -984,6 +1114,15 @@ SELECT t.schema_name, t.table_name, t.record, t.exclude, t.mask, t.operations, t
 COMMENT ON VIEW herald.audited_tables IS
     'Audited tables with their options, for their owners and readers of herald.audit_log. ok: every trigger is '
     'there and in force, on the table and all below it.';
+COMMENT ON COLUMN herald.audited_tables.schema_name IS 'Schema of the table.';
+COMMENT ON COLUMN herald.audited_tables.table_name IS 'Name of the table.';
+COMMENT ON COLUMN herald.audited_tables.record IS 'full, diff or keys.';
+COMMENT ON COLUMN herald.audited_tables.exclude IS 'Columns that are not recorded.';
+COMMENT ON COLUMN herald.audited_tables.mask IS 'Columns whose values are not recorded; hash:name: by a hash.';
+COMMENT ON COLUMN herald.audited_tables.operations IS 'Operations that are recorded.';
+COMMENT ON COLUMN herald.audited_tables.partitions IS 'Tables below it that are recorded with it.';
+COMMENT ON COLUMN herald.audited_tables.ok IS 'Whether everything is recorded that should be.';
+COMMENT ON COLUMN herald.audited_tables.problem IS 'What is wrong; NULL: nothing.';
 
 
 
@@ -1056,6 +1195,16 @@ SELECT n.nspname AS schema_name, c.relname AS table_name, f.channel, f.message, 
     OR EXISTS (SELECT FROM pg_catalog.pg_roles AS u WHERE u.rolname OPERATOR(pg_catalog.=) CURRENT_USER AND u.rolsuper);
 COMMENT ON VIEW herald.change_feeds IS
     'Change feeds of tables that the caller owns, or that he made. problem: why changes are not published, or not all.';
+COMMENT ON COLUMN herald.change_feeds.schema_name IS 'Schema of the table.';
+COMMENT ON COLUMN herald.change_feeds.table_name IS 'Name of the table.';
+COMMENT ON COLUMN herald.change_feeds.channel IS 'Channel that changes are published to.';
+COMMENT ON COLUMN herald.change_feeds.message IS 'key, row, diff, or a template of the message.';
+COMMENT ON COLUMN herald.change_feeds.columns IS 'Columns that count; NULL: all.';
+COMMENT ON COLUMN herald.change_feeds.operations IS 'Operations that are published.';
+COMMENT ON COLUMN herald.change_feeds.owner IS 'Role that made the feed, and publishes with its rights.';
+COMMENT ON COLUMN herald.change_feeds.ok IS 'Whether everything is published that should be.';
+COMMENT ON COLUMN herald.change_feeds.problem IS 'What is wrong; NULL: nothing.';
+COMMENT ON COLUMN herald.change_feeds.created_at IS 'When the feed was made.';
 
 
 -- Logical replication -------------------------------------------------------------------------------

@@ -6,7 +6,7 @@ GRANT CREATE ON DATABASE :"DBNAME" TO looks_owner;
 CREATE SCHEMA looks; GRANT ALL ON SCHEMA looks TO looks_owner;
 CREATE FUNCTION looks.kept() RETURNS SETOF text LANGUAGE sql AS $$
     SELECT DISTINCT relation::regclass::text FROM pg_locks
-     WHERE pid = pg_backend_pid() AND locktype = 'relation' AND relation::regclass::text ~ '^herald\.(log|settled)_[0-9]$'
+     WHERE pid = pg_backend_pid() AND locktype = 'relation' AND relation::regclass::text ~ '^herald_internal\.(log|settled)_[0-9]$'
      ORDER BY 1 $$;
 -- Runs a statement and says which locks it has kept.
 CREATE FUNCTION looks.keeps(statement text) RETURNS text LANGUAGE plpgsql AS $$

@@ -32,7 +32,7 @@ sub cost_of
 	my $touched = <<'SQL';
 SELECT sum(heap_blks_read + heap_blks_hit + coalesce(idx_blks_read + idx_blks_hit, 0)), sum(seq_tup_read), sum(coalesce(idx_tup_fetch, 0))
   FROM pg_statio_all_tables JOIN pg_stat_all_tables USING (relid)
- WHERE relid::regclass::text ~ '^herald\.(log_\d|settled_\d|parked_store|failure_store|dead_letter_store)$'
+ WHERE relid::regclass::text ~ '^herald_internal\.(log_\d|settled_\d|parked_store|failure_store|dead_letter_store)$'
 SQL
 	my @before = split /\|/, value($touched);
 	value(<<"SQL");
@@ -46,7 +46,7 @@ SQL
 	wait_until($node, <<"SQL", 'and counted');
 SELECT sum(n_tup_ins) FILTER (WHERE relname ~ 'log') >= $published AND sum(n_tup_del) FILTER (WHERE relname ~ 'parked') >= $failures
        AND (SELECT sum(pg_stat_get_tuples_inserted(relid)) FROM pg_stat_all_tables WHERE schemaname = 'app') >= $published + $failures
-  FROM pg_stat_all_tables WHERE relid::regclass::text ~ '^herald\\.(log_.|parked_store)\$'
+  FROM pg_stat_all_tables WHERE relid::regclass::text ~ '^herald_internal\\.(log_.|parked_store)\$'
 SQL
 	my @after = split /\|/, value($touched);
 	return map { ($after[$_] - $before[$_]) / $count } 0 .. 2;

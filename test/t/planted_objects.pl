@@ -14,6 +14,9 @@ $node->safe_psql('postgres', 'CREATE ROLE mallory LOGIN; GRANT CREATE ON DATABAS
 # A schema of that name, whoever made it.
 for my $maker ('mallory', 'postgres')
 {
+	$node->safe_psql('postgres', "SET ROLE $maker; CREATE SCHEMA herald_internal");
+	sqlstate_is($node, 'CREATE EXTENSION pg_herald', '42P06', "no extension where $maker has made the internal one");
+	$node->safe_psql('postgres', 'DROP SCHEMA herald_internal');
 	$node->safe_psql('postgres', "SET ROLE $maker; CREATE SCHEMA herald; CREATE FUNCTION herald.publish(text, text) RETURNS bigint LANGUAGE sql AS 'SELECT 42::bigint'");
 	sqlstate_is($node, 'CREATE EXTENSION pg_herald', '42P06', "no extension where $maker has made the schema");
 	my ($status, $out, $err) = $node->psql('postgres', 'CREATE EXTENSION pg_herald');
@@ -80,10 +83,12 @@ install_herald($node);
 sqlstate_is($node, $_, '42501', "$_: refused", role => 'mallory')
   for q(CREATE FUNCTION herald.fetch(integer) RETURNS jsonb LANGUAGE sql AS 'SELECT NULL::jsonb'), 'ALTER SCHEMA herald RENAME TO stolen', 'DROP SCHEMA herald CASCADE', 'CREATE TABLE herald.t ()';
 sqlstate_is($node, 'DROP SCHEMA herald CASCADE', '2BP01', 'not even a superuser drops it without the extension');
-$node->safe_psql('postgres', 'ALTER SCHEMA herald RENAME TO renamed; CREATE SCHEMA herald AUTHORIZATION mallory; CREATE TABLE herald_internal.channel_store (LIKE renamed.channel_store); CREATE TABLE herald_internal.audit_target (LIKE renamed.audit_target)');
-sqlstate_is($node, q(SELECT renamed.publish('x', '1')), '42704', 'a schema that only has the name is not taken for it');
+$node->safe_psql('postgres', 'ALTER SCHEMA herald_internal RENAME TO renamed; CREATE SCHEMA herald_internal AUTHORIZATION mallory; CREATE TABLE herald_internal.channel_store (LIKE renamed.channel_store); CREATE TABLE herald_internal.audit_target (LIKE renamed.audit_target)');
+sqlstate_is($node, q(SELECT herald.publish('x', '1')), '42704', 'a schema that only has the name is not taken for it');
+$node->safe_psql('postgres', 'DROP SCHEMA herald_internal CASCADE; ALTER SCHEMA renamed RENAME TO herald_internal; ALTER SCHEMA herald RENAME TO renamed; CREATE SCHEMA herald AUTHORIZATION mallory');
+sqlstate_is($node, q(SELECT renamed.publish('x', '1')), '42704', 'nor is one for the other');
 $node->safe_psql('postgres', 'DROP SCHEMA herald CASCADE; ALTER SCHEMA renamed RENAME TO herald');
-sqlstate_is($node, q(SELECT herald.publish('x', '1')), '00000', 'and with its name back it works');
+sqlstate_is($node, q(SELECT herald.publish('x', '1')), '00000', 'and with their names back it works');
 
 $node->safe_psql('postgres', 'CREATE DATABASE other');
 my $objects = q(SELECT (SELECT count(*) FROM pg_depend), (SELECT count(*) FROM pg_init_privs), (SELECT count(*) FROM pg_description), (SELECT count(*) FROM pg_class), (SELECT count(*) FROM pg_proc), (SELECT count(*) FROM pg_type), (SELECT count(*) FROM pg_trigger), (SELECT count(*) FROM pg_namespace));
