@@ -56,7 +56,7 @@ void WaitFor(int seconds, const char *what, Condition condition) {
 
 // Notes when a notification came, by its payload.
 class Listener {
-   public:
+public:
     explicit Listener(const std::string &channel) : connection_("application_name=bench_listener") {
         connection_.Run("LISTEN " + channel);
         thread_ = std::thread([this] { Listen(); });
@@ -75,7 +75,7 @@ class Listener {
     // After the last one has come.
     const std::map<std::string, std::int64_t> &Arrived() const { return arrived_; }
 
-   private:
+private:
     void Listen() {
         pollfd source = {connection_.Socket(), POLLIN, 0};
         while (!stop_) {
@@ -107,15 +107,12 @@ constexpr Case kCases[] = {
     {"pg_notify", "SELECT pg_notify('bench', '", "')"},
     {"herald.notify", "SELECT herald.notify('bench', '", "')"},
     {"herald.publish", "SELECT herald.publish('bench', '", "')"},
-    {"insert + pg_notify",
-     "BEGIN; INSERT INTO bench.plain (payload) VALUES ('{}'); SELECT pg_notify('bench', '",
+    {"insert + pg_notify", "BEGIN; INSERT INTO bench.plain (payload) VALUES ('{}'); SELECT pg_notify('bench', '",
      "'); COMMIT"},
     {"insert + herald.notify",
-     "BEGIN; INSERT INTO bench.plain (payload) VALUES ('{}'); SELECT herald.notify('bench', '",
-     "'); COMMIT"},
+     "BEGIN; INSERT INTO bench.plain (payload) VALUES ('{}'); SELECT herald.notify('bench', '", "'); COMMIT"},
     {"insert + herald.publish",
-     "BEGIN; INSERT INTO bench.plain (payload) VALUES ('{}'); SELECT herald.publish('bench', '",
-     "'); COMMIT"},
+     "BEGIN; INSERT INTO bench.plain (payload) VALUES ('{}'); SELECT herald.publish('bench', '", "'); COMMIT"},
 };
 
 // The cases take turns, a block of messages each, so that all meet the same moods of the machine.
@@ -146,10 +143,9 @@ void MeasureListen(int messages, double rate) {
 }
 
 // The handler's start by its own clock, from the table into which it writes that.
-void PrintStarts(Connection &connection, const char *name,
-                 const std::map<std::int64_t, Published> &published) {
-    bench::Result starts = connection.Run(
-        "SELECT message_id, (extract(epoch FROM started_at) * 1000000)::bigint FROM bench.started");
+void PrintStarts(Connection &connection, const char *name, const std::map<std::int64_t, Published> &published) {
+    bench::Result starts =
+        connection.Run("SELECT message_id, (extract(epoch FROM started_at) * 1000000)::bigint FROM bench.started");
     if (starts.Rows() != static_cast<int>(published.size()))
         throw std::runtime_error("there are other starts than messages");
     for (int row = 0; row < starts.Rows(); row++) {
@@ -170,8 +166,7 @@ void PublishTask(Connection &connection, std::map<std::int64_t, Published> &publ
 
 void WaitForHandlers(Connection &connection, std::size_t count) {
     WaitFor(60, "the handler", [&] {
-        return connection.Run("SELECT count(*) FROM bench.started").Integer(0, 0) >=
-               static_cast<std::int64_t>(count);
+        return connection.Run("SELECT count(*) FROM bench.started").Integer(0, 0) >= static_cast<std::int64_t>(count);
     });
 }
 
@@ -197,8 +192,7 @@ void MeasureCold(int messages) {
     connection.Prepare("publish", "SELECT herald.publish('bench_tasks', $1::jsonb)");
     for (int i = 0; i < messages; i++) {
         WaitFor(60, "the workers to leave", [&] {
-            return connection.Run("SELECT count(*) FROM herald.workers WHERE kind = 'worker'")
-                       .Integer(0, 0) == 0;
+            return connection.Run("SELECT count(*) FROM herald.workers WHERE kind = 'worker'").Integer(0, 0) == 0;
         });
         PublishTask(connection, published);
         WaitForHandlers(connection, published.size());

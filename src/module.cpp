@@ -35,16 +35,9 @@ using namespace herald;
 // another.
 constexpr const pg::TransactionPart *kTransactionParts[] = {
     &kNamedLocksPart,  // refuses PREPARE
-    &kPauseRequestsPart,
-    &kListenPart,
-    &kClaimsPart,
-    &kSettingChangesPart,
+    &kPauseRequestsPart, &kListenPart,       &kClaimsPart,     &kSettingChangesPart,
     &kFeedsPart,  // publishes
-    &kAuditContextPart,
-    &kTableChangesPart,
-    &kDeadCountsPart,
-    &kPendingCountsPart,
-    &pg::kOwnStatementPart,
+    &kAuditContextPart,  &kTableChangesPart, &kDeadCountsPart, &kPendingCountsPart,  &pg::kOwnStatementPart,
     &pg::kMarkersPart,
     &kOutboxPart,  // fills the outbox, and wakes who takes from it
 };

@@ -28,10 +28,9 @@ shmem_startup_hook_type previous_startup = nullptr;
 
 void Request() {
     if (previous_request != nullptr) previous_request();
-    RequestAddinShmemSpace(add_size(
-        add_size(add_size(DatabaseMemory(), OutboxMemory()), WorkerSlotMemory()),
-        add_size(add_size(ChannelCounterMemory(), SubscriptionCounterMemory()),
-                 add_size(ListenerMemory(), RecentMemory()))));
+    RequestAddinShmemSpace(add_size(add_size(add_size(DatabaseMemory(), OutboxMemory()), WorkerSlotMemory()),
+                                    add_size(add_size(ChannelCounterMemory(), SubscriptionCounterMemory()),
+                                             add_size(ListenerMemory(), RecentMemory()))));
     RequestNamedLWLockTranche("pg_herald", kLockCount);
 }
 

@@ -61,8 +61,7 @@ bool WouldFold(uint64 hash, uint64 publisher) {
 
 // The NOTIFYs of one transaction, up to one that has to wait for the next.
 void NotifyBatch(DatabaseShared *database) {
-    batch.peeked =
-        PeekAnnouncements(database, batch.skip, batch.entries, batch.numbers, kBatch);
+    batch.peeked = PeekAnnouncements(database, batch.skip, batch.entries, batch.numbers, kBatch);
     // Newer than every entry seen, so that it can judge the prepared transactions.
     PopActiveSnapshot();
     PushActiveSnapshot(GetTransactionSnapshot());
@@ -128,8 +127,7 @@ Turn AnnounceBatch(DatabaseShared *database) {
     }
     // No interrupt between the commit and here: what was announced is not announced twice.
     RemoveFromOutbox(database, Consumer::kAnnouncer, batch.finished, batch.finished_count);
-    for (int i = 0; i < batch.sent_count; i++)
-        CountNow(batch.counters[i], ChannelCounter::kAnnounced, 1);
+    for (int i = 0; i < batch.sent_count; i++) CountNow(batch.counters[i], ChannelCounter::kAnnounced, 1);
     CHECK_FOR_INTERRUPTS();
     return batch.peeked > 0 ? Turn::kProgress : Turn::kNothing;
 }

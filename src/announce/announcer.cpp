@@ -73,8 +73,7 @@ void HoldUnrunnable() {
         if (subscription.inert || subscription.state != SubscriptionState::kActive) continue;
         int sqlstate = 0;
         const char *problem = RoleProblem(subscription.role, subscription.run_as, &sqlstate);
-        if (problem == nullptr)
-            problem = OwnerProblem(subscription, &sqlstate);
+        if (problem == nullptr) problem = OwnerProblem(subscription, &sqlstate);
         if (problem == nullptr) continue;
         FailureRecord record = {};
         record.subscription_id = subscription.id;
@@ -204,8 +203,7 @@ long MillisecondsUntil(TimestampTz time) {
 }
 
 [[noreturn]] void RunAnnouncer(DatabaseShared *database) {
-    MemoryContext turn =
-        AllocSetContextCreate(TopMemoryContext, "pg_herald announcer", ALLOCSET_DEFAULT_SIZES);
+    MemoryContext turn = AllocSetContextCreate(TopMemoryContext, "pg_herald announcer", ALLOCSET_DEFAULT_SIZES);
     TimestampTz last_purge = 0;
     TimestampTz last_pointer_purge = 0;
     TimestampTz next_rotation = 0;
@@ -229,7 +227,8 @@ long MillisecondsUntil(TimestampTz time) {
         if (!DatabaseServed(database)) Leave(database);
         BeginTurn(database);
         reload = (pg_atomic_fetch_and_u32(&database->flags, ~static_cast<uint32>(kFlagReloadAnnouncer)) &
-                  kFlagReloadAnnouncer) != 0 || reload;
+                  kFlagReloadAnnouncer) != 0 ||
+                 reload;
         if (reload) {
             pg::BeginTransaction();
             bool served = ExtensionServed();
@@ -246,10 +245,9 @@ long MillisecondsUntil(TimestampTz time) {
                 });
             if (!fit || !reload) pg_atomic_write_u32(&database->announces, 1);
         }
-        const bool subscribed = IsWanted(database, Consumer::kDispatcher) &&
-                                !MayOnlyLook(database, Consumer::kDispatcher);
-        const bool needed = subscribed || ListenedChannels() > 0 ||
-                            OutboxLength(database, Consumer::kAnnouncer) > 0;
+        const bool subscribed =
+            IsWanted(database, Consumer::kDispatcher) && !MayOnlyLook(database, Consumer::kDispatcher);
+        const bool needed = subscribed || ListenedChannels() > 0 || OutboxLength(database, Consumer::kAnnouncer) > 0;
         if (needed) {
             WantConsumer(database, Consumer::kAnnouncer);
             needed_at = GetCurrentTimestamp();

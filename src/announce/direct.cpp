@@ -12,9 +12,7 @@ extern "C" {
 namespace herald {
 
 void AnnounceDirectly(const AnnouncementEntry &entry, const char *channel, const char *payload) {
-    Async_Notify(channel, entry.message_id == 0
-                              ? payload
-                              : PointerText(entry.message_id, entry.payload_bytes));
+    Async_Notify(channel, entry.message_id == 0 ? payload : PointerText(entry.message_id, entry.payload_bytes));
     CountAtCommit(entry.counters, ChannelCounter::kAnnounced, 1);
 }
 

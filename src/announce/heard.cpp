@@ -49,8 +49,7 @@ bool LooksLikeObject(const char *text) {
 bool IsPointer(Jsonb *payload) {
     if (!JB_ROOT_IS_OBJECT(payload) || JB_ROOT_COUNT(payload) != 1) return false;
     JsonbValue value;
-    return getKeyJsonValueFromContainer(&payload->root, "herald", 6, &value) != nullptr &&
-           value.type == jbvBinary;
+    return getKeyJsonValueFromContainer(&payload->root, "herald", 6, &value) != nullptr && value.type == jbvBinary;
 }
 
 void StoreOne(const Heard &heard) {
@@ -58,18 +57,19 @@ void StoreOne(const Heard &heard) {
     Datum payload = static_cast<Datum>(0);
     if (heard.sender_pid == MyProcPid || heard.payload[0] == '\0') return;
 
-    bool parsed = LooksLikeObject(heard.payload) &&
-                  pg::InSubtransaction([&] {
-                      payload = DirectFunctionCall1(jsonb_in, CStringGetDatum(heard.payload));
-                  }, &error);
+    bool parsed =
+        LooksLikeObject(heard.payload) &&
+        pg::InSubtransaction([&] { payload = DirectFunctionCall1(jsonb_in, CStringGetDatum(heard.payload)); }, &error);
     if (parsed && IsPointer(DatumGetJsonbP(payload))) return;
 
-    bool stored = pg::InSubtransaction([&] {
-        const Channel &channel = LookUpChannel(heard.channel);
-        if (!channel.declared || !channel.accept_notify) return;
-        if (!parsed) payload = Wrap(heard.payload);
-        (void)StoreNotified(channel, payload);
-    }, &error);
+    bool stored = pg::InSubtransaction(
+        [&] {
+            const Channel &channel = LookUpChannel(heard.channel);
+            if (!channel.declared || !channel.accept_notify) return;
+            if (!parsed) payload = Wrap(heard.payload);
+            (void)StoreNotified(channel, payload);
+        },
+        &error);
     if (stored) return;
     // A fault of this notification (too large for the channel, say) must not keep the others back; a
     // fault of the server must not lose it.
@@ -78,8 +78,7 @@ void StoreOne(const Heard &heard) {
         category == ERRCODE_SYSTEM_ERROR)
         ReThrowError(error);
     ereport(WARNING, (errcode(error->sqlerrcode),
-                      errmsg("could not store a notification on channel \"%s\": %s", heard.channel,
-                             error->message)));
+                      errmsg("could not store a notification on channel \"%s\": %s", heard.channel, error->message)));
 }
 
 }  // namespace
@@ -98,8 +97,8 @@ int StoreHeard(int level) {
         PG_TRY();
         {
             pg::BeginTransaction();
-            (void)set_config_option("synchronous_commit", "on", PGC_USERSET, PGC_S_SESSION,
-                                    GUC_ACTION_LOCAL, true, 0, false);
+            (void)set_config_option("synchronous_commit", "on", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_LOCAL, true, 0,
+                                    false);
             for (; heard != nullptr && count < kBatch; heard = heard->next) {
                 StoreOne(*heard);
                 count = count + 1;

@@ -53,8 +53,7 @@ void StopReading() {
 void Take(const char *message, size_t length) {
     if (length < sizeof(int32) + 2) return;
     const Size bytes = sizeof(Heard) + length;
-    Heard *heard = static_cast<Heard *>(
-        MemoryContextAllocExtended(heard_context, bytes, MCXT_ALLOC_NO_OOM));
+    Heard *heard = static_cast<Heard *>(MemoryContextAllocExtended(heard_context, bytes, MCXT_ALLOC_NO_OOM));
     if (heard == nullptr) return;
     heard->bytes = bytes;
     heard_bytes += bytes;
@@ -89,8 +88,7 @@ void CommPutMessageNoBlock(char type, const char *message, size_t length) {
 }
 
 const PQcommMethods comm_methods = {
-    CommReset, CommFlush, CommFlushIfWritable, CommIsSendPending, CommPutMessage,
-    CommPutMessageNoBlock,
+    CommReset, CommFlush, CommFlushIfWritable, CommIsSendPending, CommPutMessage, CommPutMessageNoBlock,
 };
 
 int CompareNames(const void *a, const void *b) {
@@ -104,8 +102,7 @@ bool Contains(char **names, int count, char *name) {
 }  // namespace
 
 void InitListener() {
-    heard_context =
-        AllocSetContextCreate(TopMemoryContext, "pg_herald heard", ALLOCSET_DEFAULT_SIZES);
+    heard_context = AllocSetContextCreate(TopMemoryContext, "pg_herald heard", ALLOCSET_DEFAULT_SIZES);
     PqCommMethods = &comm_methods;
 }
 
@@ -125,10 +122,9 @@ void ListenTo(char **channels, int count) {
     for (int i = 0; i < listened_count; i++) pfree(listened[i]);
     if (listened != nullptr) pfree(listened);
     listened_count = 0;
-    listened = static_cast<char **>(
-        MemoryContextAlloc(TopMemoryContext, sizeof(char *) * static_cast<Size>(Max(count, 1))));
-    for (int i = 0; i < count; i++)
-        listened[listened_count++] = MemoryContextStrdup(TopMemoryContext, channels[i]);
+    listened =
+        static_cast<char **>(MemoryContextAlloc(TopMemoryContext, sizeof(char *) * static_cast<Size>(Max(count, 1))));
+    for (int i = 0; i < count; i++) listened[listened_count++] = MemoryContextStrdup(TopMemoryContext, channels[i]);
 }
 
 int ListenedChannels() { return listened_count; }

@@ -50,11 +50,10 @@ uint64 ParkedBytes() {
 void Warn(uint64 bytes) {
     const bool half = LogLimit() > 0 && bytes >= LogLimit() / 2;
     if (half && !warned)
-        ereport(WARNING,
-                (errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
-                 errmsg("the log of messages has reached half of herald.max_log_size"),
-                 errdetail("It takes " UINT64_FORMAT " MB.", bytes / kMegabyte),
-                 errhint("herald.subscription_stats shows which subscriptions lag behind.")));
+        ereport(WARNING, (errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
+                          errmsg("the log of messages has reached half of herald.max_log_size"),
+                          errdetail("It takes " UINT64_FORMAT " MB.", bytes / kMegabyte),
+                          errhint("herald.subscription_stats shows which subscriptions lag behind.")));
     // Not again and again around the half.
     if (half || bytes < LogLimit() / 4) warned = half;
 }

@@ -18,9 +18,9 @@ struct RoleColumn {
     bool of_subscription;
 };
 constexpr RoleColumn kColumns[] = {
-    {"channel_store", "owner", false},       {"channel_grant_store", "grantee", false},
-    {"change_feed_store", "owner", false},   {"subscription_store", "owner", true},
-    {"subscription_store", "run_as", true},  {"subscription_store", "handler_owner", true},
+    {"channel_store", "owner", false},      {"channel_grant_store", "grantee", false},
+    {"change_feed_store", "owner", false},  {"subscription_store", "owner", true},
+    {"subscription_store", "run_as", true}, {"subscription_store", "handler_owner", true},
 };
 
 // A name that is no longer that of its role.

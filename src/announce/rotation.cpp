@@ -78,9 +78,7 @@ TimestampTz FirstPublished(Oid table) {
 
 int Following(int segment) { return (segment + 1) % pg::kSegments; }
 
-int CurrentOf(DatabaseShared *database) {
-    return static_cast<int>(pg_atomic_read_u32(&database->segment));
-}
+int CurrentOf(DatabaseShared *database) { return static_cast<int>(pg_atomic_read_u32(&database->segment)); }
 
 bool IsEmpty(int segment) {
     return HeapBytes(pg::Tables().log[segment]) == 0 && HeapBytes(pg::Tables().settled[segment]) == 0;
@@ -89,8 +87,7 @@ bool IsEmpty(int segment) {
 // True where no task waits whose message was published before the current segment was turned to. Then nothing
 // of the others is dealt any more.
 bool OthersAreDrained() {
-    const TimestampTz oldest =
-        static_cast<TimestampTz>(pg_atomic_read_u64(&ThisDatabase()->oldest_published_at));
+    const TimestampTz oldest = static_cast<TimestampTz>(pg_atomic_read_u64(&ThisDatabase()->oldest_published_at));
     return oldest == 0 || oldest > last_turn;
 }
 
@@ -102,15 +99,14 @@ bool IsTime(int current) {
     const uint64 bytes = HeapBytes(pg::Tables().log[current]);
     // So that what is emptied at half of the limit is the older half of it.
     if (LogLimit() > 0 && bytes >= LogLimit() / 4) return true;
-    return settings::segment_size > 0 &&
-           bytes >= static_cast<uint64>(settings::segment_size) * 1024 * 1024 && OthersAreDrained();
+    return settings::segment_size > 0 && bytes >= static_cast<uint64>(settings::segment_size) * 1024 * 1024 &&
+           OthersAreDrained();
 }
 
 void SetDealing(DatabaseShared *database, bool dealing) {
     const TimestampTz now = GetCurrentTimestamp();
     // It ends by itself: this process may be kept from ending it, by a NOTIFY of somebody else.
-    pg_atomic_write_u64(&database->dealing_stopped,
-                        dealing ? 0 : static_cast<uint64>(now + kLongestStop));
+    pg_atomic_write_u64(&database->dealing_stopped, dealing ? 0 : static_cast<uint64>(now + kLongestStop));
     WakeConsumer(database, Consumer::kDispatcher);
     stop_began = dealing ? 0 : now;
 }
@@ -154,7 +150,8 @@ bool QueueFor(Oid first, Oid second) {
         },
         &error);
     pg::UnlimitLockWaits();
-    if (!locked && error->sqlerrcode != ERRCODE_LOCK_NOT_AVAILABLE && error->sqlerrcode != ERRCODE_T_R_DEADLOCK_DETECTED)
+    if (!locked && error->sqlerrcode != ERRCODE_LOCK_NOT_AVAILABLE &&
+        error->sqlerrcode != ERRCODE_T_R_DEADLOCK_DETECTED)
         ReThrowError(error);
     return locked;
 }
@@ -177,9 +174,8 @@ bool WorkersHaveTasksOf(int segment) {
     for (int i = 0; i < WorkerSlotLimit(); i++) {
         const WorkerSlotShared *slot = WorkerSlot(i);
         const SlotState state = StateOf(slot);
-        if (slot->database != MyDatabaseId ||
-            (state != SlotState::kAssigned && state != SlotState::kRunning &&
-             state != SlotState::kReported && state != SlotState::kGone))
+        if (slot->database != MyDatabaseId || (state != SlotState::kAssigned && state != SlotState::kRunning &&
+                                               state != SlotState::kReported && state != SlotState::kGone))
             continue;
         const uint32 end = ProgressOf(slot).end;
         for (uint32 task = 0; task < end; task++)
@@ -190,8 +186,7 @@ bool WorkersHaveTasksOf(int segment) {
 
 // Transactions of this database that have a snapshot, but for vacuums. That of this one is the newest.
 VirtualTransactionId *ListSnapshots(int *count) {
-    return GetCurrentVirtualXIDs(InvalidTransactionId, true, false,
-                                 PROC_IS_AUTOVACUUM | PROC_IN_VACUUM, count);
+    return GetCurrentVirtualXIDs(InvalidTransactionId, true, false, PROC_IS_AUTOVACUUM | PROC_IN_VACUUM, count);
 }
 
 // The ids of all subscriptions as of now, in the current context.
@@ -242,8 +237,8 @@ bool MayTruncate(DatabaseShared *database, int segment) {
     const Done &state = done[segment];
     if (state.since == 0) return false;
     // An old snapshot must not make the log grow without end.
-    if (IsHalfFull(database) || HasPassed(state.since, GetCurrentTimestamp(),
-                                          Max(settings::rotation_period * USECS_PER_SEC, kLongestSnapshot)))
+    if (IsHalfFull(database) ||
+        HasPassed(state.since, GetCurrentTimestamp(), Max(settings::rotation_period * USECS_PER_SEC, kLongestSnapshot)))
         return true;
     int count;
     const VirtualTransactionId *present = ListSnapshots(&count);
@@ -254,8 +249,12 @@ bool MayTruncate(DatabaseShared *database, int segment) {
 }
 
 bool TrustsTablesOf(int segment) {
-    const char *const names[] = {psprintf("log_%d", segment), psprintf("settled_%d", segment), "parked_store",
-                                 "dead_letter_store", "subscription_store", "channel_store"};
+    const char *const names[] = {psprintf("log_%d", segment),
+                                 psprintf("settled_%d", segment),
+                                 "parked_store",
+                                 "dead_letter_store",
+                                 "subscription_store",
+                                 "channel_store"};
     return pg::TrustsTables(names, lengthof(names));
 }
 
@@ -273,8 +272,7 @@ Emptied Empty(DatabaseShared *database, int segment) {
     } else if (!TrustsTablesOf(segment)) {
         // Until an administrator has taken away what is on them: herald.status() tells.
         result = Emptied::kHeldByOthers;
-    } else if (may_truncate &&
-               std::strcmp(done[segment].subscriptions, ListSubscriptions()) == 0) {
+    } else if (may_truncate && std::strcmp(done[segment].subscriptions, ListSubscriptions()) == 0) {
         // A new subscription might begin with what is there.
         TruncateSegment(segment);
         result = Emptied::kYes;
@@ -382,8 +380,7 @@ TimestampTz RotateLog(DatabaseShared *database) {
              !IsEmpty(previous))
         due = previous;
     pg::CommitTransaction();
-    const TimestampTz regular =
-        GetCurrentTimestamp() + Min(period / 4, settings::sweep_interval * USECS_PER_SEC);
+    const TimestampTz regular = GetCurrentTimestamp() + Min(period / 4, settings::sweep_interval * USECS_PER_SEC);
     return due < 0 ? regular : Min(regular, EmptyOrRetry(database, due));
 }
 

@@ -42,7 +42,6 @@ struct Written {
 
 Written written;  // the last one
 
-
 int32 sequence = 0;
 
 // The settings of herald.audit_context: the list as it was read, its names, and their values.
@@ -50,7 +49,7 @@ struct {
     char *list;
     int count;
     const char **names;
-    char **values;  // NULL: not set
+    char **values;   // NULL: not set
     uint64 version;  // grows with each change of a value
     MemoryContext context;
 } noted;
@@ -59,8 +58,7 @@ void ReadList() {
     const char *list = settings::audit_context == nullptr ? "" : settings::audit_context;
     if (noted.list != nullptr && std::strcmp(noted.list, list) == 0) return;
     if (noted.context == nullptr)
-        noted.context = AllocSetContextCreate(TopMemoryContext, "pg_herald audit context",
-                                              ALLOCSET_SMALL_SIZES);
+        noted.context = AllocSetContextCreate(TopMemoryContext, "pg_herald audit context", ALLOCSET_SMALL_SIZES);
     // In an order that an error in between does no harm to.
     noted.list = nullptr;
     noted.count = 0;
@@ -87,8 +85,7 @@ uint64 NoteSettings() {
         const char *value = GetConfigOption(noted.names[i], true, false);
         if (value != nullptr && *value == '\0') value = nullptr;
         char *old = noted.values[i];
-        if (value == old || (value != nullptr && old != nullptr && std::strcmp(value, old) == 0))
-            continue;
+        if (value == old || (value != nullptr && old != nullptr && std::strcmp(value, old) == 0)) continue;
         noted.values[i] = value == nullptr ? nullptr : MemoryContextStrdup(noted.context, value);
         noted.version++;
         if (old != nullptr) pfree(old);
@@ -104,8 +101,7 @@ struct Pair {
 int ComparePairs(const void *a, const void *b) {
     const char *left = static_cast<const Pair *>(a)->name;
     const char *right = static_cast<const Pair *>(b)->name;
-    return CompareKeyNames(left, static_cast<int>(std::strlen(left)), right,
-                           static_cast<int>(std::strlen(right)));
+    return CompareKeyNames(left, static_cast<int>(std::strlen(left)), right, static_cast<int>(std::strlen(right)));
 }
 
 // A value that came with the connection's start is not checked by the server, and may be no text at all. What is
@@ -163,12 +159,11 @@ void Write(const Written &row) {
     values[kContextTransactionId - 1] = FullTransactionIdGetDatum(GetTopFullTransactionId());
     values[kContextSessionUser - 1] = RoleName(row.session_user);
     values[kContextCurrentUser - 1] = RoleName(row.current_user);
-    values[kContextApplicationName - 1] =
-        TextOrNull(row.application_name, &nulls[kContextApplicationName - 1]);
+    values[kContextApplicationName - 1] = TextOrNull(row.application_name, &nulls[kContextApplicationName - 1]);
     values[kContextClientAddress - 1] = Ask(inet_client_addr, &nulls[kContextClientAddress - 1]);
     values[kContextClientPort - 1] = Ask(inet_client_port, &nulls[kContextClientPort - 1]);
-    values[kContextStatement - 1] = TextOrNull(row.statement != 0 ? debug_query_string : nullptr,
-                                               &nulls[kContextStatement - 1]);
+    values[kContextStatement - 1] =
+        TextOrNull(row.statement != 0 ? debug_query_string : nullptr, &nulls[kContextStatement - 1]);
     Jsonb *context = SettingsJson();
     values[kContextContext - 1] = PointerGetDatum(context);
     nulls[kContextContext - 1] = context == nullptr;
@@ -216,7 +211,8 @@ int64 AuditContextId(int segment) {
 
     if (written.valid && written.segment == segment && written.session_user == session_user &&
         written.current_user == current_user && written.settings == settings_version &&
-        written.statement == statement && std::strncmp(written.application_name, name, sizeof(written.application_name) - 1) == 0)
+        written.statement == statement &&
+        std::strncmp(written.application_name, name, sizeof(written.application_name) - 1) == 0)
         return written.id;
 
     // What `written` says is true at each moment: an index that somebody has made on the table may run code that

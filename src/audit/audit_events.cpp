@@ -29,8 +29,7 @@ void WriteAuditEvent(const AuditEvent &event) {
                  segment),
         std::array{pg::Int8(NextAuditId()), pg::Int8(context), pg::Time(now), pg::Int4(event.target_id),
                    pg::Int4(NextAuditSequence()), pg::Param{CHAROID, CharGetDatum(operation), false},
-                   pg::Text(event.schema_name), pg::Text(event.table_name), event.old_detail,
-                   event.new_detail});
+                   pg::Text(event.schema_name), pg::Text(event.table_name), event.old_detail, event.new_detail});
     pg::SpiEnd();
     pg::BecomeCaller(caller);
 }

@@ -26,15 +26,13 @@ void ComputeHmac(const AuditTarget &target, uint32 kind, const void *data, Size 
     const auto *bytes = static_cast<const uint8 *>(data);
     if (hmac == nullptr || pg_hmac_init(hmac, target.salt, static_cast<size_t>(target.salt_length)) < 0 ||
         pg_hmac_update(hmac, reinterpret_cast<const uint8 *>(&kind), sizeof(kind)) < 0 ||
-        pg_hmac_update(hmac, bytes, length) < 0 ||
-        pg_hmac_final(hmac, digest, PG_SHA256_DIGEST_LENGTH) < 0)
+        pg_hmac_update(hmac, bytes, length) < 0 || pg_hmac_final(hmac, digest, PG_SHA256_DIGEST_LENGTH) < 0)
         ereport(ERROR, (errcode(ERRCODE_OUT_OF_MEMORY), errmsg("could not compute a hash")));
     pg_hmac_free(hmac);
 }
 
 void ComputeHashOf(const AuditTarget &target, const Conversion &conversion, Datum value, uint8 *digest) {
-    if (conversion.kind == ConversionKind::kTimestamp ||
-        conversion.kind == ConversionKind::kTimestampTz) {
+    if (conversion.kind == ConversionKind::kTimestamp || conversion.kind == ConversionKind::kTimestampTz) {
         const int64 time = DatumGetTimestamp(value);
         ComputeHmac(target, JENTRY_ISSTRING, &time, sizeof(time), digest);
         return;
@@ -53,8 +51,7 @@ void ComputeHashOf(const AuditTarget &target, const Conversion &conversion, Datu
 JEntry AppendMasked(JsonBuffer *buffer, const AuditTarget &target, ColumnTreatment treatment,
                     const Conversion &conversion, Datum value) {
     static constexpr char kHex[] = "0123456789abcdef";
-    if (treatment != ColumnTreatment::kHashed)
-        return AppendString(buffer, kMarker.data(), kMarker.size());
+    if (treatment != ColumnTreatment::kHashed) return AppendString(buffer, kMarker.data(), kMarker.size());
 
     uint8 digest[PG_SHA256_DIGEST_LENGTH];
     char text[kHashPrefix.size() + 2 * kHashBytes];

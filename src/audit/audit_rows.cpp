@@ -48,9 +48,7 @@ struct Recorder {
     ArrayType *changed_names;
 };
 
-int16 *MakeList(int length) {
-    return static_cast<int16 *>(palloc(sizeof(int16) * static_cast<Size>(Max(length, 1))));
-}
+int16 *MakeList(int length) { return static_cast<int16 *>(palloc(sizeof(int16) * static_cast<Size>(Max(length, 1)))); }
 
 RowPlan MakePlan(const AuditTarget &target, const RowShape *shape) {
     RowPlan plan{&target, shape, shape->column_count, shape->all, 0, nullptr};
@@ -77,8 +75,7 @@ Recorder BeginRecording(const AuditTarget &target, TriggerData *trigger, int64 r
     Recorder recorder{};
     recorder.plan = MakePlan(target, &ShapeOf(trigger->tg_relation)->row);
     recorder.writer = BeginAudit(target, trigger->tg_relation, rows_expected);
-    for (JsonBuffer *buffer : {&recorder.old_json, &recorder.new_json, &recorder.key_json,
-                               &recorder.old_key_json})
+    for (JsonBuffer *buffer : {&recorder.old_json, &recorder.new_json, &recorder.key_json, &recorder.old_key_json})
         InitJsonBuffer(buffer, CurrentMemoryContext);
     recorder.context = CurrentMemoryContext;
     if (TRIGGER_FIRED_BY_UPDATE(trigger->tg_event)) {
@@ -86,14 +83,13 @@ Recorder BeginRecording(const AuditTarget &target, TriggerData *trigger, int64 r
         recorder.named = MakeList(recorder.plan.column_count);
     }
     if (rows_expected > 1)
-        recorder.row_context = AllocSetContextCreate(CurrentMemoryContext, "pg_herald audited row",
-                                                     ALLOCSET_DEFAULT_SIZES);
+        recorder.row_context =
+            AllocSetContextCreate(CurrentMemoryContext, "pg_herald audited row", ALLOCSET_DEFAULT_SIZES);
     return recorder;
 }
 
 // An object of some columns as the trail shows them.
-const Jsonb *Show(JsonBuffer *buffer, const RowPlan &plan, const int16 *columns, int count,
-                  RowValues values) {
+const Jsonb *Show(JsonBuffer *buffer, const RowPlan &plan, const int16 *columns, int count, RowValues values) {
     if (plan.target->all_recorded) return RowJson(buffer, plan.shape, columns, count, values);
 
     ResetJsonBuffer(buffer);
@@ -108,8 +104,7 @@ const Jsonb *Show(JsonBuffer *buffer, const RowPlan &plan, const int16 *columns,
         else if (treatment == ColumnTreatment::kRecorded)
             entry = AppendValue(buffer, *column.conversion, values.values[attribute]);
         else
-            entry = AppendMasked(buffer, *plan.target, treatment, *column.conversion,
-                                 values.values[attribute]);
+            entry = AppendMasked(buffer, *plan.target, treatment, *column.conversion, values.values[attribute]);
         SetEntry(buffer, &start, entry);
     }
     return FinishJson(buffer);
@@ -146,13 +141,11 @@ const ArrayType *NameChanges(Recorder *recorder) {
     for (int i = 0; i < count; i++) {
         const int16 column = recorder->changed[i];
         int place = i;
-        for (; place > 0 && plan.shape->columns[order[place - 1]].number >
-                                plan.shape->columns[column].number; place--)
+        for (; place > 0 && plan.shape->columns[order[place - 1]].number > plan.shape->columns[column].number; place--)
             order[place] = order[place - 1];
         order[place] = column;
     }
-    for (int i = 0; i < count; i++)
-        names[i] = CStringGetTextDatum(plan.shape->columns[order[i]].name);
+    for (int i = 0; i < count; i++) names[i] = CStringGetTextDatum(plan.shape->columns[order[i]].name);
     if (recorder->changed_names != nullptr) pfree(recorder->changed_names);
     recorder->changed_names = construct_array(names, count, TEXTOID, -1, false, TYPALIGN_INT);
     std::copy_n(recorder->changed, count, recorder->named);
@@ -206,10 +199,8 @@ void RecordUpdate(Recorder *recorder, TupleTableSlot *old_slot, TupleTableSlot *
             row.new_row = ShowAll(&recorder->new_json, plan, new_row);
             break;
         case AuditRecord::kDiff:
-            row.old_row = Show(&recorder->old_json, plan, recorder->changed, recorder->changed_count,
-                               old_row);
-            row.new_row = Show(&recorder->new_json, plan, recorder->changed, recorder->changed_count,
-                               new_row);
+            row.old_row = Show(&recorder->old_json, plan, recorder->changed, recorder->changed_count, old_row);
+            row.new_row = Show(&recorder->new_json, plan, recorder->changed, recorder->changed_count, new_row);
             break;
         case AuditRecord::kKeys:
             break;
@@ -250,13 +241,9 @@ void AuditRows(const AuditTarget &target, TriggerData *trigger) {
             });
         // Nobody can say which belong together; what there was and what there is now stays true.
         while (!pairs.paired && NextOldRow(&pairs))
-            WithRow(&recorder, [&] {
-                RecordWhole(&recorder, AuditOperation::kDelete, pairs.old_slot);
-            });
+            WithRow(&recorder, [&] { RecordWhole(&recorder, AuditOperation::kDelete, pairs.old_slot); });
         while (!pairs.paired && NextNewRow(&pairs))
-            WithRow(&recorder, [&] {
-                RecordWhole(&recorder, AuditOperation::kInsert, pairs.new_slot);
-            });
+            WithRow(&recorder, [&] { RecordWhole(&recorder, AuditOperation::kInsert, pairs.new_slot); });
         EndAudit(&recorder.writer);
     }
     EndRowPairs(&pairs);

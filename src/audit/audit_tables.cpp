@@ -45,8 +45,7 @@ Ids context_ids = {IdCounter::kAuditContext, InvalidOid, 0, 0};
 void OnRelationChange(Datum, Oid relation) {
     changes++;
     for (int i = 0; i < kAuditSegments; i++)
-        if (!OidIsValid(relation) || segments[i].table == relation || segments[i].context == relation)
-            known[i] = false;
+        if (!OidIsValid(relation) || segments[i].table == relation || segments[i].context == relation) known[i] = false;
 }
 
 void WatchRelations() {
@@ -73,8 +72,7 @@ Oid *PlaceOf(AuditSegment *segment, Relation index, bool of_context) {
     const bool is_brin = index->rd_rel->relam == BRIN_AM_OID;
     const bool is_btree = index->rd_rel->relam == BTREE_AM_OID;
     const bool is_partial = RelationGetIndexPredicate(index) != NIL;
-    if (of_context)
-        return is_btree && column == kContextId && !is_partial ? &segment->context_index : nullptr;
+    if (of_context) return is_btree && column == kContextId && !is_partial ? &segment->context_index : nullptr;
     if (is_brin && column == kAuditChangedAt && !is_partial) return &segment->time_index;
     if (is_btree && column == kAuditRecordHash && !is_partial) return &segment->record_index;
     if (is_btree && column == kAuditOldRecordHash && is_partial) return &segment->old_record_index;

@@ -39,8 +39,7 @@ void Forget() { generation++; }
 
 void OnRelationChange(Datum, Oid relation) {
     if (watched == nullptr) return;
-    if (!OidIsValid(relation) || hash_search(watched, &relation, HASH_FIND, nullptr) != nullptr)
-        generation++;
+    if (!OidIsValid(relation) || hash_search(watched, &relation, HASH_FIND, nullptr) != nullptr) generation++;
 }
 
 HTAB *CreateTable(const char *name, Size entry_size) {
@@ -72,8 +71,8 @@ AttrNumber Translate(const StoredTarget &stored, Oid relation, AttrNumber number
     return name == nullptr ? InvalidAttrNumber : get_attnum(relation, name);
 }
 
-void Treat(const StoredTarget &stored, const ColumnList &list, ColumnTreatment treatment,
-           Oid relation, ColumnTreatment *columns, AuditTarget *target) {
+void Treat(const StoredTarget &stored, const ColumnList &list, ColumnTreatment treatment, Oid relation,
+           ColumnTreatment *columns, AuditTarget *target) {
     const AttrNumber *numbers = ColumnNumbers(stored, list);
     for (int i = 0; i < list.count; i++) {
         const AttrNumber number = Translate(stored, relation, numbers[i]);
@@ -149,15 +148,13 @@ AuditTarget *Load(Oid relation, MemoryContext context) {
 }  // namespace
 
 const AuditTarget *FindTarget(Oid relation) {
-    if (latest != nullptr && latest->relation == relation && latest->generation == generation)
-        return latest->target;
+    if (latest != nullptr && latest->relation == relation && latest->generation == generation) return latest->target;
     if (cache == nullptr) {
         watched = CreateTable("pg_herald watched relations", sizeof(Oid));
         cache = CreateTable("pg_herald audit targets", sizeof(CachedTarget));
     }
     bool found;
-    CachedTarget *cached =
-        static_cast<CachedTarget *>(hash_search(cache, &relation, HASH_ENTER, &found));
+    CachedTarget *cached = static_cast<CachedTarget *>(hash_search(cache, &relation, HASH_ENTER, &found));
     if (!found) {
         cached->generation = 0;
         cached->context = nullptr;
@@ -167,11 +164,10 @@ const AuditTarget *FindTarget(Oid relation) {
         // What changes while the catalogs are read makes the entry an old one at once.
         const uint64 begun = generation;
         cached->generation = 0;
-        if (cached->context != nullptr)
-            MemoryContextSetParent(cached->context, TopTransactionContext);
+        if (cached->context != nullptr) MemoryContextSetParent(cached->context, TopTransactionContext);
         cached->context = nullptr;
-        MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "pg_herald audit target",
-                                                      ALLOCSET_SMALL_SIZES);
+        MemoryContext context =
+            AllocSetContextCreate(CurrentMemoryContext, "pg_herald audit target", ALLOCSET_SMALL_SIZES);
         cached->target = Load(relation, context);
         MemoryContextSetParent(context, TopMemoryContext);
         cached->context = context;
@@ -197,11 +193,12 @@ bool SomeTargetIsLost() {
 void WarnOfOrphan(Oid relation) {
     static pg::ToldOnce told;
     if (!told.IsFirst(relation)) return;
-    ereport(WARNING, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-                      errmsg("table \"%s\" is not audited, but has a trigger of herald.enable_audit", get_rel_name(relation)),
-                      errdetail("It came with a dump of the structure alone. Nothing is recorded."),
-                      errhint("Call herald.enable_audit() for the table, or herald.disable_audit(), which drops the "
-                              "triggers.")));
+    ereport(WARNING,
+            (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+             errmsg("table \"%s\" is not audited, but has a trigger of herald.enable_audit", get_rel_name(relation)),
+             errdetail("It came with a dump of the structure alone. Nothing is recorded."),
+             errhint("Call herald.enable_audit() for the table, or herald.disable_audit(), which drops the "
+                     "triggers.")));
 }
 
 }  // namespace

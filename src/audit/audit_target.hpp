@@ -50,7 +50,7 @@ struct AuditTarget {
     bool all_recorded;  // every element of columns is kRecorded
     const uint8 *salt;  // of the hashes
     int salt_length;
-    int key_count;  // 0: rows have no identity, and are recorded whole
+    int key_count;          // 0: rows have no identity, and are recorded whole
     const AttrNumber *key;  // of relation, in the order of the root's key
 };
 

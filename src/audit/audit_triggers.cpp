@@ -25,8 +25,7 @@ namespace {
 
 [[noreturn]] void RefuseCall(const char *why) {
     ereport(ERROR, (errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
-                    errmsg("the function must be called as a trigger of herald.enable_audit"),
-                    errdetail("%s", why)));
+                    errmsg("the function must be called as a trigger of herald.enable_audit"), errdetail("%s", why)));
     pg_unreachable();
 }
 
@@ -36,19 +35,16 @@ TriggerData *TriggerOf(FunctionCallInfo fcinfo, Firing firing) {
     if (!CALLED_AS_TRIGGER(fcinfo)) RefuseCall("It was not called by the trigger manager.");
     TriggerData *trigger = reinterpret_cast<TriggerData *>(fcinfo->context);
     const TriggerEvent event = trigger->tg_event;
-    const bool is_right =
-        firing == Firing::kInsert     ? TRIGGER_FIRED_BY_INSERT(event)
-        : firing == Firing::kUpdate   ? TRIGGER_FIRED_BY_UPDATE(event)
-        : firing == Firing::kDelete   ? TRIGGER_FIRED_BY_DELETE(event)
-        : firing == Firing::kTruncate ? TRIGGER_FIRED_BY_TRUNCATE(event)
-                                      : !TRIGGER_FIRED_BY_TRUNCATE(event);
-    if (!is_right || !TRIGGER_FIRED_AFTER(event) ||
-        (TRIGGER_FIRED_FOR_ROW(event) != 0) != (firing == Firing::kReplica))
+    const bool is_right = firing == Firing::kInsert     ? TRIGGER_FIRED_BY_INSERT(event)
+                          : firing == Firing::kUpdate   ? TRIGGER_FIRED_BY_UPDATE(event)
+                          : firing == Firing::kDelete   ? TRIGGER_FIRED_BY_DELETE(event)
+                          : firing == Firing::kTruncate ? TRIGGER_FIRED_BY_TRUNCATE(event)
+                                                        : !TRIGGER_FIRED_BY_TRUNCATE(event);
+    if (!is_right || !TRIGGER_FIRED_AFTER(event) || (TRIGGER_FIRED_FOR_ROW(event) != 0) != (firing == Firing::kReplica))
         RefuseCall("It was made for another event.");
     const bool needs_old = firing == Firing::kUpdate || firing == Firing::kDelete;
     const bool needs_new = firing == Firing::kUpdate || firing == Firing::kInsert;
-    if ((needs_old && trigger->tg_oldtable == nullptr) ||
-        (needs_new && trigger->tg_newtable == nullptr))
+    if ((needs_old && trigger->tg_oldtable == nullptr) || (needs_new && trigger->tg_newtable == nullptr))
         RefuseCall("It has no transition tables.");
     return trigger;
 }
@@ -86,9 +82,7 @@ bool WasTruncatedWithParent(const AuditTarget &target, Relation relation) {
         truncated.target_id != target.id || truncated.relation == RelationGetRelid(relation))
         return false;
     if (truncated.relation == target.root) return true;
-    List *ancestors = relation->rd_rel->relispartition
-                          ? get_partition_ancestors(RelationGetRelid(relation))
-                          : NIL;
+    List *ancestors = relation->rd_rel->relispartition ? get_partition_ancestors(RelationGetRelid(relation)) : NIL;
     const bool found = list_member_oid(ancestors, truncated.relation);
     list_free(ancestors);
     return found;
@@ -100,8 +94,7 @@ Datum RecordTruncate(FunctionCallInfo fcinfo) {
     const AuditTarget *found = TargetToRecord(RelationGetRelid(relation));
     if (found == nullptr) return static_cast<Datum>(0);
     const AuditTarget &target = *found;
-    if (!target.operations.truncate || WasTruncatedWithParent(target, relation))
-        return static_cast<Datum>(0);
+    if (!target.operations.truncate || WasTruncatedWithParent(target, relation)) return static_cast<Datum>(0);
 
     AuditWriter writer = BeginAudit(target, relation, 1);
     AuditRow row{};

@@ -28,7 +28,6 @@ namespace herald {
 
 namespace {
 
-
 struct Targets {
     StoredTarget *rows;
     int count;
@@ -39,9 +38,10 @@ pg::Param Detail(const char *table, const char *trigger, const char *problem) {
     MemoryContext context = CurrentMemoryContext;
     pg::Identity caller = pg::BecomeOwner();
     pg::SpiBegin();
-    (void)pg::SpiRun("SELECT pg_catalog.jsonb_strip_nulls(pg_catalog.jsonb_build_object('table', $1,"
-                     " 'trigger', $2, 'problem', $3))",
-                     std::array{pg::Text(table), pg::Text(trigger), pg::Text(problem)});
+    (void)pg::SpiRun(
+        "SELECT pg_catalog.jsonb_strip_nulls(pg_catalog.jsonb_build_object('table', $1,"
+        " 'trigger', $2, 'problem', $3))",
+        std::array{pg::Text(table), pg::Text(trigger), pg::Text(problem)});
     MemoryContext spi = MemoryContextSwitchTo(context);
     Datum detail = PointerGetDatum(PG_DETOAST_DATUM_COPY(pg::SpiField(0, 1, JSONBOID).value));
     MemoryContextSwitchTo(spi);
@@ -51,8 +51,8 @@ pg::Param Detail(const char *table, const char *trigger, const char *problem) {
 }
 
 void Record(AuditOperation operation, const StoredTarget &target, pg::Param detail) {
-    AuditEvent event = {operation, target.id, target.schema_name, target.table_name,
-                        pg::Jsonb(static_cast<Datum>(0), true), detail};
+    AuditEvent event = {
+        operation, target.id, target.schema_name, target.table_name, pg::Jsonb(static_cast<Datum>(0), true), detail};
     (void)ReadNames(target.relation, &event.schema_name, &event.table_name);
     WriteAuditEvent(event);
 }
@@ -76,8 +76,7 @@ bool IsAuditTrigger(const TableChange &change) {
            std::string_view(function).substr(0, 6) == "audit_";
 }
 
-void Disturb(StoredTarget *target, AuditOperation operation, const TableChange &change,
-             const char *problem) {
+void Disturb(StoredTarget *target, AuditOperation operation, const TableChange &change, const char *problem) {
     Record(operation, *target, Detail(QualifiedName(change.relation), change.trigger_name, problem));
     SetDisturbed(*target, true);
     target->disturbed = true;
@@ -128,11 +127,12 @@ void RequireNoneBelow(const Targets &targets, const StoredTarget &above, Oid mem
 void RequireNotAudited(const Targets &targets, Oid member, Oid parent) {
     for (int i = 0; i < targets.count; i++)
         if (targets.rows[i].enabled && targets.rows[i].relation == member)
-            ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-                            errmsg("table \"%s\" is audited, and table \"%s\" above it is not",
-                                   get_rel_name(member), get_rel_name(parent)),
-                            errdetail("Changes by statements that name the one above would not be recorded."),
-                            errhint("Call herald.disable_audit() before, and herald.enable_audit() for the one above.")));
+            ereport(ERROR,
+                    (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+                     errmsg("table \"%s\" is audited, and table \"%s\" above it is not", get_rel_name(member),
+                            get_rel_name(parent)),
+                     errdetail("Changes by statements that name the one above would not be recorded."),
+                     errhint("Call herald.disable_audit() before, and herald.enable_audit() for the one above.")));
 }
 
 void OnParentChange(const Targets &targets, const TableChange &change) {
@@ -169,16 +169,14 @@ void OnDropped(const Targets &targets, const TableChange &change) {
         if (IsOf(*target, change)) {
             target->schema_name = change.schema_name;
             target->table_name = change.table_name;
-            if (target->enabled)
-                Record(AuditOperation::kDropTable, *target, Detail(name, nullptr, nullptr));
+            if (target->enabled) Record(AuditOperation::kDropTable, *target, Detail(name, nullptr, nullptr));
             ForgetTarget(*target);
             target->enabled = false;
             continue;
         }
         // A partition; where the whole table goes, that is told of only.
         bool below = false;
-        for (int j = 0; j < change.ancestor_count; j++)
-            below = below || change.ancestors[j] == target->relation;
+        for (int j = 0; j < change.ancestor_count; j++) below = below || change.ancestors[j] == target->relation;
         if (below && target->enabled && get_rel_name(target->relation) != nullptr)
             Record(AuditOperation::kDropTable, *target, Detail(name, nullptr, nullptr));
     }
@@ -228,8 +226,7 @@ void OnRename() {
     int count;
     const StoredTarget *targets = ReadStoredTargets(&count);
     for (int i = 0; i < count; i++)
-        if (targets[i].enabled && !targets[i].in_place && OidIsValid(targets[i].relation))
-            AdoptTarget(targets[i]);
+        if (targets[i].enabled && !targets[i].in_place && OidIsValid(targets[i].relation)) AdoptTarget(targets[i]);
 }
 
 // What was only set up is no loss: a migration that is undone drops the extension again.
@@ -274,8 +271,7 @@ void OnDrop(Oid relation) {
         first = Min(first, time);
     }
     if (!is_segment || first == DT_NOEND) return;
-    ereport(ERROR, (errcode(ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST),
-                    errmsg("the audit trail would be lost"),
+    ereport(ERROR, (errcode(ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST), errmsg("the audit trail would be lost"),
                     errdetail("It has entries since %s.", timestamptz_to_str(first)),
                     errhint("To give it up, call herald.purge_audit_log() first.")));
 }

@@ -28,8 +28,7 @@ constexpr Size kMaxBatchBytes = 1024 * 1024;
 
 void OpenSegment(AuditWriter *writer) {
     writer->changed_at = GetCurrentTimestamp();
-    writer->schema_name =
-        CStringGetTextDatum(get_namespace_name(RelationGetNamespace(writer->relation)));
+    writer->schema_name = CStringGetTextDatum(get_namespace_name(RelationGetNamespace(writer->relation)));
     writer->table_name = CStringGetTextDatum(RelationGetRelationName(writer->relation));
     const int number = AuditSegmentAt(writer->changed_at);
     const AuditSegment &segment = SegmentTables(number);
@@ -41,11 +40,9 @@ void OpenSegment(AuditWriter *writer) {
     writer->table = pg::OpenTable(table, RowExclusiveLock, kAuditForm);
     writer->context_id = AuditContextId(number);
     if (!writer->many) return;
-    writer->slots =
-        static_cast<TupleTableSlot **>(palloc0(sizeof(TupleTableSlot *) * kAuditRowsAtOnce));
+    writer->slots = static_cast<TupleTableSlot **>(palloc0(sizeof(TupleTableSlot *) * kAuditRowsAtOnce));
     writer->hashes = static_cast<int64 *>(palloc(sizeof(int64) * kAuditRowsAtOnce * 2));
-    writer->rows = AllocSetContextCreate(CurrentMemoryContext, "pg_herald audit rows",
-                                         ALLOCSET_DEFAULT_SIZES);
+    writer->rows = AllocSetContextCreate(CurrentMemoryContext, "pg_herald audit rows", ALLOCSET_DEFAULT_SIZES);
 }
 
 // 0 stands for none.
@@ -95,8 +92,8 @@ void EnterRows(const AuditWriter *writer, Oid oid, ValueOf &&value_of) {
             info->ii_Context = CurrentMemoryContext;
         }
         bool is_null = false;
-        (void)index_insert(index, &value, &is_null, &writer->slots[i]->tts_tid, writer->table,
-                           UNIQUE_CHECK_NO, false, info);
+        (void)index_insert(index, &value, &is_null, &writer->slots[i]->tts_tid, writer->table, UNIQUE_CHECK_NO, false,
+                           info);
     }
     if (index == nullptr) return;
     pg::FinishIndexInserts(index, info);
@@ -106,8 +103,7 @@ void EnterRows(const AuditWriter *writer, Oid oid, ValueOf &&value_of) {
 void Flush(AuditWriter *writer) {
     if (writer->count == 0) return;
     MemoryContext caller = MemoryContextSwitchTo(writer->rows);
-    heap_multi_insert(writer->table, writer->slots, writer->count, GetCurrentCommandId(true), 0,
-                      nullptr);
+    heap_multi_insert(writer->table, writer->slots, writer->count, GetCurrentCommandId(true), 0, nullptr);
     EnterRows(writer, writer->record_index, [&](int i, Datum *value) {
         *value = Int64GetDatum(writer->hashes[2 * i]);
         return writer->hashes[2 * i] != 0;
@@ -138,13 +134,10 @@ void WriteOne(AuditWriter *writer, const AuditRow &row) {
     const int64 old_hash = HashOf(writer, row.old_record_id);
     HeapTuple tuple = FormRow(writer, row, hash, old_hash);
     heap_insert(writer->table, tuple, GetCurrentCommandId(true), HEAP_INSERT_NO_LOGICAL, nullptr);
-    if (hash != 0)
-        InsertIndexEntry(writer->table, writer->record_index, Int64GetDatum(hash), &tuple->t_self);
+    if (hash != 0) InsertIndexEntry(writer->table, writer->record_index, Int64GetDatum(hash), &tuple->t_self);
     if (old_hash != 0)
-        InsertIndexEntry(writer->table, writer->old_record_index, Int64GetDatum(old_hash),
-                         &tuple->t_self);
-    InsertIndexEntry(writer->table, writer->time_index, TimestampTzGetDatum(writer->changed_at),
-                     &tuple->t_self);
+        InsertIndexEntry(writer->table, writer->old_record_index, Int64GetDatum(old_hash), &tuple->t_self);
+    InsertIndexEntry(writer->table, writer->time_index, TimestampTzGetDatum(writer->changed_at), &tuple->t_self);
     InsertOtherEntries(writer->table, writer->others, tuple);
     heap_freetuple(tuple);
 }
@@ -170,8 +163,7 @@ void WriteAudit(AuditWriter *writer, const AuditRow &row) {
     }
     const int i = writer->count;
     if (i == writer->slot_count) {
-        writer->slots[i] =
-            MakeSingleTupleTableSlot(RelationGetDescr(writer->table), &TTSOpsHeapTuple);
+        writer->slots[i] = MakeSingleTupleTableSlot(RelationGetDescr(writer->table), &TTSOpsHeapTuple);
         writer->slot_count++;
     }
     MemoryContextSwitchTo(writer->rows);
@@ -189,8 +181,7 @@ void EndAudit(AuditWriter *writer) {
     if (writer->table == nullptr) return;
     if (writer->many) {
         Flush(writer);
-        for (int i = 0; i < writer->slot_count; i++)
-            ExecDropSingleTupleTableSlot(writer->slots[i]);
+        for (int i = 0; i < writer->slot_count; i++) ExecDropSingleTupleTableSlot(writer->slots[i]);
         MemoryContextDelete(writer->rows);
     }
     // The lock stays until the transaction ends: who empties a segment must not take these rows.

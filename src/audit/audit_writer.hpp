@@ -38,7 +38,7 @@ struct AuditWriter {
     int32 target_id;
     Relation relation;      // whose rows they are
     MemoryContext context;  // for what lasts until EndAudit
-    bool many;  // more than one row is expected
+    bool many;              // more than one row is expected
 
     // From the first row on:
     TimestampTz changed_at;

@@ -30,8 +30,9 @@ const char *FindLostColumn(const StoredTarget &target, const ColumnList &list, c
     const AttrNumber *numbers = ColumnNumbers(target, list);
     for (int i = 0; i < list.count; i++)
         if (ColumnName(target.relation, numbers[i]) == nullptr)
-            return psprintf("%s column \"%s\" was dropped: enroll the table again with the columns that are to be hidden",
-                            treatment, list.names[i]);
+            return psprintf(
+                "%s column \"%s\" was dropped: enroll the table again with the columns that are to be hidden",
+                treatment, list.names[i]);
     return nullptr;
 }
 
@@ -80,8 +81,7 @@ bool MayReadAuditLog() {
 }
 
 bool MaySeeTarget(const StoredTarget &target) {
-    return (get_rel_name(target.relation) != nullptr &&
-            pg::OwnsRelation(target.relation, GetUserId())) ||
+    return (get_rel_name(target.relation) != nullptr && pg::OwnsRelation(target.relation, GetUserId())) ||
            MayReadAuditLog();
 }
 

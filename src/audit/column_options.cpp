@@ -16,8 +16,7 @@ namespace {
 constexpr std::string_view kHash = "hash:";
 
 [[noreturn]] void ReportOption(const char *what, const char *value, const char *hint) {
-    ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("%s \"%s\"", what, value),
-                    errhint("%s", hint)));
+    ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("%s \"%s\"", what, value), errhint("%s", hint)));
     pg_unreachable();
 }
 
@@ -25,8 +24,7 @@ AttrNumber RequireColumn(Oid relation, const char *name) {
     const AttrNumber number = get_attnum(relation, name);
     if (number > 0) return number;
     ereport(ERROR, (errcode(ERRCODE_UNDEFINED_COLUMN),
-                    errmsg("column \"%s\" of table \"%s\" does not exist", name,
-                           get_rel_name(relation))));
+                    errmsg("column \"%s\" of table \"%s\" does not exist", name, get_rel_name(relation))));
     pg_unreachable();
 }
 
@@ -52,11 +50,10 @@ void AddColumn(ColumnList *list, const char *name, AttrNumber number) {
 void RequireNoKey(Oid relation, const ColumnList &list, const AttrNumber *key, int key_count) {
     for (int i = 0; i < key_count; i++) {
         if (!Contains(list, key[i])) continue;
-        ereport(ERROR,
-                (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-                 errmsg("column \"%s\" belongs to the key of table \"%s\" and can't be hidden",
-                        ColumnName(relation, key[i]), get_rel_name(relation)),
-                 errdetail("The trail tells by the key which row was changed.")));
+        ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+                        errmsg("column \"%s\" belongs to the key of table \"%s\" and can't be hidden",
+                               ColumnName(relation, key[i]), get_rel_name(relation)),
+                        errdetail("The trail tells by the key which row was changed.")));
     }
 }
 
@@ -84,8 +81,7 @@ AuditOperations CheckOperations(const AuditOptions &options) {
 
 }  // namespace
 
-CheckedOptions CheckOptions(Oid relation, const AuditOptions &options, const AttrNumber *key,
-                            int key_count) {
+CheckedOptions CheckOptions(Oid relation, const AuditOptions &options, const AttrNumber *key, int key_count) {
     CheckedOptions checked = {};
     const std::string_view record = options.record;
     if (record != "full" && record != "diff" && record != "keys")
@@ -100,8 +96,7 @@ CheckedOptions CheckOptions(Oid relation, const AuditOptions &options, const Att
     for (int i = 0; i < options.mask_count; i++) {
         const char *name = options.mask[i];
         // A column that is really called hash:... comes first.
-        const bool hashed = std::string_view(name).substr(0, kHash.size()) == kHash &&
-                            get_attnum(relation, name) <= 0;
+        const bool hashed = std::string_view(name).substr(0, kHash.size()) == kHash && get_attnum(relation, name) <= 0;
         if (hashed) name += kHash.size();
         const AttrNumber number = RequireColumn(relation, name);
         if (Contains(checked.excluded, number) || Contains(hashed ? checked.masked : checked.hashed, number))
@@ -114,8 +109,7 @@ CheckedOptions CheckOptions(Oid relation, const AuditOptions &options, const Att
     RequireNoKey(relation, checked.hashed, key, key_count);
     if (key_count == 0 && record != "full")
         ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-                        errmsg("table \"%s\" has no key, so its rows must be recorded in full",
-                               get_rel_name(relation)),
+                        errmsg("table \"%s\" has no key, so its rows must be recorded in full", get_rel_name(relation)),
                         errhint("Add a primary key, set REPLICA IDENTITY USING INDEX, or use record => 'full'.")));
     return checked;
 }

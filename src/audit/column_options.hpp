@@ -16,8 +16,7 @@ struct CheckedOptions {
 };
 
 // ERRORs as of EnableAudit. The key's columns can be neither excluded nor masked.
-CheckedOptions CheckOptions(Oid relation, const AuditOptions &options, const AttrNumber *key,
-                            int key_count);
+CheckedOptions CheckOptions(Oid relation, const AuditOptions &options, const AttrNumber *key, int key_count);
 
 // Parameters of statements.
 pg::Param TextArray(const char *const *texts, int count);

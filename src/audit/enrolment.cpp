@@ -34,8 +34,7 @@ pg::Param NullJsonb() { return pg::Jsonb(static_cast<Datum>(0), true); }
 void RequireOwner(Oid relation) {
     const char *name = get_rel_name(relation);
     if (name == nullptr)
-        ereport(ERROR, (errcode(ERRCODE_UNDEFINED_TABLE),
-                        errmsg("relation with OID %u does not exist", relation)));
+        ereport(ERROR, (errcode(ERRCODE_UNDEFINED_TABLE), errmsg("relation with OID %u does not exist", relation)));
     if (!pg::OwnsRelation(relation, GetUserId()))
         aclcheck_error(ACLCHECK_NOT_OWNER, get_relkind_objtype(get_rel_relkind(relation)), name);
 }
@@ -49,11 +48,11 @@ void RequireTable(Oid relation) {
                         errdetail("Only tables and partitioned tables can be audited.")));
     Relation table = table_open(relation, NoLock);
     if (IsSystemRelation(table) || pg::IsOwnSchema(RelationGetNamespace(table)))
-        ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-                        errmsg("table \"%s\" of the system can't be audited", name)));
+        ereport(ERROR,
+                (errcode(ERRCODE_FEATURE_NOT_SUPPORTED), errmsg("table \"%s\" of the system can't be audited", name)));
     if (table->rd_rel->relpersistence == RELPERSISTENCE_TEMP)
-        ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-                        errmsg("temporary table \"%s\" can't be audited", name)));
+        ereport(ERROR,
+                (errcode(ERRCODE_FEATURE_NOT_SUPPORTED), errmsg("temporary table \"%s\" can't be audited", name)));
     table_close(table, NoLock);
 }
 
@@ -68,11 +67,11 @@ Oid *LockOwnTree(Oid relation, int *count) {
 }
 
 [[noreturn]] void ReportNested(Oid relation, const StoredTarget &other, const char *where, const char *hint) {
-    ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-                    errmsg("table \"%s\" can't be audited by itself", get_rel_name(relation)),
-                    errdetail("Table \"%s\".\"%s\", which is %s it, is audited.", other.schema_name,
-                              other.table_name, where),
-                    errhint("%s", hint)));
+    ereport(ERROR,
+            (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+             errmsg("table \"%s\" can't be audited by itself", get_rel_name(relation)),
+             errdetail("Table \"%s\".\"%s\", which is %s it, is audited.", other.schema_name, other.table_name, where),
+             errhint("%s", hint)));
     pg_unreachable();
 }
 
@@ -80,8 +79,7 @@ Oid *LockOwnTree(Oid relation, int *count) {
 const StoredTarget *FindOwnTarget(Oid relation, const StoredTarget *targets, int count) {
     const StoredTarget *found = nullptr;
     for (int i = 0; i < count; i++)
-        if (targets[i].relation == relation && (found == nullptr || targets[i].enabled))
-            found = &targets[i];
+        if (targets[i].relation == relation && (found == nullptr || targets[i].enabled)) found = &targets[i];
     return found;
 }
 
@@ -106,10 +104,11 @@ void RequireNoOthers(Oid relation, const StoredTarget *targets, int count) {
 void RequireNoParent(Oid relation) {
     const char *parent = ParentName(relation);
     if (parent == nullptr) return;
-    ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-                    errmsg("table \"%s\" can't be audited by itself", get_rel_name(relation)),
-                    errdetail("Statements that name table \"%s\", which is above it, would not be seen.", parent),
-                    errhint("Call herald.enable_audit() for that one: its partitions and children are audited with it.")));
+    ereport(ERROR,
+            (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+             errmsg("table \"%s\" can't be audited by itself", get_rel_name(relation)),
+             errdetail("Statements that name table \"%s\", which is above it, would not be seen.", parent),
+             errhint("Call herald.enable_audit() for that one: its partitions and children are audited with it.")));
 }
 
 // The options as they are stored, for the trail. Inside of SpiBegin/SpiEnd.
@@ -133,13 +132,10 @@ pg::Param NewSalt() {
     return {BYTEAOID, PointerGetDatum(salt), false};
 }
 
-pg::Param SchemaOf(Oid relation) {
-    return pg::Text(get_namespace_name(get_rel_namespace(relation)));
-}
+pg::Param SchemaOf(Oid relation) { return pg::Text(get_namespace_name(get_rel_namespace(relation))); }
 
 // Returns the id. The salt stays, so that hashes can still be compared.
-int32 StoreTarget(Oid relation, const CheckedOptions &options, const StoredTarget *before,
-                  const char *user) {
+int32 StoreTarget(Oid relation, const CheckedOptions &options, const StoredTarget *before, const char *user) {
     const ColumnList &excluded = options.excluded, &masked = options.masked, &hashed = options.hashed;
     const int64 new_id = before == nullptr ? DrawIds(IdCounter::kAuditTarget, 1) : before->id;
     if (new_id > PG_INT32_MAX)
@@ -205,8 +201,8 @@ ColumnList Renumbered(const StoredTarget &target, const ColumnList &list) {
 }  // namespace
 
 TriggerSet AuditTriggers(const AuditOperations &operations) {
-    return {"herald_audit",    "audit",        nullptr,
-            operations.insert, operations.update, operations.del, operations.truncate};
+    return {"herald_audit",     "audit", nullptr, operations.insert, operations.update, operations.del,
+            operations.truncate};
 }
 
 void EnableAudit(Oid relation, const AuditOptions &options) {
@@ -242,9 +238,10 @@ void EnableAudit(Oid relation, const AuditOptions &options) {
     WriteAuditEvent(event);
     ForgetTree(tree, tree_count);
     if (key_count == 0)
-        ereport(NOTICE, (errcode(ERRCODE_SUCCESSFUL_COMPLETION), errmsg("table \"%s\" has no key", get_rel_name(relation)),
-                         errdetail("Its rows are recorded in full; nothing tells which changes belong to "
-                                   "the same row.")));
+        ereport(NOTICE,
+                (errcode(ERRCODE_SUCCESSFUL_COMPLETION), errmsg("table \"%s\" has no key", get_rel_name(relation)),
+                 errdetail("Its rows are recorded in full; nothing tells which changes belong to "
+                           "the same row.")));
 }
 
 void DisableAudit(Oid relation) {
@@ -258,9 +255,9 @@ void DisableAudit(Oid relation) {
         RemoveTriggers(tree, tree_count, "herald_audit"))
         return;
     if (!enrolled)
-        ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT),
-                        errmsg("table \"%s\" is not audited", get_rel_name(relation)),
-                        errhint("herald.audited_tables lists the tables that are.")));
+        ereport(ERROR,
+                (errcode(ERRCODE_UNDEFINED_OBJECT), errmsg("table \"%s\" is not audited", get_rel_name(relation)),
+                 errhint("herald.audited_tables lists the tables that are.")));
     RemoveTriggers(tree, tree_count, "herald_audit");
     AuditEvent event = {};
     event.operation = AuditOperation::kDisable;
@@ -294,9 +291,8 @@ void RefreshTarget(const StoredTarget &target) {
         " AND (relation, schema_name, table_name, system_identifier, database_oid, excluded,"
         " excluded_numbers, masked, masked_numbers, hashed, hashed_numbers)"
         " IS DISTINCT FROM ($2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
-        std::array{pg::Int4(target.id), pg::ObjectId(target.relation), pg::Text(schema),
-                   pg::Text(name), pg::Text(OwnSystemIdentifier()),
-                   pg::Int8(MyDatabaseId), TextArray(excluded.names, excluded.count),
+        std::array{pg::Int4(target.id), pg::ObjectId(target.relation), pg::Text(schema), pg::Text(name),
+                   pg::Text(OwnSystemIdentifier()), pg::Int8(MyDatabaseId), TextArray(excluded.names, excluded.count),
                    NumberArray(excluded.numbers, excluded.count), TextArray(masked.names, masked.count),
                    NumberArray(masked.numbers, masked.count), TextArray(hashed.names, hashed.count),
                    NumberArray(hashed.numbers, hashed.count)});
@@ -313,9 +309,10 @@ void AdoptTarget(const StoredTarget &target) {
     pg::Identity caller = pg::BecomeOwner();
     pg::SpiBegin();
     // So that a key that is renamed next is known for the same one.
-    (void)pg::SpiRun("UPDATE herald_internal.audit_key AS k SET numbers = $2 WHERE k.target_id = $1 AND k.version ="
-                     " (SELECT pg_catalog.max(l.version) FROM herald_internal.audit_key AS l WHERE l.target_id = $1)",
-                     std::array{pg::Int4(target.id), NumberArray(key, count)});
+    (void)pg::SpiRun(
+        "UPDATE herald_internal.audit_key AS k SET numbers = $2 WHERE k.target_id = $1 AND k.version ="
+        " (SELECT pg_catalog.max(l.version) FROM herald_internal.audit_key AS l WHERE l.target_id = $1)",
+        std::array{pg::Int4(target.id), NumberArray(key, count)});
     pg::SpiEnd();
     pg::BecomeCaller(caller);
 }

@@ -73,8 +73,7 @@ const Jsonb *RecordedForm(Oid relation, const Jsonb *given) {
         if (!OidIsValid(type)) continue;
         Datum path = CStringGetTextDatum(column);
         key = DirectFunctionCall4(
-            jsonb_set, key,
-            PointerGetDatum(construct_array(&path, 1, TEXTOID, -1, false, TYPALIGN_INT)),
+            jsonb_set, key, PointerGetDatum(construct_array(&path, 1, TEXTOID, -1, false, TYPALIGN_INT)),
             RecordedText(type, pnstrdup(value.val.string.val, static_cast<Size>(value.val.string.len))),
             BoolGetDatum(false));
     }

@@ -49,12 +49,12 @@ void AddIdentity(Chain *chain, const Jsonb *record_id, TimestampTz until, int32 
                                    const_cast<JsonbContainer *>(&record_id->root)) == 0)
             return;
     if (chain->count == kMaxIdentities)
-        ereport(ERROR, (errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
-                        errmsg("the key of the row was changed too many times")));
+        ereport(ERROR,
+                (errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED), errmsg("the key of the row was changed too many times")));
     if (chain->count == chain->room) {
         chain->room *= 2;
-        chain->identities = static_cast<Identity *>(
-            repalloc(chain->identities, sizeof(Identity) * static_cast<Size>(chain->room)));
+        chain->identities =
+            static_cast<Identity *>(repalloc(chain->identities, sizeof(Identity) * static_cast<Size>(chain->room)));
     }
     MemoryContext caller = MemoryContextSwitchTo(chain->context);
     Jsonb *copy = static_cast<Jsonb *>(palloc(VARSIZE(record_id)));
@@ -95,16 +95,15 @@ char *OverSegments(const char *columns, const char *condition) {
 }
 
 void FollowBack(Chain *chain) {
-    const char *sql = OverSegments(
-        "e.old_record_id, e.changed_at, e.sequence",
-        "e.target_id = $1 AND e.record_hash = $2 AND e.record_id = $3 AND e.old_record_id IS NOT NULL"
-        " AND (e.changed_at, e.sequence) < ($4, $5)");
+    const char *sql =
+        OverSegments("e.old_record_id, e.changed_at, e.sequence",
+                     "e.target_id = $1 AND e.record_hash = $2 AND e.record_id = $3 AND e.old_record_id IS NOT NULL"
+                     " AND (e.changed_at, e.sequence) < ($4, $5)");
     for (int i = 0; i < chain->count; i++) {
         const Identity identity = chain->identities[i];
-        const uint64 rows = pg::SpiRun(
-            sql, std::array{pg::Int4(chain->target_id), pg::Int8(identity.hash),
-                            pg::Jsonb(PointerGetDatum(identity.record_id), false),
-                            pg::Time(identity.until), pg::Int4(identity.sequence)});
+        const uint64 rows = pg::SpiRun(sql, std::array{pg::Int4(chain->target_id), pg::Int8(identity.hash),
+                                                       pg::Jsonb(PointerGetDatum(identity.record_id), false),
+                                                       pg::Time(identity.until), pg::Int4(identity.sequence)});
         SPITupleTable *found = SPI_tuptable;
         for (uint64 row = 0; row < rows; row++) {
             SPI_tuptable = found;
@@ -117,12 +116,11 @@ void FollowBack(Chain *chain) {
 }
 
 template <typename Item>
-pg::Param ArrayParam(const Chain &chain, Oid type, Oid element, int16 length, bool by_value,
-                     char alignment, Item item) {
+pg::Param ArrayParam(const Chain &chain, Oid type, Oid element, int16 length, bool by_value, char alignment,
+                     Item item) {
     Datum *items = static_cast<Datum *>(palloc(sizeof(Datum) * static_cast<Size>(chain.count)));
     for (int i = 0; i < chain.count; i++) items[i] = item(chain.identities[i]);
-    return {type, PointerGetDatum(construct_array(items, chain.count, element, length, by_value, alignment)),
-            false};
+    return {type, PointerGetDatum(construct_array(items, chain.count, element, length, by_value, alignment)), false};
 }
 
 // The columns of herald.audit_log; the name of the operation comes from there.
@@ -145,20 +143,17 @@ uint64 Collect(const Chain &chain, Tuplestorestate *result, TupleDesc descriptor
         " WHERE (f.changed_at, f.sequence) <= (i.until, i.last)"
         " ORDER BY f.changed_at, f.sequence, f.id",
         OverSegments(kColumns, "e.target_id = $1 AND e.record_hash = i.hash AND e.record_id = i.record_id"),
-        OverSegments(kColumns,
-                     "e.target_id = $1 AND e.old_record_hash = i.hash AND e.old_record_id = i.record_id"));
+        OverSegments(kColumns, "e.target_id = $1 AND e.old_record_hash = i.hash AND e.old_record_id = i.record_id"));
     const uint64 rows = pg::SpiRun(
-        sql,
-        std::array{
-            pg::Int4(chain.target_id),
-            ArrayParam(chain, INT8ARRAYOID, INT8OID, sizeof(int64), FLOAT8PASSBYVAL, TYPALIGN_DOUBLE,
-                       [](const Identity &i) { return Int64GetDatum(i.hash); }),
-            ArrayParam(chain, JSONBARRAYOID, JSONBOID, -1, false, TYPALIGN_INT,
-                       [](const Identity &i) { return PointerGetDatum(i.record_id); }),
-            ArrayParam(chain, TIMESTAMPTZARRAYOID, TIMESTAMPTZOID, sizeof(int64), FLOAT8PASSBYVAL,
-                       TYPALIGN_DOUBLE, [](const Identity &i) { return TimestampTzGetDatum(i.until); }),
-            ArrayParam(chain, INT4ARRAYOID, INT4OID, sizeof(int32), true, TYPALIGN_INT,
-                       [](const Identity &i) { return Int32GetDatum(i.sequence); })});
+        sql, std::array{pg::Int4(chain.target_id),
+                        ArrayParam(chain, INT8ARRAYOID, INT8OID, sizeof(int64), FLOAT8PASSBYVAL, TYPALIGN_DOUBLE,
+                                   [](const Identity &i) { return Int64GetDatum(i.hash); }),
+                        ArrayParam(chain, JSONBARRAYOID, JSONBOID, -1, false, TYPALIGN_INT,
+                                   [](const Identity &i) { return PointerGetDatum(i.record_id); }),
+                        ArrayParam(chain, TIMESTAMPTZARRAYOID, TIMESTAMPTZOID, sizeof(int64), FLOAT8PASSBYVAL,
+                                   TYPALIGN_DOUBLE, [](const Identity &i) { return TimestampTzGetDatum(i.until); }),
+                        ArrayParam(chain, INT4ARRAYOID, INT4OID, sizeof(int32), true, TYPALIGN_INT,
+                                   [](const Identity &i) { return Int32GetDatum(i.sequence); })});
     const int columns = descriptor->natts;
     Datum *values = static_cast<Datum *>(palloc(sizeof(Datum) * static_cast<Size>(columns)));
     bool *nulls = static_cast<bool *>(palloc(sizeof(bool) * static_cast<Size>(columns)));
@@ -180,10 +175,8 @@ const StoredTarget *RequireTarget(Oid relation, const StoredTarget *targets, int
         if (targets[i].relation == relation) target = &targets[i];
     const char *name = get_rel_name(relation);
     if (name == nullptr)
-        ereport(ERROR, (errcode(ERRCODE_UNDEFINED_TABLE),
-                        errmsg("relation with OID %u does not exist", relation)));
-    if (!pg::OwnsRelation(target == nullptr ? relation : target->relation, GetUserId()) &&
-        !MayReadAuditLog())
+        ereport(ERROR, (errcode(ERRCODE_UNDEFINED_TABLE), errmsg("relation with OID %u does not exist", relation)));
+    if (!pg::OwnsRelation(target == nullptr ? relation : target->relation, GetUserId()) && !MayReadAuditLog())
         ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
                         errmsg("permission denied for the history of table \"%s\"", name),
                         errhint("It is for the owner of the table and for who may SELECT from "
@@ -196,8 +189,7 @@ const StoredTarget *RequireTarget(Oid relation, const StoredTarget *targets, int
 
 }  // namespace
 
-void CollectHistory(Oid relation, const Jsonb *given, Tuplestorestate *result,
-                    TupleDesc descriptor) {
+void CollectHistory(Oid relation, const Jsonb *given, Tuplestorestate *result, TupleDesc descriptor) {
     int count;
     const StoredTarget *targets = ReadStoredTargets(&count);
     const StoredTarget *target = RequireTarget(relation, targets, count);

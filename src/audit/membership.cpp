@@ -61,9 +61,10 @@ void SetDisturbed(const StoredTarget &target, bool disturbed) {
 }
 
 void ForgetTarget(const StoredTarget &target) {
-    UpdateTarget("UPDATE herald_internal.audit_target SET relation = 0, enabled = false, disturbed = false"
-                 " WHERE id = $1",
-                 target.id);
+    UpdateTarget(
+        "UPDATE herald_internal.audit_target SET relation = 0, enabled = false, disturbed = false"
+        " WHERE id = $1",
+        target.id);
 }
 
 }  // namespace herald

@@ -50,12 +50,12 @@ bool HasSince(int segment, TimestampTz time) {
 // A context goes with its last entry: both were written by one transaction, which is over.
 int64 DeleteBefore(int segment, TimestampTz before) {
     const SubTransactionId outer = pg::SetMarker(&purging);
-    const uint64 deleted =
-        pg::SpiRun(psprintf("DELETE FROM herald_internal.audit_%d WHERE changed_at < $1", segment),
-                   std::array{pg::Time(before)});
-    (void)pg::SpiRun(psprintf("DELETE FROM herald_internal.audit_context_%d AS c WHERE NOT EXISTS"
-                              " (SELECT FROM herald_internal.audit_%d AS e WHERE e.context_id = c.id)",
-                              segment, segment));
+    const uint64 deleted = pg::SpiRun(psprintf("DELETE FROM herald_internal.audit_%d WHERE changed_at < $1", segment),
+                                      std::array{pg::Time(before)});
+    (void)pg::SpiRun(
+        psprintf("DELETE FROM herald_internal.audit_context_%d AS c WHERE NOT EXISTS"
+                 " (SELECT FROM herald_internal.audit_%d AS e WHERE e.context_id = c.id)",
+                 segment, segment));
     pg::ResetMarker(&purging, outer);
     return static_cast<int64>(deleted);
 }
@@ -63,8 +63,9 @@ int64 DeleteBefore(int segment, TimestampTz before) {
 int64 PurgeSegment(int segment, const TimestampTz *before) {
     if (before != nullptr) return DeleteBefore(segment, *before);
     // Locked before it is counted, so that nothing comes in between.
-    (void)pg::SpiRun(psprintf("LOCK TABLE herald_internal.audit_%d, herald_internal.audit_context_%d IN ACCESS EXCLUSIVE MODE",
-                              segment, segment));
+    (void)pg::SpiRun(
+        psprintf("LOCK TABLE herald_internal.audit_%d, herald_internal.audit_context_%d IN ACCESS EXCLUSIVE MODE",
+                 segment, segment));
     const int64 count = CountOf(segment);
     TruncateAuditSegment(segment);
     return count;
@@ -75,23 +76,27 @@ void NotePurge(TimestampTz before, int64 count) {
     pg::Identity caller = pg::BecomeOwner();
     pg::SpiBegin();
     (void)pg::SpiRun("SELECT pg_catalog.jsonb_build_object('before', $1, 'entries', $2)",
-                     std::array{pg::Time(before),
-                                pg::Int8(count)});
+                     std::array{pg::Time(before), pg::Int8(count)});
     MemoryContext spi = MemoryContextSwitchTo(context);
     Datum detail = PointerGetDatum(PG_DETOAST_DATUM_COPY(pg::SpiField(0, 1, JSONBOID).value));
     MemoryContextSwitchTo(spi);
     pg::SpiEnd();
     pg::BecomeCaller(caller);
-    const AuditEvent event = {AuditOperation::kPurge, 0, "herald", "audit_log",
-                              pg::Jsonb(detail, false), pg::Jsonb(static_cast<Datum>(0), true)};
+    const AuditEvent event = {AuditOperation::kPurge,
+                              0,
+                              "herald",
+                              "audit_log",
+                              pg::Jsonb(detail, false),
+                              pg::Jsonb(static_cast<Datum>(0), true)};
     WriteAuditEvent(event);
 }
 
 bool IsExpired(int segment, TimestampTz limit) {
     pg::SpiBegin();
-    (void)pg::SpiRun(psprintf("SELECT EXISTS (SELECT FROM herald_internal.audit_%d)"
-                              " OR EXISTS (SELECT FROM herald_internal.audit_context_%d)",
-                              segment, segment));
+    (void)pg::SpiRun(
+        psprintf("SELECT EXISTS (SELECT FROM herald_internal.audit_%d)"
+                 " OR EXISTS (SELECT FROM herald_internal.audit_context_%d)",
+                 segment, segment));
     const bool expired = pg::SpiBool(0, 1) && !HasSince(segment, limit);
     pg::SpiEnd();
     return expired;
@@ -123,8 +128,9 @@ int64 PurgeAuditLog(const TimestampTz *before) {
     pg::SpiBegin();
     for (int segment = 0; segment < kAuditSegments; segment++) count += PurgeSegment(segment, before);
     if (before == nullptr) {
-        (void)pg::SpiRun("DELETE FROM herald_internal.audit_key WHERE target_id IN"
-                         " (SELECT id FROM herald_internal.audit_target WHERE NOT enabled)");
+        (void)pg::SpiRun(
+            "DELETE FROM herald_internal.audit_key WHERE target_id IN"
+            " (SELECT id FROM herald_internal.audit_target WHERE NOT enabled)");
         (void)pg::SpiRun("DELETE FROM herald_internal.audit_target WHERE NOT enabled");
     }
     pg::SpiEnd();
@@ -142,8 +148,7 @@ void ApplyAuditRetention() {
         pg::BeginTransaction();
         const TimestampTz now = GetCurrentTimestamp();
         // The next one, too: the turn before it is written to again is the only one in which all of it is old.
-        if (segment != AuditSegmentAt(now))
-            EmptyExpired(segment, now - settings::audit_retention * USECS_PER_MINUTE);
+        if (segment != AuditSegmentAt(now)) EmptyExpired(segment, now - settings::audit_retention * USECS_PER_MINUTE);
         pg::CommitTransaction();
     }
 }

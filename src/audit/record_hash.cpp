@@ -27,8 +27,7 @@ constexpr int kUuidTimeDigits = 12;
 constexpr int kUuidHashBits = 12;
 
 uint64 HashBytes(const char *bytes, uint32 length) {
-    return hash_bytes_extended(reinterpret_cast<const unsigned char *>(bytes),
-                               static_cast<int>(length), 0);
+    return hash_bytes_extended(reinterpret_cast<const unsigned char *>(bytes), static_cast<int>(length), 0);
 }
 
 // The milliseconds at the begin of a uuid of version 7 as text, or false.
@@ -64,8 +63,8 @@ uint64 HashNumber(Numeric number, bool trimmed = false) {
     constexpr int kMaxWeight = 4;  // what is over 64 bits wraps around
     if ((header & 0xC000) != 0x8000 || digits > weight + 1 || weight > kMaxWeight) {
         if (trimmed)
-            return DatumGetUInt64(DirectFunctionCall2(hash_numeric_extended, NumericGetDatum(number),
-                                                      UInt64GetDatum(0)));
+            return DatumGetUInt64(
+                DirectFunctionCall2(hash_numeric_extended, NumericGetDatum(number), UInt64GetDatum(0)));
         // With many zeros after the point a whole number has the long form, too.
         return HashNumber(DatumGetNumeric(DirectFunctionCall1(numeric_trim_scale, NumericGetDatum(number))), true);
     }

@@ -31,11 +31,11 @@ const char *NamesOf(uint64 row) { return psprintf("(%s)", pg::SpiText(row, 2)); 
         if (std::strcmp(names, newest) == 0 || std::strstr(older.data, names) != nullptr) continue;
         appendStringInfo(&older, "%s%s", older.len == 0 ? "" : ", ", names);
     }
-    ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-                    errmsg("record_id does not name the key of table \"%s\"", table),
-                    older.len == 0 ? errdetail("The key is %s.", newest)
-                                   : errdetail("The key is %s; it was %s.", newest, older.data),
-                    errhint("Give a JSON object with these columns and no others.")));
+    ereport(ERROR,
+            (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("record_id does not name the key of table \"%s\"", table),
+             older.len == 0 ? errdetail("The key is %s.", newest)
+                            : errdetail("The key is %s; it was %s.", newest, older.data),
+             errhint("Give a JSON object with these columns and no others.")));
     pg_unreachable();
 }
 
@@ -49,10 +49,9 @@ GivenKey RequireKey(int32 target_id, const char *table, const Jsonb *record_id, 
         " FROM herald_internal.audit_key AS k WHERE k.target_id = $1 ORDER BY k.version DESC",
         std::array{pg::Int4(target_id), pg::Jsonb(PointerGetDatum(record_id), false)});
     if (rows == 0)
-        ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-                        errmsg("table \"%s\" has no key", table),
-                        errdetail("Its entries have no record_id."),
-                        errhint("Look for its rows in herald.audit_log.")));
+        ereport(ERROR,
+                (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE), errmsg("table \"%s\" has no key", table),
+                 errdetail("Its entries have no record_id."), errhint("Look for its rows in herald.audit_log.")));
     uint64 row = 0;
     while (row < rows && !pg::SpiBool(row, 1)) row++;
     if (row == rows) RefuseRecordId(table, rows);
@@ -60,10 +59,10 @@ GivenKey RequireKey(int32 target_id, const char *table, const Jsonb *record_id, 
     GivenKey key{};
     Datum *names, *numbers;
     MemoryContext spi = MemoryContextSwitchTo(context);
-    deconstruct_array(DatumGetArrayTypeP(pg::SpiField(row, 3, TEXTARRAYOID).value), TEXTOID, -1, false, TYPALIGN_INT, &names, nullptr,
-                      &key.count);
-    deconstruct_array(DatumGetArrayTypeP(pg::SpiField(row, 4, INT2ARRAYOID).value), INT2OID, sizeof(int16), true, TYPALIGN_SHORT,
-                      &numbers, nullptr, &key.count);
+    deconstruct_array(DatumGetArrayTypeP(pg::SpiField(row, 3, TEXTARRAYOID).value), TEXTOID, -1, false, TYPALIGN_INT,
+                      &names, nullptr, &key.count);
+    deconstruct_array(DatumGetArrayTypeP(pg::SpiField(row, 4, INT2ARRAYOID).value), INT2OID, sizeof(int16), true,
+                      TYPALIGN_SHORT, &numbers, nullptr, &key.count);
     for (int i = 0; i < key.count; i++) {
         key.names[i] = TextDatumGetCString(names[i]);
         key.numbers[i] = DatumGetInt16(numbers[i]);

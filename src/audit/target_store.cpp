@@ -74,8 +74,8 @@ ColumnList ColumnsOf(Datum names, Datum numbers) {
     int count;
     list.names = pg::TextElements(names, &list.count);
     list.numbers = static_cast<AttrNumber *>(palloc0(sizeof(AttrNumber) * Max(list.count, 1)));
-    deconstruct_array(DatumGetArrayTypeP(numbers), INT2OID, sizeof(int16), true, TYPALIGN_SHORT,
-                      &elements, &nulls, &count);
+    deconstruct_array(DatumGetArrayTypeP(numbers), INT2OID, sizeof(int16), true, TYPALIGN_SHORT, &elements, &nulls,
+                      &count);
     for (int i = 0; i < Min(count, list.count); i++)
         list.numbers[i] = nulls[i] ? InvalidAttrNumber : DatumGetInt16(elements[i]);
     return list;
@@ -93,9 +93,8 @@ StoredTarget Unpack(HeapTuple tuple, TupleDesc descriptor) {
     target.relation = DatumGetObjectId(get(kRelation));
     target.schema_name = TextDatumGetCString(get(kSchemaName));
     target.table_name = TextDatumGetCString(get(kTableName));
-    target.in_place =
-        std::strcmp(TextDatumGetCString(get(kSystemIdentifier)), OwnSystemIdentifier()) == 0 &&
-        DatumGetInt64(get(kDatabaseOid)) == static_cast<int64>(MyDatabaseId);
+    target.in_place = std::strcmp(TextDatumGetCString(get(kSystemIdentifier)), OwnSystemIdentifier()) == 0 &&
+                      DatumGetInt64(get(kDatabaseOid)) == static_cast<int64>(MyDatabaseId);
     if (!target.in_place && OidIsValid(target.relation)) {
         const Oid schema = get_namespace_oid(target.schema_name, true);
         target.relation = OidIsValid(schema) ? get_relname_relid(target.table_name, schema) : InvalidOid;
@@ -130,8 +129,7 @@ StoredTarget *ReadStoredTargets(int *count) {
     for (HeapTuple tuple; HeapTupleIsValid(tuple = systable_getnext(scan));) {
         if (*count == room) {
             room *= 2;
-            targets = static_cast<StoredTarget *>(
-                repalloc(targets, sizeof(StoredTarget) * static_cast<Size>(room)));
+            targets = static_cast<StoredTarget *>(repalloc(targets, sizeof(StoredTarget) * static_cast<Size>(room)));
         }
         targets[(*count)++] = Unpack(tuple, RelationGetDescr(table));
     }
@@ -147,8 +145,7 @@ const char *ColumnName(Oid relation, AttrNumber number) {
 }
 
 AttrNumber *ColumnNumbers(const StoredTarget &target, const ColumnList &list) {
-    AttrNumber *numbers =
-        static_cast<AttrNumber *>(palloc0(sizeof(AttrNumber) * Max(list.count, 1)));
+    AttrNumber *numbers = static_cast<AttrNumber *>(palloc0(sizeof(AttrNumber) * Max(list.count, 1)));
     for (int i = 0; i < list.count; i++) {
         if (!target.in_place)
             numbers[i] = get_attnum(target.relation, list.names[i]);

@@ -98,15 +98,26 @@ Outlook LookAt(const char *text, Size length) {
                 c++;
                 outlook = Worse(outlook, LookAtString(&c, end));
                 break;
-            case '-': case '0': case '1': case '2': case '3': case '4':
-            case '5': case '6': case '7': case '8': case '9':
+            case '-':
+            case '0':
+            case '1':
+            case '2':
+            case '3':
+            case '4':
+            case '5':
+            case '6':
+            case '7':
+            case '8':
+            case '9':
                 outlook = Worse(outlook, LookAtNumber(&c, end));
                 break;
-            case '[': case '{':
+            case '[':
+            case '{':
                 if (++depth > kSureDepth) outlook = Worse(outlook, Outlook::kUnsure);
                 c++;
                 break;
-            case ']': case '}':
+            case ']':
+            case '}':
                 depth--;
                 c++;
                 break;
@@ -119,16 +130,15 @@ Outlook LookAt(const char *text, Size length) {
 
 bool BlamesText(int sqlstate) {
     return ERRCODE_TO_CATEGORY(sqlstate) == ERRCODE_DATA_EXCEPTION ||
-           ERRCODE_TO_CATEGORY(sqlstate) == ERRCODE_PROGRAM_LIMIT_EXCEEDED ||
-           sqlstate == ERRCODE_FEATURE_NOT_SUPPORTED;
+           ERRCODE_TO_CATEGORY(sqlstate) == ERRCODE_PROGRAM_LIMIT_EXCEEDED || sqlstate == ERRCODE_FEATURE_NOT_SUPPORTED;
 }
 
 // NULL where the text is at fault.
 Jsonb *TryToParse(char *text) {
     Jsonb *parsed = nullptr;
     ErrorData *error = nullptr;
-    if (pg::InSubtransaction(
-            [&] { parsed = DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(text))); }, &error))
+    if (pg::InSubtransaction([&] { parsed = DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(text))); },
+                             &error))
         return parsed;
     if (!BlamesText(error->sqlerrcode)) ReThrowError(error);
     FreeErrorData(error);
@@ -142,9 +152,8 @@ JEntry AppendJsonText(JsonBuffer *buffer, const char *text, Size length) {
     if (outlook == Outlook::kHopeless) return AppendString(buffer, text, length);
 
     char *copy = pnstrdup(text, length);
-    Jsonb *parsed = outlook == Outlook::kFits
-                        ? DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(copy)))
-                        : TryToParse(copy);
+    Jsonb *parsed = outlook == Outlook::kFits ? DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(copy)))
+                                              : TryToParse(copy);
     return parsed != nullptr ? AppendJsonb(buffer, parsed) : AppendString(buffer, text, length);
 }
 

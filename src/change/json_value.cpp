@@ -38,21 +38,38 @@ constexpr double kMaxPlainReal = 1e6;
 
 ConversionKind KindOf(Oid type, Conversion *conversion, ShapeBuilder *builder) {
     switch (type) {
-        case BOOLOID: return ConversionKind::kBool;
-        case INT2OID: return ConversionKind::kInt2;
-        case INT4OID: return ConversionKind::kInt4;
-        case INT8OID: return ConversionKind::kInt8;
-        case FLOAT4OID: return ConversionKind::kFloat4;
-        case FLOAT8OID: return ConversionKind::kFloat8;
-        case NUMERICOID: return ConversionKind::kNumeric;
-        case TEXTOID: case VARCHAROID: case BPCHAROID: return ConversionKind::kText;
-        case UUIDOID: return ConversionKind::kUuid;
-        case DATEOID: return ConversionKind::kDate;
-        case TIMESTAMPOID: return ConversionKind::kTimestamp;
-        case TIMESTAMPTZOID: return ConversionKind::kTimestampTz;
-        case JSONOID: return ConversionKind::kJson;
-        case JSONBOID: return ConversionKind::kJsonb;
-        case MONEYOID: return ConversionKind::kMoney;
+        case BOOLOID:
+            return ConversionKind::kBool;
+        case INT2OID:
+            return ConversionKind::kInt2;
+        case INT4OID:
+            return ConversionKind::kInt4;
+        case INT8OID:
+            return ConversionKind::kInt8;
+        case FLOAT4OID:
+            return ConversionKind::kFloat4;
+        case FLOAT8OID:
+            return ConversionKind::kFloat8;
+        case NUMERICOID:
+            return ConversionKind::kNumeric;
+        case TEXTOID:
+        case VARCHAROID:
+        case BPCHAROID:
+            return ConversionKind::kText;
+        case UUIDOID:
+            return ConversionKind::kUuid;
+        case DATEOID:
+            return ConversionKind::kDate;
+        case TIMESTAMPOID:
+            return ConversionKind::kTimestamp;
+        case TIMESTAMPTZOID:
+            return ConversionKind::kTimestampTz;
+        case JSONOID:
+            return ConversionKind::kJson;
+        case JSONBOID:
+            return ConversionKind::kJsonb;
+        case MONEYOID:
+            return ConversionKind::kMoney;
     }
     const Oid element = get_element_type(type);
     if (OidIsValid(element)) {
@@ -66,8 +83,7 @@ ConversionKind KindOf(Oid type, Conversion *conversion, ShapeBuilder *builder) {
         return ConversionKind::kComposite;
     }
     if (type >= FirstNormalObjectId &&
-        find_coercion_pathway(JSONOID, type, COERCION_EXPLICIT, &conversion->cast) ==
-            COERCION_PATH_FUNC &&
+        find_coercion_pathway(JSONOID, type, COERCION_EXPLICIT, &conversion->cast) == COERCION_PATH_FUNC &&
         OidIsValid(conversion->cast)) {
         builder->needs |= NeedsOfCast(conversion->cast);
         return ConversionKind::kJsonCast;
@@ -124,14 +140,12 @@ JEntry AppendFloat(JsonBuffer *buffer, const Conversion &conversion, Datum value
     // NaN and the infinities.
     if (number - number != 0) return AppendCString(buffer, text);
     return AppendNumericValue(buffer, DirectFunctionCall3(numeric_in, CStringGetDatum(text),
-                                                          ObjectIdGetDatum(InvalidOid),
-                                                          Int32GetDatum(-1)));
+                                                          ObjectIdGetDatum(InvalidOid), Int32GetDatum(-1)));
 }
 
 JEntry AppendTime(JsonBuffer *buffer, const Conversion &conversion, Datum value) {
     auto &last = conversion.last;
-    const int64 number = conversion.kind == ConversionKind::kDate ? DatumGetDateADT(value)
-                                                                  : DatumGetTimestamp(value);
+    const int64 number = conversion.kind == ConversionKind::kDate ? DatumGetDateADT(value) : DatumGetTimestamp(value);
     if (last.length == 0 || last.value != number) {
         const int utc = 0;
         last.length = 0;
@@ -171,8 +185,7 @@ JEntry AppendName(JsonBuffer *buffer, const Conversion &conversion, Datum value)
 JEntry AppendJson(JsonBuffer *buffer, const struct varlena *json) {
     const char *text = VARDATA_ANY(json);
     const Size length = VARSIZE_ANY_EXHDR(json);
-    if (length <= kMaxJsonText && length <= RoomIn(buffer) / kMaxGrowth)
-        return AppendJsonText(buffer, text, length);
+    if (length <= kMaxJsonText && length <= RoomIn(buffer) / kMaxGrowth) return AppendJsonText(buffer, text, length);
     return length <= RoomIn(buffer) ? AppendString(buffer, text, length)
                                     : AppendOmitted(buffer, static_cast<int64>(length));
 }
@@ -187,8 +200,7 @@ JEntry AppendByCast(JsonBuffer *buffer, const Conversion &conversion, Datum valu
     fcinfo->args[0].isnull = false;
     const Datum json = FunctionCallInvoke(fcinfo);
     if (fcinfo->isnull) return AppendNull();
-    if (BytesOf(json) > RoomIn(buffer))
-        return AppendOmitted(buffer, static_cast<int64>(BytesOf(json)));
+    if (BytesOf(json) > RoomIn(buffer)) return AppendOmitted(buffer, static_cast<int64>(BytesOf(json)));
     return AppendJson(buffer, PG_DETOAST_DATUM_PACKED(json));
 }
 
@@ -211,8 +223,7 @@ JEntry AppendDimension(JsonBuffer *buffer, ArrayItems *items, int dimension) {
             entry = AppendDimension(buffer, items, dimension + 1);
         } else {
             const int item = items->next++;
-            entry = items->nulls[item] ? AppendNull()
-                                       : AppendValue(buffer, *items->element, items->values[item]);
+            entry = items->nulls[item] ? AppendNull() : AppendValue(buffer, *items->element, items->values[item]);
         }
         SetEntry(buffer, &start, entry);
     }
@@ -229,8 +240,8 @@ JEntry AppendArray(JsonBuffer *buffer, const Conversion &conversion, Datum value
 
     if (ArrayGetNItems(ARR_NDIM(array), ARR_DIMS(array)) <= 0)
         return EndContainer(buffer, BeginContainer(buffer, JB_FARRAY, 0));
-    deconstruct_array(array, ARR_ELEMTYPE(array), element.length, element.by_value,
-                      element.alignment, &values, &nulls, &count);
+    deconstruct_array(array, ARR_ELEMTYPE(array), element.length, element.by_value, element.alignment, &values, &nulls,
+                      &count);
     items.element = &element;
     items.dimensions = ARR_DIMS(array);
     items.dimension_count = ARR_NDIM(array);
@@ -250,8 +261,7 @@ JEntry AppendComposite(JsonBuffer *buffer, const Conversion &conversion, Datum v
     if (HeapTupleHeaderGetTypeId(header) != conversion.type) {
         // A record that was stored under another type's name: seldom enough to look at it anew.
         ShapeBuilder builder{CurrentMemoryContext, nullptr, 0, 0};
-        TupleDesc desc = lookup_rowtype_tupdesc(HeapTupleHeaderGetTypeId(header),
-                                                HeapTupleHeaderGetTypMod(header));
+        TupleDesc desc = lookup_rowtype_tupdesc(HeapTupleHeaderGetTypeId(header), HeapTupleHeaderGetTypMod(header));
         shape = MakeRowShape(&builder, desc);
         ReleaseTupleDesc(desc);
     }
@@ -269,8 +279,7 @@ JEntry AppendComposite(JsonBuffer *buffer, const Conversion &conversion, Datum v
 Size BytesOf(Datum value) { return toast_raw_datum_size(value) - VARHDRSZ; }
 
 const Conversion *MakeConversion(ShapeBuilder *builder, Oid type) {
-    Conversion *conversion = static_cast<Conversion *>(
-        MemoryContextAllocZero(builder->context, sizeof(Conversion)));
+    Conversion *conversion = static_cast<Conversion *>(MemoryContextAllocZero(builder->context, sizeof(Conversion)));
     Oid output;
     bool is_varlena;
 
@@ -285,48 +294,62 @@ const Conversion *MakeConversion(ShapeBuilder *builder, Oid type) {
 
 JEntry AppendValue(JsonBuffer *buffer, const Conversion &conversion, Datum value) {
     switch (conversion.kind) {
-        case ConversionKind::kBool: return AppendBool(DatumGetBool(value));
-        case ConversionKind::kInt2: return AppendInteger(buffer, DatumGetInt16(value));
-        case ConversionKind::kInt4: return AppendInteger(buffer, DatumGetInt32(value));
-        case ConversionKind::kInt8: return AppendInteger(buffer, DatumGetInt64(value));
+        case ConversionKind::kBool:
+            return AppendBool(DatumGetBool(value));
+        case ConversionKind::kInt2:
+            return AppendInteger(buffer, DatumGetInt16(value));
+        case ConversionKind::kInt4:
+            return AppendInteger(buffer, DatumGetInt32(value));
+        case ConversionKind::kInt8:
+            return AppendInteger(buffer, DatumGetInt64(value));
         case ConversionKind::kFloat4:
-        case ConversionKind::kFloat8: return AppendFloat(buffer, conversion, value);
-        case ConversionKind::kUuid: return AppendUuid(buffer, DatumGetUUIDP(value));
+        case ConversionKind::kFloat8:
+            return AppendFloat(buffer, conversion, value);
+        case ConversionKind::kUuid:
+            return AppendUuid(buffer, DatumGetUUIDP(value));
         case ConversionKind::kDate:
         case ConversionKind::kTimestamp:
-        case ConversionKind::kTimestampTz: return AppendTime(buffer, conversion, value);
-        case ConversionKind::kMoney: return AppendMoney(buffer, DatumGetInt64(value));
-        default: break;
+        case ConversionKind::kTimestampTz:
+            return AppendTime(buffer, conversion, value);
+        case ConversionKind::kMoney:
+            return AppendMoney(buffer, DatumGetInt64(value));
+        default:
+            break;
     }
 
     // What is too large is not even detoasted.
     const bool is_varlena = conversion.length == -1;
     const Size bytes = is_varlena ? BytesOf(value) : 0;
-    const bool keeps_size = conversion.kind == ConversionKind::kText ||
-                            conversion.kind == ConversionKind::kNumeric ||
-                            conversion.kind == ConversionKind::kJson ||
-                            conversion.kind == ConversionKind::kJsonb ||
+    const bool keeps_size = conversion.kind == ConversionKind::kText || conversion.kind == ConversionKind::kNumeric ||
+                            conversion.kind == ConversionKind::kJson || conversion.kind == ConversionKind::kJsonb ||
                             conversion.kind == ConversionKind::kJsonCast;
     Size growth = keeps_size ? 1 : kMaxGrowth;
     if (conversion.type == BYTEAOID) growth = bytea_output == BYTEA_OUTPUT_HEX ? 2 : 4;
     if (bytes > RoomIn(buffer) / growth) return AppendOmitted(buffer, static_cast<int64>(bytes));
 
     switch (conversion.kind) {
-        case ConversionKind::kNumeric: return AppendNumericValue(buffer, value);
+        case ConversionKind::kNumeric:
+            return AppendNumericValue(buffer, value);
         case ConversionKind::kText: {
             const struct varlena *text = PG_DETOAST_DATUM_PACKED(value);
             return AppendString(buffer, VARDATA_ANY(text), VARSIZE_ANY_EXHDR(text));
         }
-        case ConversionKind::kJsonb: return AppendJsonb(buffer, DatumGetJsonbP(value));
-        case ConversionKind::kJson: return AppendJson(buffer, PG_DETOAST_DATUM_PACKED(value));
-        case ConversionKind::kJsonCast: return AppendByCast(buffer, conversion, value);
-        case ConversionKind::kArray: return AppendArray(buffer, conversion, value);
-        case ConversionKind::kComposite: return AppendComposite(buffer, conversion, value);
-        case ConversionKind::kName: return AppendName(buffer, conversion, value);
-        default: break;
+        case ConversionKind::kJsonb:
+            return AppendJsonb(buffer, DatumGetJsonbP(value));
+        case ConversionKind::kJson:
+            return AppendJson(buffer, PG_DETOAST_DATUM_PACKED(value));
+        case ConversionKind::kJsonCast:
+            return AppendByCast(buffer, conversion, value);
+        case ConversionKind::kArray:
+            return AppendArray(buffer, conversion, value);
+        case ConversionKind::kComposite:
+            return AppendComposite(buffer, conversion, value);
+        case ConversionKind::kName:
+            return AppendName(buffer, conversion, value);
+        default:
+            break;
     }
-    return AppendCString(buffer,
-                         OutputFunctionCall(const_cast<FmgrInfo *>(&conversion.output), value));
+    return AppendCString(buffer, OutputFunctionCall(const_cast<FmgrInfo *>(&conversion.output), value));
 }
 
 }  // namespace herald

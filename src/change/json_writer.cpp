@@ -38,10 +38,9 @@ void ResetJsonBuffer(JsonBuffer *buffer) {
 void GrowJsonBuffer(JsonBuffer *buffer, Size more) {
     Size capacity = Max(buffer->capacity * 2, kFirstCapacity);
     while (capacity < buffer->length + more) capacity *= 2;
-    buffer->data = static_cast<char *>(
-        buffer->data == nullptr
-            ? MemoryContextAllocExtended(buffer->context, capacity, MCXT_ALLOC_HUGE)
-            : repalloc_huge(buffer->data, capacity));
+    buffer->data = static_cast<char *>(buffer->data == nullptr
+                                           ? MemoryContextAllocExtended(buffer->context, capacity, MCXT_ALLOC_HUGE)
+                                           : repalloc_huge(buffer->data, capacity));
     buffer->capacity = capacity;
 }
 
@@ -90,8 +89,7 @@ JEntry AppendJsonb(JsonBuffer *buffer, const Jsonb *value) {
         const char *data = reinterpret_cast<const char *>(&value->root.children[1]);
         const Size length = JBE_OFFLENFLD(entry);
         if (JBE_ISNUMERIC(entry)) return AppendNumeric(buffer, data);
-        return (entry & JENTRY_TYPEMASK) |
-               (AppendString(buffer, data, length) & JENTRY_OFFLENMASK);
+        return (entry & JENTRY_TYPEMASK) | (AppendString(buffer, data, length) & JENTRY_OFFLENMASK);
     }
     const uint32 padding = PadJson(buffer);
     const Size bytes = VARSIZE(value) - VARHDRSZ;

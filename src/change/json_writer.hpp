@@ -91,8 +91,7 @@ JsonStart BeginContainer(JsonBuffer *buffer, uint32 kind, uint32 count);
 
 inline void SetEntry(JsonBuffer *buffer, JsonStart *start, JEntry entry) {
     start->total += entry & JENTRY_OFFLENMASK;
-    if (start->index++ % JB_OFFSET_STRIDE == 0)
-        entry = (entry & JENTRY_TYPEMASK) | start->total | JENTRY_HAS_OFF;
+    if (start->index++ % JB_OFFSET_STRIDE == 0) entry = (entry & JENTRY_TYPEMASK) | start->total | JENTRY_HAS_OFF;
     std::memcpy(buffer->data + start->entries, &entry, sizeof(entry));
     start->entries += sizeof(entry);
 }

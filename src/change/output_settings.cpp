@@ -27,7 +27,7 @@ constexpr int kUnchanged = 0;
 
 // For what differs: a level of settings is begun only where something does.
 class Pins {
-  public:
+public:
     void Set(bool differs, const char *name, const char *value) {
         if (!differs) return;
         if (level_ == kUnchanged) level_ = NewGUCNestLevel();
@@ -35,7 +35,7 @@ class Pins {
     }
     int level() const { return level_; }
 
-  private:
+private:
     int level_ = kUnchanged;
 };
 
@@ -55,8 +55,16 @@ OutputNeeds NeedsOfType(Oid given) {
             return kNeedsZone;
         case MONEYOID:
             return kNeedsLocale;
-        case REGPROCOID: case REGPROCEDUREOID: case REGOPEROID: case REGOPERATOROID: case REGCLASSOID:
-        case REGTYPEOID: case REGCOLLATIONOID: case REGCONFIGOID: case REGDICTIONARYOID: case REGROLEOID:
+        case REGPROCOID:
+        case REGPROCEDUREOID:
+        case REGOPEROID:
+        case REGOPERATOROID:
+        case REGCLASSOID:
+        case REGTYPEOID:
+        case REGCOLLATIONOID:
+        case REGCONFIGOID:
+        case REGDICTIONARYOID:
+        case REGROLEOID:
         case REGNAMESPACEOID:
             return kNeedsPath;
         default:

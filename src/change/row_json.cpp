@@ -17,23 +17,20 @@ JsonStart BeginObject(JsonBuffer *buffer, const RowShape *row, const int16 *colu
     return start;
 }
 
-JEntry AppendObject(JsonBuffer *buffer, const RowShape *row, const int16 *columns, int count,
-                    RowValues values) {
+JEntry AppendObject(JsonBuffer *buffer, const RowShape *row, const int16 *columns, int count, RowValues values) {
     check_stack_depth();
     JsonStart start = BeginObject(buffer, row, columns, count);
     for (int i = 0; i < count; i++) {
         const ShapeColumn &column = row->columns[columns[i]];
         const int attribute = column.number - 1;
-        SetEntry(buffer, &start,
-                 values.nulls[attribute]
-                     ? AppendNull()
-                     : AppendValue(buffer, *column.conversion, values.values[attribute]));
+        SetEntry(
+            buffer, &start,
+            values.nulls[attribute] ? AppendNull() : AppendValue(buffer, *column.conversion, values.values[attribute]));
     }
     return EndContainer(buffer, start);
 }
 
-Jsonb *RowJson(JsonBuffer *buffer, const RowShape *row, const int16 *columns, int count,
-               RowValues values) {
+Jsonb *RowJson(JsonBuffer *buffer, const RowShape *row, const int16 *columns, int count, RowValues values) {
     ResetJsonBuffer(buffer);
     (void)AppendObject(buffer, row, columns, count, values);
     return FinishJson(buffer);
@@ -49,8 +46,7 @@ bool SameValue(const ShapeColumn &column, RowValues a, RowValues b) {
         const void *left_bytes = DatumGetPointer(left);
         const void *right_bytes = DatumGetPointer(right);
         const Size size = VARSIZE_ANY(left_bytes);
-        if (size == VARSIZE_ANY(right_bytes) && std::memcmp(left_bytes, right_bytes, size) == 0)
-            return true;
+        if (size == VARSIZE_ANY(right_bytes) && std::memcmp(left_bytes, right_bytes, size) == 0) return true;
         // Both as they are, and neither is packed: then they differ.
         if (!VARATT_IS_EXTENDED(left_bytes) && !VARATT_IS_EXTENDED(right_bytes)) return false;
     }

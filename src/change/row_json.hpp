@@ -24,8 +24,7 @@ inline RowValues ValuesOf(TupleTableSlot *slot) {
 }
 
 // Appends an object of the given columns (indexes in row->columns, ascending).
-JEntry AppendObject(JsonBuffer *buffer, const RowShape *row, const int16 *columns, int count,
-                    RowValues values);
+JEntry AppendObject(JsonBuffer *buffer, const RowShape *row, const int16 *columns, int count, RowValues values);
 
 // Of all columns.
 inline JEntry AppendObject(JsonBuffer *buffer, const RowShape *row, RowValues values) {
@@ -37,8 +36,7 @@ JsonStart BeginObject(JsonBuffer *buffer, const RowShape *row, const int16 *colu
 
 // An object of the given columns; it lies in the buffer, until the next ResetJsonBuffer. Temporary memory is of
 // the current context.
-Jsonb *RowJson(JsonBuffer *buffer, const RowShape *row, const int16 *columns, int count,
-               RowValues values);
+Jsonb *RowJson(JsonBuffer *buffer, const RowShape *row, const int16 *columns, int count, RowValues values);
 
 // True where both rows have the same value in a column, by its image. What lies in TOAST is read only where
 // both have another copy of it.

@@ -52,13 +52,9 @@ RowPairs BeginRowPairs(TriggerData *trigger) {
     return pairs;
 }
 
-bool NextOldRow(RowPairs *pairs) {
-    return pairs->old_slot != nullptr && Next(pairs->old_rows, pairs->old_slot);
-}
+bool NextOldRow(RowPairs *pairs) { return pairs->old_slot != nullptr && Next(pairs->old_rows, pairs->old_slot); }
 
-bool NextNewRow(RowPairs *pairs) {
-    return pairs->new_slot != nullptr && Next(pairs->new_rows, pairs->new_slot);
-}
+bool NextNewRow(RowPairs *pairs) { return pairs->new_slot != nullptr && Next(pairs->new_rows, pairs->new_slot); }
 
 bool NextRowPair(RowPairs *pairs) {
     if (!pairs->own_slots) {
@@ -69,9 +65,9 @@ bool NextRowPair(RowPairs *pairs) {
     const bool has_old = NextOldRow(pairs);
     const bool has_new = NextNewRow(pairs);
     if (pairs->old_rows != nullptr && pairs->new_rows != nullptr && has_old != has_new)
-        ereport(ERROR, (errcode(ERRCODE_INTERNAL_ERROR),
-                        errmsg("old and new rows of an UPDATE of \"%s\" differ in number",
-                               RelationGetRelationName(pairs->trigger->tg_relation))));
+        ereport(ERROR,
+                (errcode(ERRCODE_INTERNAL_ERROR), errmsg("old and new rows of an UPDATE of \"%s\" differ in number",
+                                                         RelationGetRelationName(pairs->trigger->tg_relation))));
     return has_old || has_new;
 }
 

@@ -61,8 +61,7 @@ void NoteAltered(Oid relation) {
 
 bool IsTable(Oid relation) {
     const char relkind = get_rel_relkind(relation);
-    return (relkind == RELKIND_RELATION || relkind == RELKIND_PARTITIONED_TABLE ||
-            relkind == RELKIND_FOREIGN_TABLE) &&
+    return (relkind == RELKIND_RELATION || relkind == RELKIND_PARTITIONED_TABLE || relkind == RELKIND_FOREIGN_TABLE) &&
            get_rel_persistence(relation) != RELPERSISTENCE_TEMP;
 }
 
@@ -102,8 +101,7 @@ bool IsReserved(const char *trigger) {
 // Fills in what pg_trigger says. False: there is no such trigger.
 bool LookUpTrigger(TableChange *change) {
     ScanKeyData key;
-    ScanKeyInit(&key, Anum_pg_trigger_oid, BTEqualStrategyNumber, F_OIDEQ,
-                ObjectIdGetDatum(change->trigger));
+    ScanKeyInit(&key, Anum_pg_trigger_oid, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(change->trigger));
     Relation triggers = table_open(TriggerRelationId, AccessShareLock);
     SysScanDesc scan = systable_beginscan(triggers, TriggerOidIndexId, true, nullptr, 1, &key);
     HeapTuple tuple = systable_getnext(scan);
@@ -128,8 +126,7 @@ void NoteTrigger(ObjectAccessType access, Oid trigger) {
         change.subtransaction = note->subtransaction;
         *note = change;
     } else {
-        Note(access == OAT_POST_CREATE ? TableChangeKind::kTriggerCreated
-                                       : TableChangeKind::kTriggerAltered,
+        Note(access == OAT_POST_CREATE ? TableChangeKind::kTriggerCreated : TableChangeKind::kTriggerAltered,
              InvalidOid)
             ->trigger = trigger;
     }
@@ -182,8 +179,7 @@ void NoteAccess(ObjectAccessType access, Oid catalog, Oid object, int column, co
 void OnAccess(ObjectAccessType access, Oid catalog, Oid object, int column, void *argument) {
     if (previous_access != nullptr) previous_access(access, catalog, object, column, argument);
     if (access != OAT_POST_CREATE && access != OAT_DROP && access != OAT_POST_ALTER) return;
-    if (IsBinaryUpgrade || IsBootstrapProcessingMode() || !IsTransactionState() || ChangingTriggers())
-        return;
+    if (IsBinaryUpgrade || IsBootstrapProcessingMode() || !IsTransactionState() || ChangingTriggers()) return;
     NoteAccess(access, catalog, object, column, argument);
 }
 
@@ -250,20 +246,19 @@ void NoteColumnRename(const RenameStmt *statement) {
     note->new_column = MemoryContextStrdup(TopTransactionContext, statement->newname);
 }
 
-void OnUtility(PlannedStmt *statement, const char *query, bool read_only_tree,
-               ProcessUtilityContext context, ParamListInfo params, QueryEnvironment *environment,
-               DestReceiver *receiver, QueryCompletion *completion) {
+void OnUtility(PlannedStmt *statement, const char *query, bool read_only_tree, ProcessUtilityContext context,
+               ParamListInfo params, QueryEnvironment *environment, DestReceiver *receiver,
+               QueryCompletion *completion) {
     const NodeTag tag = nodeTag(statement->utilityStmt);
     if (tag == T_CreateTrigStmt || tag == T_RenameStmt) KeepTriggers(statement->utilityStmt);
-    if ((tag == T_RenameStmt || tag == T_AlterObjectSchemaStmt) && !IsBinaryUpgrade &&
-        IsTransactionState() && pg::ExtensionExists())
+    if ((tag == T_RenameStmt || tag == T_AlterObjectSchemaStmt) && !IsBinaryUpgrade && IsTransactionState() &&
+        pg::ExtensionExists())
         for (int i = 0; i < handler_count; i++)
             if (handlers[i].renames != nullptr) handlers[i].renames();
     auto next = previous_utility != nullptr ? previous_utility : standard_ProcessUtility;
     next(statement, query, read_only_tree, context, params, environment, receiver, completion);
     // What altered nothing (IF EXISTS) has noted nothing.
-    if (tag == T_RenameStmt && noted.count > 0)
-        NoteColumnRename(castNode(RenameStmt, statement->utilityStmt));
+    if (tag == T_RenameStmt && noted.count > 0) NoteColumnRename(castNode(RenameStmt, statement->utilityStmt));
     // In the midst of another command tables may not be complete yet.
     if (context != PROCESS_UTILITY_SUBCOMMAND) TellHandlers();
 }

@@ -10,10 +10,10 @@
 namespace herald {
 
 enum class TableChangeKind : uint8 {
-    kAltered,         // it, a column or its key: names may have changed
-    kColumnRenamed,   // from `column` to `new_column`, here and in the tables below it; kAltered was told before
-    kParentChanged,   // it was attached to `parent`, or detached from it
-    kDropped,         // it is gone; names and ancestors are those it had
+    kAltered,        // it, a column or its key: names may have changed
+    kColumnRenamed,  // from `column` to `new_column`, here and in the tables below it; kAltered was told before
+    kParentChanged,  // it was attached to `parent`, or detached from it
+    kDropped,        // it is gone; names and ancestors are those it had
     kTriggerCreated,
     kTriggerAltered,  // disabled, enabled or renamed
     kTriggerDropped,

@@ -132,8 +132,7 @@ int FindKeyColumns(Oid relation, AttrNumber *columns) {
     ScanKeyData key;
     int count = 0;
     bool primary = false;
-    ScanKeyInit(&key, Anum_pg_index_indrelid, BTEqualStrategyNumber, F_OIDEQ,
-                ObjectIdGetDatum(relation));
+    ScanKeyInit(&key, Anum_pg_index_indrelid, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(relation));
     Relation indexes = table_open(IndexRelationId, AccessShareLock);
     SysScanDesc scan = systable_beginscan(indexes, IndexIndrelidIndexId, true, nullptr, 1, &key);
     for (HeapTuple tuple; !primary && HeapTupleIsValid(tuple = systable_getnext(scan));) {
@@ -151,9 +150,7 @@ int FindKeyColumns(Oid relation, AttrNumber *columns) {
 int FindColumn(const RowShape &row, const char *name) {
     const int length = static_cast<int>(std::strlen(name));
     for (int i = 0; i < row.column_count; i++)
-        if (row.columns[i].name_length == length &&
-            std::memcmp(row.columns[i].name, name, length) == 0)
-            return i;
+        if (row.columns[i].name_length == length && std::memcmp(row.columns[i].name, name, length) == 0) return i;
     return -1;
 }
 
@@ -165,9 +162,8 @@ const RowShape *MakeRowShape(ShapeBuilder *builder, TupleDesc desc) {
 
 const RowShape *MakeCompositeShape(ShapeBuilder *builder, Oid type) {
     const Size size = sizeof(Oid) * (builder->relation_count + 1);
-    builder->relations = static_cast<Oid *>(
-        builder->relations == nullptr ? MemoryContextAlloc(builder->context, size)
-                                      : repalloc(builder->relations, size));
+    builder->relations = static_cast<Oid *>(builder->relations == nullptr ? MemoryContextAlloc(builder->context, size)
+                                                                          : repalloc(builder->relations, size));
     builder->relations[builder->relation_count++] = get_typ_typrelid(type);
     TupleDesc desc = lookup_rowtype_tupdesc(type, -1);
     const RowShape *row = MakeRowShape(builder, desc);
@@ -180,13 +176,11 @@ const TableShape *ShapeOf(Relation relation) {
     if (shapes == nullptr) InitShapes();
     auto *cached = static_cast<CachedShape *>(hash_search(shapes, &oid, HASH_FIND, nullptr));
     if (cached != nullptr) return cached->shape;
-    if (hash_get_num_entries(shapes) >= kMaxShapes)
-        OnRelationChange(static_cast<Datum>(0), InvalidOid);
+    if (hash_get_num_entries(shapes) >= kMaxShapes) OnRelationChange(static_cast<Datum>(0), InvalidOid);
 
     // Made in the transaction's memory, and kept where nothing has changed meanwhile.
     const uint64 changes_before = changes;
-    MemoryContext context = AllocSetContextCreate(TopTransactionContext, "pg_herald table shape",
-                                                  ALLOCSET_SMALL_SIZES);
+    MemoryContext context = AllocSetContextCreate(TopTransactionContext, "pg_herald table shape", ALLOCSET_SMALL_SIZES);
     ShapeBuilder builder{context, nullptr, 0, 0};
     auto *shape = static_cast<TableShape *>(MemoryContextAllocZero(context, sizeof(TableShape)));
     shape->relation = oid;

@@ -29,9 +29,9 @@ struct ShapeColumn {
 struct RowShape {
     TupleDesc desc;  // a copy
     int column_count;
-    ShapeColumn *columns;   // in jsonb's order of keys
-    int16 *all;             // 0, 1, ... column_count - 1
-    int16 *index_of;        // by attribute number - 1: the index in `columns`, or -1
+    ShapeColumn *columns;  // in jsonb's order of keys
+    int16 *all;            // 0, 1, ... column_count - 1
+    int16 *index_of;       // by attribute number - 1: the index in `columns`, or -1
 };
 
 struct TableShape {

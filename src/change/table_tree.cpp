@@ -50,11 +50,9 @@ Oid *ParentsOf(Oid relation, int *count) {
     int room = 4;
     Oid *parents = static_cast<Oid *>(palloc(sizeof(Oid) * 4));
     *count = 0;
-    ScanKeyInit(&key, Anum_pg_inherits_inhrelid, BTEqualStrategyNumber, F_OIDEQ,
-                ObjectIdGetDatum(relation));
+    ScanKeyInit(&key, Anum_pg_inherits_inhrelid, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(relation));
     Relation inherits = table_open(InheritsRelationId, AccessShareLock);
-    SysScanDesc scan =
-        systable_beginscan(inherits, InheritsRelidSeqnoIndexId, true, nullptr, 1, &key);
+    SysScanDesc scan = systable_beginscan(inherits, InheritsRelidSeqnoIndexId, true, nullptr, 1, &key);
     for (HeapTuple tuple; HeapTupleIsValid(tuple = systable_getnext(scan));) {
         if (*count == room) {
             room *= 2;

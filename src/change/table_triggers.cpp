@@ -62,8 +62,7 @@ int16 WantedType(Oid relation, const TriggerSet &set, int kind) {
         case 3:
             return set.truncate ? kKinds[kind].type : 0;
         default: {
-            const int events = (set.insert ? TRIGGER_TYPE_INSERT : 0) |
-                               (set.update ? TRIGGER_TYPE_UPDATE : 0) |
+            const int events = (set.insert ? TRIGGER_TYPE_INSERT : 0) | (set.update ? TRIGGER_TYPE_UPDATE : 0) |
                                (set.del ? TRIGGER_TYPE_DELETE : 0);
             if (get_rel_relkind(relation) == RELKIND_PARTITIONED_TABLE) return 0;
             return static_cast<int16>(events == 0 ? 0 : TRIGGER_TYPE_ROW | events);
@@ -71,9 +70,7 @@ int16 WantedType(Oid relation, const TriggerSet &set, int kind) {
     }
 }
 
-const char *NameOf(const char *prefix, int kind) {
-    return psprintf("%s_%s", prefix, kKinds[kind].name);
-}
+const char *NameOf(const char *prefix, int kind) { return psprintf("%s_%s", prefix, kKinds[kind].name); }
 
 List *FunctionName(const char *purpose, int kind) {
     return list_make2(makeString(pstrdup("herald_internal")),
@@ -84,8 +81,7 @@ List *FunctionName(const char *purpose, int kind) {
 Oid FunctionOf(const char *purpose, int kind) {
     const char *name = psprintf("%s_%s", purpose, kKinds[kind].name);
     return GetSysCacheOid3(PROCNAMEARGSNSP, Anum_pg_proc_oid, CStringGetDatum(name),
-                           PointerGetDatum(buildoidvector(nullptr, 0)),
-                           ObjectIdGetDatum(pg::InternalSchema()));
+                           PointerGetDatum(buildoidvector(nullptr, 0)), ObjectIdGetDatum(pg::InternalSchema()));
 }
 
 // A trigger as it is.
@@ -102,8 +98,7 @@ struct Found {
 template <typename Visit>
 void VisitTriggers(Oid relation, Visit visit) {
     ScanKeyData key;
-    ScanKeyInit(&key, Anum_pg_trigger_tgrelid, BTEqualStrategyNumber, F_OIDEQ,
-                ObjectIdGetDatum(relation));
+    ScanKeyInit(&key, Anum_pg_trigger_tgrelid, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(relation));
     Relation triggers = table_open(TriggerRelationId, AccessShareLock);
     SysScanDesc scan = systable_beginscan(triggers, TriggerRelidNameIndexId, true, nullptr, 1, &key);
     for (HeapTuple tuple; HeapTupleIsValid(tuple = systable_getnext(scan));) {
@@ -112,9 +107,8 @@ void VisitTriggers(Oid relation, Visit visit) {
         (void)heap_getattr(tuple, Anum_pg_trigger_tgoldtable, RelationGetDescr(triggers), &no_old);
         (void)heap_getattr(tuple, Anum_pg_trigger_tgnewtable, RelationGetDescr(triggers), &no_new);
         (void)heap_getattr(tuple, Anum_pg_trigger_tgqual, RelationGetDescr(triggers), &no_condition);
-        visit(NameStr(form->tgname),
-              Found{form->oid, form->tgfoid, form->tgtype, form->tgenabled,
-                    !no_old || !no_new, !no_condition, form->tgattr.dim1 > 0});
+        visit(NameStr(form->tgname), Found{form->oid, form->tgfoid, form->tgtype, form->tgenabled, !no_old || !no_new,
+                                           !no_condition, form->tgattr.dim1 > 0});
     }
     systable_endscan(scan);
     table_close(triggers, AccessShareLock);
@@ -136,16 +130,13 @@ const char *ProblemOf(Oid relation, const TriggerSet &set, int kind) {
     const int16 type = WantedType(relation, set, kind);
     const char *name = NameOf(set.prefix, kind);
     Found found;
-    if (!FindTrigger(relation, name, &found))
-        return type == 0 ? nullptr : psprintf("trigger \"%s\" is missing", name);
+    if (!FindTrigger(relation, name, &found)) return type == 0 ? nullptr : psprintf("trigger \"%s\" is missing", name);
     if (type == 0) return psprintf("trigger \"%s\" should not be there", name);
     if (found.fires == TRIGGER_DISABLED) return psprintf("trigger \"%s\" is disabled", name);
-    if (found.function != FunctionOf(set.purpose, kind) || found.type != type ||
-        found.has_condition || found.has_columns ||
-        found.transition != (wanted.old_rows || wanted.new_rows))
+    if (found.function != FunctionOf(set.purpose, kind) || found.type != type || found.has_condition ||
+        found.has_columns || found.transition != (wanted.old_rows || wanted.new_rows))
         return psprintf("trigger \"%s\" is not the one that was made", name);
-    if (found.fires != wanted.fires)
-        return psprintf("trigger \"%s\" fires at other times than it should", name);
+    if (found.fires != wanted.fires) return psprintf("trigger \"%s\" fires at other times than it should", name);
     return nullptr;
 }
 
@@ -163,18 +154,14 @@ void Create(Oid relation, const TriggerSet &set, int kind) {
     CreateTrigStmt *statement = makeNode(CreateTrigStmt);
     statement->trigname = const_cast<char *>(NameOf(set.prefix, kind));
     statement->funcname = FunctionName(set.purpose, kind);
-    if (set.argument != nullptr)
-        statement->args = list_make1(makeString(pstrdup(set.argument)));
+    if (set.argument != nullptr) statement->args = list_make1(makeString(pstrdup(set.argument)));
     statement->row = kind == kReplica;
     statement->timing = TRIGGER_TYPE_AFTER;
     statement->events = static_cast<int16>(type & ~TRIGGER_TYPE_ROW);
-    if (wanted.old_rows)
-        statement->transitionRels = lappend(statement->transitionRels, Transition("old_rows", false));
-    if (wanted.new_rows)
-        statement->transitionRels = lappend(statement->transitionRels, Transition("new_rows", true));
+    if (wanted.old_rows) statement->transitionRels = lappend(statement->transitionRels, Transition("old_rows", false));
+    if (wanted.new_rows) statement->transitionRels = lappend(statement->transitionRels, Transition("new_rows", true));
     (void)CreateTriggerFiringOn(statement, nullptr, relation, InvalidOid, InvalidOid, InvalidOid,
-                                FunctionOf(set.purpose, kind), InvalidOid, nullptr, false,
-                                false, wanted.fires);
+                                FunctionOf(set.purpose, kind), InvalidOid, nullptr, false, false, wanted.fires);
     CommandCounterIncrement();
 }
 
@@ -234,16 +221,13 @@ void EnsureTriggers(Oid root, const Oid *tree, int count, const TriggerSet &set)
     EndChange(change);
 }
 
-void EnsureMemberTriggers(Oid root, Oid relation, const TriggerSet &set) {
-    EnsureTriggers(root, &relation, 1, set);
-}
+void EnsureMemberTriggers(Oid root, Oid relation, const TriggerSet &set) { EnsureTriggers(root, &relation, 1, set); }
 
 bool RemoveTriggers(const Oid *tree, int count, const char *prefix) {
     const Change change = BeginChange();
     bool removed = false;
     for (int i = 0; i < count; i++)
-        for (int kind = 0; kind < kKindCount; kind++)
-            removed = RemoveKind(tree[i], prefix, kind) || removed;
+        for (int kind = 0; kind < kKindCount; kind++) removed = RemoveKind(tree[i], prefix, kind) || removed;
     EndChange(change);
     return removed;
 }

@@ -119,8 +119,7 @@ const Channel &LookUpChannel(const char *name, std::size_t length) {
     std::memcpy(key.name, name, length);
     PrepareCaches();
     bool found;
-    CachedChannel *cached =
-        static_cast<CachedChannel *>(hash_search(by_name, &key, HASH_ENTER, &found));
+    CachedChannel *cached = static_cast<CachedChannel *>(hash_search(by_name, &key, HASH_ENTER, &found));
     if (!found) cached->generation = 0;
     if (cached->generation != generation) {
         // Oids first: the callback that makes entries old depends on them.
@@ -160,17 +159,13 @@ int CountersOf(const Channel &channel) {
 }
 
 void CheckChannelName(const char *name, std::size_t length) {
-    if (name == nullptr)
-        ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("channel name is null")));
-    if (length == 0)
-        ereport(ERROR,
-                (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("channel name is empty")));
+    if (name == nullptr) ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("channel name is null")));
+    if (length == 0) ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("channel name is empty")));
     if (length >= NAMEDATALEN)
-        ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-                        errmsg("channel name is too long"),
+        ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("channel name is too long"),
                         errdetail("\"%.*s...\" has %zu bytes; at most %d are allowed.",
-                                  pg_mbcliplen(name, static_cast<int>(length), NAMEDATALEN - 1),
-                                  name, length, NAMEDATALEN - 1)));
+                                  pg_mbcliplen(name, static_cast<int>(length), NAMEDATALEN - 1), name, length,
+                                  NAMEDATALEN - 1)));
 }
 
 char *ChannelNameArgument(FunctionCallInfo fcinfo, int argument) {
@@ -181,8 +176,7 @@ char *ChannelNameArgument(FunctionCallInfo fcinfo, int argument) {
 }
 
 void ReportUndeclared(const char *name) {
-    ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT),
-                    errmsg("channel \"%s\" is not declared", name),
+    ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT), errmsg("channel \"%s\" is not declared", name),
                     errhint("Declare it with herald.create_channel().")));
     pg_unreachable();
 }

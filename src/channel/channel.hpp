@@ -57,9 +57,7 @@ struct Channel {
     mutable SchemaHandle compiled_schema;
 };
 
-inline bool MayPublish(const Channel &channel) {
-    return (channel.privileges & kPrivilegePublish) != 0;
-}
+inline bool MayPublish(const Channel &channel) { return (channel.privileges & kPrivilegePublish) != 0; }
 
 // The slot in which to count for the channel, taken when it is first needed. Never an error.
 int CountersOf(const Channel &channel);
@@ -71,9 +69,7 @@ char *ChannelNameArgument(FunctionCallInfo fcinfo, int argument);
 
 // The channel of that name (checked by CheckChannelName), for the current role. Needs a transaction.
 const Channel &LookUpChannel(const char *name, std::size_t length);
-inline const Channel &LookUpChannel(const char *name) {
-    return LookUpChannel(name, std::strlen(name));
-}
+inline const Channel &LookUpChannel(const char *name) { return LookUpChannel(name, std::strlen(name)); }
 // The declared channel of that id, for the current role; NULL where it was dropped.
 const Channel *LookUpChannelById(int32 id);
 

@@ -23,18 +23,17 @@ namespace {
 // A channel's row, locked, with what alter and drop need. Strings live in the caller's context.
 struct LockedChannel {
     Channel channel;  // validation as stored
-    Jsonb *schema;  // NULL: none
+    Jsonb *schema;    // NULL: none
 };
 
 void RequireCreate(const char *name) {
     if (pg::HasDatabasePrivilege(MyDatabaseId, GetUserId(), ACL_CREATE)) return;
-    ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-                    errmsg("permission denied to declare channel \"%s\"", name),
-                    errhint("Declaring a channel needs the CREATE privilege on the database.")));
+    ereport(ERROR,
+            (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE), errmsg("permission denied to declare channel \"%s\"", name),
+             errhint("Declaring a channel needs the CREATE privilege on the database.")));
 }
 
-void CheckOptions(const char *name, bool durable, bool accept_notify, AnnounceMode announce,
-                  int32 max_payload_bytes) {
+void CheckOptions(const char *name, bool durable, bool accept_notify, AnnounceMode announce, int32 max_payload_bytes) {
     if (accept_notify && !durable)
         ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
                         errmsg("channel \"%s\" cannot accept notifications: it is not durable", name),
@@ -46,13 +45,11 @@ void CheckOptions(const char *name, bool durable, bool accept_notify, AnnounceMo
                         errhint("Use announce => 'payload', which every LISTENer can read, or "
                                 "durable => true.")));
     if (max_payload_bytes < 0)
-        ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-                        errmsg("max_payload_bytes must not be negative")));
+        ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("max_payload_bytes must not be negative")));
 }
 
 // The id of the new row, or 0 where the name is taken. Waits for a concurrent declaration.
-int32 InsertChannel(const char *name, const Channel &channel, Oid owner_role, Jsonb *schema,
-                    const char *description) {
+int32 InsertChannel(const char *name, const Channel &channel, Oid owner_role, Jsonb *schema, const char *description) {
     const char *owner = GetUserNameFromId(owner_role, false);
     const char *identity = pg::RoleIdentity(owner_role);
     pg::Identity caller = pg::BecomeOwner();
@@ -68,9 +65,8 @@ int32 InsertChannel(const char *name, const Channel &channel, Oid owner_role, Js
         std::array{pg::Text(name), pg::Text(owner), pg::Bool(channel.durable),
                    pg::Text(NameOfAnnounce(channel.announce)), pg::Bool(channel.accept_notify), limit,
                    pg::Text(description), pg::Text(NameOfWhenFull(channel.when_full)),
-                   pg::Jsonb(JsonbPGetDatum(schema), schema == nullptr),
-                   pg::Text(NameOfValidation(channel.validation)), pg::Bool(channel.check_formats),
-                   pg::Int4(channel.schema_version), pg::Text(identity)});
+                   pg::Jsonb(JsonbPGetDatum(schema), schema == nullptr), pg::Text(NameOfValidation(channel.validation)),
+                   pg::Bool(channel.check_formats), pg::Int4(channel.schema_version), pg::Text(identity)});
     int32 id = rows == 0 ? 0 : pg::SpiInt4(0, 1);
     pg::SpiEnd();
     pg::BecomeCaller(caller);
@@ -153,13 +149,12 @@ void RequireNoDependents(const Channel &channel, const char *action, const char 
     Dependents found{};
     pg::ReadAndLetGo([&] { found = CountDependents(channel.id); });
     if (found.subscriptions == 0 && found.parked == 0 && found.dead == 0) return;
-    ereport(ERROR,
-            (errcode(ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST),
-             errmsg("cannot %s channel \"%s\" because it is in use", action, channel.name),
-             errdetail("Subscriptions: " INT64_FORMAT ", unsettled messages: " INT64_FORMAT
-                       ", parked tasks: " INT64_FORMAT ", dead letters: " INT64_FORMAT ".",
-                       found.subscriptions, found.unsettled, found.parked, found.dead),
-             errhint("%s", hint)));
+    ereport(ERROR, (errcode(ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST),
+                    errmsg("cannot %s channel \"%s\" because it is in use", action, channel.name),
+                    errdetail("Subscriptions: " INT64_FORMAT ", unsettled messages: " INT64_FORMAT
+                              ", parked tasks: " INT64_FORMAT ", dead letters: " INT64_FORMAT ".",
+                              found.subscriptions, found.unsettled, found.parked, found.dead),
+                    errhint("%s", hint)));
 }
 
 // To a feed it makes no difference what kind of channel it has, but it needs one.
@@ -167,37 +162,36 @@ void RequireNoFeeds(const Channel &channel) {
     pg::Identity caller = pg::BecomeOwner();
     MemoryContext context = CurrentMemoryContext;
     pg::SpiBegin();
-    pg::SpiRun("SELECT count(*), min(relation::pg_catalog.text) FROM herald_internal.change_feed_store WHERE channel_id = $1",
-               std::array{pg::Int4(channel.id)});
+    pg::SpiRun(
+        "SELECT count(*), min(relation::pg_catalog.text) FROM herald_internal.change_feed_store WHERE channel_id = $1",
+        std::array{pg::Int4(channel.id)});
     const int64 count = pg::SpiInt8(0, 1);
     const char *table = count == 0 ? nullptr : MemoryContextStrdup(context, pg::SpiText(0, 2));
     pg::SpiEnd();
     pg::BecomeCaller(caller);
     if (count == 0) return;
-    ereport(ERROR,
-            (errcode(ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST),
-             errmsg("cannot drop channel \"%s\" because it is in use", channel.name),
-             errdetail_plural(INT64_FORMAT " table publishes its changes there: %s.",
-                              INT64_FORMAT " tables publish their changes there, one is %s.",
-                              static_cast<unsigned long>(count), count, table),
-             errhint("Call herald.disable_change_feed() first, or drop the channel with force => true: then feeds publish "
-                     "nothing, and warn.")));
+    ereport(
+        ERROR,
+        (errcode(ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST),
+         errmsg("cannot drop channel \"%s\" because it is in use", channel.name),
+         errdetail_plural(INT64_FORMAT " table publishes its changes there: %s.",
+                          INT64_FORMAT " tables publish their changes there, one is %s.",
+                          static_cast<unsigned long>(count), count, table),
+         errhint("Call herald.disable_change_feed() first, or drop the channel with force => true: then feeds publish "
+                 "nothing, and warn.")));
 }
 
 // The role of the new owner.
 Oid RequireNewOwner(const char *name, const char *owner) {
     Oid role = pg::RoleByName(owner);
     if (!OidIsValid(role))
-        ereport(ERROR,
-                (errcode(ERRCODE_UNDEFINED_OBJECT), errmsg("role \"%s\" does not exist", owner)));
+        ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT), errmsg("role \"%s\" does not exist", owner)));
     if (superuser()) return role;
     if (!pg::CanBecome(GetUserId(), role))
         ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-                        errmsg("must be a member of role \"%s\" to give it channel \"%s\"", owner,
-                               name)));
+                        errmsg("must be a member of role \"%s\" to give it channel \"%s\"", owner, name)));
     if (!pg::HasDatabasePrivilege(MyDatabaseId, role, ACL_CREATE))
-        ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-                        errmsg("role \"%s\" may not own channels", owner),
+        ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE), errmsg("role \"%s\" may not own channels", owner),
                         errhint("The owner of a channel needs the CREATE privilege on the database.")));
     return role;
 }
@@ -217,8 +211,7 @@ void CreateChannel(const char *name, const ChannelOptions &options, bool if_not_
     Channel channel{};
     channel.durable = options.durable.value_or(true);
     channel.accept_notify = options.accept_notify.value_or(false);
-    channel.announce = options.announce.value_or(channel.durable ? AnnounceMode::kPointer
-                                                                 : AnnounceMode::kPayload);
+    channel.announce = options.announce.value_or(channel.durable ? AnnounceMode::kPointer : AnnounceMode::kPayload);
     channel.max_payload_bytes = options.max_payload_bytes.value_or(0);
     channel.when_full = options.when_full.value_or(WhenFull::kRefuse);
 
@@ -229,15 +222,14 @@ void CreateChannel(const char *name, const ChannelOptions &options, bool if_not_
 
     RequireCreate(name);
     if (!LookUpChannel(name).declared) RequireUnusedByOthers(name);
-    CheckOptions(name, channel.durable, channel.accept_notify, channel.announce,
-                 channel.max_payload_bytes);
+    CheckOptions(name, channel.durable, channel.accept_notify, channel.announce, channel.max_payload_bytes);
     if (schema != nullptr) CheckSchema(name, schema, channel.check_formats);
     if (channel.accept_notify) RequireNotifyShare(name, GetUserNameFromId(GetUserId(), false), 0);
     if (InsertChannel(name, channel, GetUserId(), schema, options.description) == 0) {
         ereport(if_not_exists ? NOTICE : ERROR,
-                (errcode(ERRCODE_DUPLICATE_OBJECT),
-                 if_not_exists ? errmsg("channel \"%s\" is already declared, skipping", name)
-                               : errmsg("channel \"%s\" is already declared", name)));
+                (errcode(ERRCODE_DUPLICATE_OBJECT), if_not_exists
+                                                        ? errmsg("channel \"%s\" is already declared, skipping", name)
+                                                        : errmsg("channel \"%s\" is already declared", name)));
         return;
     }
     NoteChannelChange();
@@ -248,8 +240,7 @@ void AlterChannel(const char *name, const ChannelOptions &options, bool force) {
     if (!LockChannel(name, &locked)) ReportUndeclared(name);
     Channel &channel = locked.channel;
     RequireChannelOwner(channel);
-    const char *identity =
-        options.owner == nullptr ? nullptr : pg::RoleIdentity(RequireNewOwner(name, options.owner));
+    const char *identity = options.owner == nullptr ? nullptr : pg::RoleIdentity(RequireNewOwner(name, options.owner));
 
     bool durable = options.durable.value_or(channel.durable);
     bool accept_notify = options.accept_notify.value_or(channel.accept_notify);
@@ -257,10 +248,10 @@ void AlterChannel(const char *name, const ChannelOptions &options, bool force) {
     int32 limit = options.max_payload_bytes.value_or(channel.max_payload_bytes);
     CheckOptions(name, durable, accept_notify, announce, limit);
     if (accept_notify && (!channel.accept_notify || options.owner != nullptr))
-        RequireNotifyShare(name, options.owner != nullptr ? options.owner : pg::RoleNameNow(channel.owner, ""), channel.id);
+        RequireNotifyShare(name, options.owner != nullptr ? options.owner : pg::RoleNameNow(channel.owner, ""),
+                           channel.id);
     if (channel.durable && !durable)
-        RequireNoDependents(channel, "make ephemeral",
-                            "Unsubscribe first: what is not stored cannot be delivered.");
+        RequireNoDependents(channel, "make ephemeral", "Unsubscribe first: what is not stored cannot be delivered.");
 
     Validation validation = options.validation.value_or(channel.validation);
     bool check_formats = options.check_formats.value_or(channel.check_formats);
@@ -268,8 +259,7 @@ void AlterChannel(const char *name, const ChannelOptions &options, bool force) {
     if (schema != nullptr &&
         (options.schema != nullptr || validation != channel.validation || check_formats != channel.check_formats)) {
         CheckSchema(name, schema, check_formats);
-        if (validation == Validation::kReject && !force)
-            RequireStoredFit(channel, schema, check_formats);
+        if (validation == Validation::kReject && !force) RequireStoredFit(channel, schema, check_formats);
     }
 
     pg::Param limit_param = pg::Int4(limit);
@@ -282,14 +272,12 @@ void AlterChannel(const char *name, const ChannelOptions &options, bool force) {
         "max_payload_bytes = $6, description = COALESCE($7, description), when_full = $8, "
         "validation = $9, check_formats = $10, schema = $11, schema_version = schema_version + $12 "
         "WHERE id = $1",
-        std::array{pg::Int4(channel.id),
-                   pg::Text(options.owner),
-                   pg::Bool(durable), pg::Text(NameOfAnnounce(announce)), pg::Bool(accept_notify),
-                   limit_param, pg::Text(options.description),
+        std::array{pg::Int4(channel.id), pg::Text(options.owner), pg::Bool(durable), pg::Text(NameOfAnnounce(announce)),
+                   pg::Bool(accept_notify), limit_param, pg::Text(options.description),
                    pg::Text(NameOfWhenFull(options.when_full.value_or(channel.when_full))),
                    pg::Text(NameOfValidation(validation)), pg::Bool(check_formats),
-                   pg::Jsonb(JsonbPGetDatum(schema), schema == nullptr),
-                   pg::Int4(options.schema != nullptr ? 1 : 0), pg::Text(identity)});
+                   pg::Jsonb(JsonbPGetDatum(schema), schema == nullptr), pg::Int4(options.schema != nullptr ? 1 : 0),
+                   pg::Text(identity)});
     pg::SpiEnd();
     pg::BecomeCaller(caller);
     NoteChannelChange();
@@ -299,15 +287,13 @@ void DropChannel(const char *name, bool if_exists, bool force) {
     LockedChannel locked;
     if (!LockChannel(name, &locked)) {
         if (!if_exists) ReportUndeclared(name);
-        ereport(NOTICE, (errcode(ERRCODE_UNDEFINED_OBJECT),
-                         errmsg("channel \"%s\" is not declared, skipping", name)));
+        ereport(NOTICE, (errcode(ERRCODE_UNDEFINED_OBJECT), errmsg("channel \"%s\" is not declared, skipping", name)));
         return;
     }
     const Channel &channel = locked.channel;
     RequireChannelOwner(channel);
     if (!force) {
-        RequireNoDependents(channel, "drop",
-                            "Unsubscribe first, or drop all of it with force => true.");
+        RequireNoDependents(channel, "drop", "Unsubscribe first, or drop all of it with force => true.");
         RequireNoFeeds(channel);
     }
 
@@ -344,8 +330,7 @@ int32 DeclareForSubscription(const char *name) {
         LockedChannel locked;
         if (!LockChannel(name, &locked)) ReportUndeclared(name);
         const Channel &other = locked.channel;
-        if (!other.durable ||
-            (PrivilegesOf(other.id, other.owner, GetUserId()) & kPrivilegeSubscribe) == 0)
+        if (!other.durable || (PrivilegesOf(other.id, other.owner, GetUserId()) & kPrivilegeSubscribe) == 0)
             ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
                             errmsg("permission denied to subscribe to channel \"%s\"", name),
                             errdetail("It was declared by another session at the same time.")));
@@ -362,7 +347,8 @@ int32 DeclareForSubscription(const char *name) {
     // The name may be a mistake, in its letters or in the order of the arguments.
     ereport(NOTICE, (errcode(ERRCODE_UNDEFINED_OBJECT), errmsg("channel \"%s\" is new", name),
                      errdetail("Nobody had declared it: now it is durable, owned by role \"%s\", and everybody may "
-                               "publish to it.", GetUserNameFromId(GetUserId(), false))));
+                               "publish to it.",
+                               GetUserNameFromId(GetUserId(), false))));
     return id;
 }
 

@@ -21,9 +21,9 @@ struct ChannelOptions {
     std::optional<WhenFull> when_full;
     std::optional<Validation> validation;
     std::optional<bool> check_formats;
-    Jsonb *schema;                           // NULL: left out; the JSON value null: none
-    const char *description;                 // NULL: left out
-    const char *owner;                       // NULL: left out; only for alter
+    Jsonb *schema;            // NULL: left out; the JSON value null: none
+    const char *description;  // NULL: left out
+    const char *owner;        // NULL: left out; only for alter
 };
 
 // Declares a channel owned by the caller, who needs CREATE on the database. 42501 for a name that others use; 42710

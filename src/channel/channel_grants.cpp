@@ -17,9 +17,9 @@ constexpr ChannelPrivilege kEach[] = {kPrivilegePublish, kPrivilegeSubscribe, kP
 int32 HoldOwnedChannel(const char *name) {
     pg::Identity caller = pg::BecomeOwner();
     pg::SpiBegin();
-    uint64 rows = pg::SpiRun(
-        "SELECT id, owner, owner_role FROM herald_internal.channel_store WHERE channel = $1 FOR KEY SHARE",
-        std::array{pg::Text(name)});
+    uint64 rows =
+        pg::SpiRun("SELECT id, owner, owner_role FROM herald_internal.channel_store WHERE channel = $1 FOR KEY SHARE",
+                   std::array{pg::Text(name)});
     Channel channel{};
     if (rows > 0) {
         pg::CopyString(channel.name, name, sizeof(channel.name));
@@ -58,8 +58,7 @@ void GrantChannel(const char *name, const char *grantee, uint8 privileges) {
     int32 id = HoldOwnedChannel(name);
     const Oid role = pg::RoleByName(grantee);
     if (!IsPublic(grantee) && !OidIsValid(role))
-        ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT),
-                        errmsg("role \"%s\" does not exist", grantee),
+        ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT), errmsg("role \"%s\" does not exist", grantee),
                         errhint("\"public\" grants to every role.")));
     AddGrant(id, grantee, role, privileges);
     NoteChannelChange();
@@ -80,8 +79,8 @@ void RevokeChannel(const char *name, const char *grantee, uint8 privileges) {
             "WHERE channel_id = $1 AND privilege = $3 AND (grantee_role = $4 OR grantee = $2 AND ("
             "NOT pg_catalog.starts_with(grantee_role, $5) OR $4 IS NULL AND NOT EXISTS ("
             "SELECT FROM pg_catalog.pg_roles AS a WHERE grantee_role = $5 || a.oid::pg_catalog.text)))",
-            std::array{pg::Int4(id), pg::Text(grantee), pg::Text(NameOfPrivilege(privilege)),
-                       pg::Text(identity), pg::Text(here)});
+            std::array{pg::Int4(id), pg::Text(grantee), pg::Text(NameOfPrivilege(privilege)), pg::Text(identity),
+                       pg::Text(here)});
     }
     pg::SpiEnd();
     pg::BecomeCaller(caller);

@@ -26,8 +26,7 @@ Misfits FindMisfits(int32 channel_id, Jsonb *schema, bool check_formats) {
     pg::Identity caller = pg::BecomeOwner();
     pg::ReadWithoutIndexes();
     pg::SpiBegin();
-    const std::array params{pg::Int4(channel_id), pg::Jsonb(JsonbPGetDatum(schema), false),
-                            pg::Bool(check_formats)};
+    const std::array params{pg::Int4(channel_id), pg::Jsonb(JsonbPGetDatum(schema), false), pg::Bool(check_formats)};
     pg::SpiRun(
         "WITH subscriptions AS MATERIALIZED ("
         "  SELECT id FROM herald_internal.subscription_store WHERE channel_id = $1), "
@@ -81,16 +80,13 @@ void RequireStoredFit(const Channel &channel, Jsonb *schema, bool check_formats)
     if (found.count == 0) return;
     Violation violation{};
     const CompiledSchema *compiled = CompiledFor(schema, check_formats, SubjectOf(channel.name), nullptr);
-    const int count =
-        found.first == nullptr ? 0 : FindViolations(compiled, found.first, &violation, 1);
+    const int count = found.first == nullptr ? 0 : FindViolations(compiled, found.first, &violation, 1);
     ereport(ERROR,
             (errcode(ERRCODE_CHECK_VIOLATION),
              errmsg("schema for channel \"%s\" does not fit " INT64_FORMAT " of the " INT64_FORMAT
                     " messages that wait or were published last",
                     channel.name, found.count, found.checked),
-             count == 0 ? 0
-                        : errdetail("Message " INT64_FORMAT ": %s.", found.first_id,
-                                    DescribeViolation(violation)),
+             count == 0 ? 0 : errdetail("Message " INT64_FORMAT ": %s.", found.first_id, DescribeViolation(violation)),
              errhint("What is published from now on is checked, what is stored stays as it is: with "
                      "force => true the schema is set all the same.")));
 }

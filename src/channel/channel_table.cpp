@@ -43,9 +43,8 @@ enum GrantColumn : AttrNumber { kChannelId = 1, kGrantee, kPrivilege, kGranteeRo
 Oid RelationOf(const char *name) {
     Oid oid = get_relname_relid(name, pg::Tables().internal);
     if (!OidIsValid(oid))
-        ereport(ERROR,
-                (errcode(ERRCODE_UNDEFINED_OBJECT), errmsg("relation \"herald_internal.%s\" is missing", name),
-                 errhint("Create the extension pg_herald again.")));
+        ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT), errmsg("relation \"herald_internal.%s\" is missing", name),
+                        errhint("Create the extension pg_herald again.")));
     return oid;
 }
 
@@ -76,8 +75,7 @@ void Unpack(HeapTuple tuple, TupleDesc descriptor, Channel *channel) {
     char *validation = text_to_cstring(DatumGetTextPP(get(kValidation)));
     if (has_schema) channel->validation = ValidationOfName(validation);
     channel->check_formats = DatumGetBool(get(kCheckFormats));
-    if (channel->validation != Validation::kOff)
-        channel->schema_version = DatumGetInt32(get(kSchemaVersion));
+    if (channel->validation != Validation::kOff) channel->schema_version = DatumGetInt32(get(kSchemaVersion));
     char *owner = text_to_cstring(DatumGetTextPP(get(kOwner)));
     channel->owner = pg::StoredRole(owner, TextOrNull(tuple, kOwnerRole, descriptor));
 }
@@ -111,8 +109,7 @@ Jsonb *ReadChannelSchema(int32 id) {
     ScanKeyData key;
     ScanKeyInit(&key, kId, BTEqualStrategyNumber, F_INT4EQ, Int32GetDatum(id));
     Relation table = pg::OpenTable(pg::Tables().channel_store, AccessShareLock, kChannelForm);
-    SysScanDesc scan =
-        systable_beginscan(table, RelationOf("channel_store_pkey"), true, nullptr, 1, &key);
+    SysScanDesc scan = systable_beginscan(table, RelationOf("channel_store_pkey"), true, nullptr, 1, &key);
     HeapTuple tuple = systable_getnext(scan);
     Jsonb *schema = nullptr;
     if (HeapTupleIsValid(tuple)) {
@@ -134,8 +131,7 @@ uint8 PrivilegesOf(int32 channel_id, Oid owner, Oid role) {
 
     ScanKeyInit(&key, kChannelId, BTEqualStrategyNumber, F_INT4EQ, Int32GetDatum(channel_id));
     Relation table = pg::OpenTable(RelationOf("channel_grant_store"), AccessShareLock, kChannelGrantForm);
-    SysScanDesc scan = systable_beginscan(table, RelationOf("channel_grant_store_pkey"), true,
-                                          nullptr, 1, &key);
+    SysScanDesc scan = systable_beginscan(table, RelationOf("channel_grant_store_pkey"), true, nullptr, 1, &key);
     for (HeapTuple tuple; HeapTupleIsValid(tuple = systable_getnext(scan));) {
         bool is_null;
         TupleDesc descriptor = RelationGetDescr(table);
@@ -155,13 +151,10 @@ uint8 PrivilegesOf(int32 channel_id, Oid owner, Oid role) {
 
 void RequireChannelOwner(const Channel &channel) {
     if (pg::HasRightsOf(GetUserId(), channel.owner)) return;
-    ereport(ERROR,
-            (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-             errmsg("must be owner of channel \"%s\"", channel.name),
-             OidIsValid(channel.owner)
-                 ? errhint("Its owner is \"%s\".", GetUserNameFromId(channel.owner, false))
-                 : errhint("Its owner was dropped: a superuser can set another one with "
-                           "herald.alter_channel(owner => ...).")));
+    ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE), errmsg("must be owner of channel \"%s\"", channel.name),
+                    OidIsValid(channel.owner) ? errhint("Its owner is \"%s\".", GetUserNameFromId(channel.owner, false))
+                                              : errhint("Its owner was dropped: a superuser can set another one with "
+                                                        "herald.alter_channel(owner => ...).")));
 }
 
 uint8 PrivilegeOfName(const char *name) {
@@ -174,8 +167,7 @@ uint8 PrivilegeOfName(const char *name) {
 uint8 RequirePrivilege(const char *name) {
     uint8 privilege = PrivilegeOfName(name);
     if (privilege == 0)
-        ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-                        errmsg("unknown channel privilege \"%s\"", name),
+        ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("unknown channel privilege \"%s\"", name),
                         errhint("Known are publish, subscribe and read.")));
     return privilege;
 }
@@ -196,8 +188,7 @@ AnnounceMode AnnounceOfName(const char *name) {
     if (std::strcmp(name, "off") == 0) return AnnounceMode::kOff;
     if (std::strcmp(name, "payload") == 0) return AnnounceMode::kPayload;
     if (std::strcmp(name, "pointer") == 0) return AnnounceMode::kPointer;
-    ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-                    errmsg("unknown kind of announcement \"%s\"", name),
+    ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("unknown kind of announcement \"%s\"", name),
                     errhint("Known are payload, pointer and off.")));
     pg_unreachable();
 }
@@ -205,21 +196,17 @@ AnnounceMode AnnounceOfName(const char *name) {
 WhenFull WhenFullOfName(const char *name) {
     if (std::strcmp(name, "refuse") == 0) return WhenFull::kRefuse;
     if (std::strcmp(name, "dead_letters") == 0) return WhenFull::kDeadLetters;
-    ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-                    errmsg("unknown policy for a full log \"%s\"", name),
+    ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("unknown policy for a full log \"%s\"", name),
                     errhint("Known are refuse and dead_letters.")));
     pg_unreachable();
 }
 
-const char *NameOfWhenFull(WhenFull when_full) {
-    return when_full == WhenFull::kRefuse ? "refuse" : "dead_letters";
-}
+const char *NameOfWhenFull(WhenFull when_full) { return when_full == WhenFull::kRefuse ? "refuse" : "dead_letters"; }
 
 Validation ValidationOfName(const char *name) {
     for (Validation validation : {Validation::kOff, Validation::kWarn, Validation::kReject})
         if (std::strcmp(name, NameOfValidation(validation)) == 0) return validation;
-    ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-                    errmsg("unknown validation \"%s\"", name),
+    ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("unknown validation \"%s\"", name),
                     errhint("Known are reject, warn and off.")));
     pg_unreachable();
 }

@@ -33,14 +33,16 @@ NotifyChannels Count(const char *owner, int32 channel_id) {
 void RequireNotifyShare(const char *channel, const char *owner, int32 channel_id) {
     const NotifyChannels channels = Count(owner, channel_id);
     if (channels.of_owner < kMaxNotifyChannels - channels.all) return;
-    ereport(ERROR,
-            (errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
-             errmsg("channel \"%s\" cannot accept notifications: role \"%s\" owns too many channels that do", channel,
-                    owner),
-             errdetail(INT64_FORMAT " of %d channels of the database accept notifications, " INT64_FORMAT
-                                    " are of that role. A role may own as many as are left.",
-                       channels.all, kMaxNotifyChannels, channels.of_owner),
-             errhint("Turn accept_notify off where it is not needed, by herald.alter_channel(), or use herald.publish().")));
+    ereport(
+        ERROR,
+        (errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
+         errmsg("channel \"%s\" cannot accept notifications: role \"%s\" owns too many channels that do", channel,
+                owner),
+         errdetail(INT64_FORMAT " of %d channels of the database accept notifications, " INT64_FORMAT
+                                " are of that role. A role may own as many as are left.",
+                   channels.all, kMaxNotifyChannels, channels.of_owner),
+         errhint(
+             "Turn accept_notify off where it is not needed, by herald.alter_channel(), or use herald.publish().")));
 }
 
 int64 CountNotifyChannels() { return Count("", 0).all; }

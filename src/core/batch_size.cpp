@@ -8,8 +8,7 @@
 namespace herald::core {
 
 void BatchSize::NoteCalm(std::size_t tasks, Microseconds duration, Microseconds batch_time) {
-    if (tasks == 0)
-        return;
+    if (tasks == 0) return;
     const double each = static_cast<double>(duration) / static_cast<double>(tasks);
     average_ = average_ < 0 ? each : average_ + (each - average_) / kMemory;
 
@@ -19,14 +18,12 @@ void BatchSize::NoteCalm(std::size_t tasks, Microseconds duration, Microseconds 
         if (tasks >= limit_) {
             limit_ = std::min<std::size_t>(2 * limit_, kMaxBatch);
             // The last growth did no harm.
-            if (grew_)
-                patience_ = std::max(patience_ / 2, 1);
+            if (grew_) patience_ = std::max(patience_ / 2, 1);
             grew_ = true;
         }
     }
     const double half = static_cast<double>(batch_time) / 2;
-    while (limit_ > 1 && static_cast<double>(limit_) * average_ > half)
-        limit_ /= 2;
+    while (limit_ > 1 && static_cast<double>(limit_) * average_ > half) limit_ /= 2;
 }
 
 void BatchSize::NoteTrouble() {

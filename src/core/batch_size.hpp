@@ -12,7 +12,7 @@
 namespace herald::core {
 
 class BatchSize {
- public:
+public:
     // Tasks of the next batch, at most: 1 to kMaxBatch.
     std::size_t Limit() const { return limit_; }
 
@@ -22,7 +22,7 @@ class BatchSize {
     // A batch had to be cut short.
     void NoteTrouble();
 
- private:
+private:
     // The average follows the last so many batches.
     static constexpr double kMemory = 4;
     static constexpr int kLongestPatience = 256;

@@ -65,7 +65,7 @@ struct CrashNotes {
 
 // Turns the notes of a server that is gone into suspects and offenders, and clears them. Returns the
 // number of tasks noted. Where there is no place, the oldest is let go.
-int JudgeCrash(CrashNotes* notes, Microseconds now) noexcept;
+int JudgeCrash(CrashNotes *notes, Microseconds now) noexcept;
 
 // How long a subscription rests after that many crashes in a row, and how long a task that has crashed
 // the server as many times waits at least.

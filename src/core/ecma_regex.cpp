@@ -19,14 +19,13 @@ constexpr uint32_t kNoCode = 0xffffffff;
 // Sets as they stand within brackets. Outside of ASCII only where the encoding is UTF-8.
 constexpr char kDigit[] = "0-9";
 constexpr char kWord[] = "A-Za-z0-9_";
-constexpr char kSpace[] =
-    " \\t-\\r\\u00a0\\u1680\\u2000-\\u200a\\u2028\\u2029\\u202f\\u205f\\u3000\\ufeff";
+constexpr char kSpace[] = " \\t-\\r\\u00a0\\u1680\\u2000-\\u200a\\u2028\\u2029\\u202f\\u205f\\u3000\\ufeff";
 constexpr char kNoSpace[] =
     "\\u0001-\\u0008\\u000e-\\u001f!-\\u009f\\u00a1-\\u167f\\u1681-\\u1fff\\u200b-\\u2027\\u202a-\\u202e"
     "\\u2030-\\u205e\\u2060-\\u2fff\\u3001-\\ufefe\\uff00-\\U0010ffff";
 
 class Translator {
-  public:
+public:
     Translator(std::string_view pattern, bool utf8, char *out, std::size_t capacity)
         : pattern_(pattern), utf8_(utf8), out_(out), capacity_(capacity) {}
 
@@ -36,7 +35,7 @@ class Translator {
         return {fault_, unsupported_, fault_ != nullptr ? fault_at_ : 0, length_};
     }
 
-  private:
+private:
     // A member of a class: a character, or a set, as it is written within brackets.
     struct Member {
         bool is_set;
@@ -222,8 +221,7 @@ class Translator {
             return;
         }
         const char c = at_ + 1 < pattern_.size() ? pattern_[at_ + 1] : '\0';
-        if ((c >= '1' && c <= '9') || c == 'k')
-            return Fail("has a back reference, which is not bounded in time", true);
+        if ((c >= '1' && c <= '9') || c == 'k') return Fail("has a back reference, which is not bounded in time", true);
         Member member;
         if (!EscapedMember(&member)) return;
         repeatable_ = true;
@@ -336,8 +334,7 @@ class Translator {
             case 'r':
                 return Character(member, ControlOf(c), 2);
             case '0':
-                if (at_ + 2 < pattern_.size() && IsDigit(pattern_[at_ + 2]))
-                    return Fail("has an octal escape"), false;
+                if (at_ + 2 < pattern_.size() && IsDigit(pattern_[at_ + 2])) return Fail("has an octal escape"), false;
                 return Character(member, 0, 2);
             case 'c':
                 if (at_ + 2 >= pattern_.size() || !IsLetter(pattern_[at_ + 2]))
@@ -389,8 +386,7 @@ class Translator {
     bool CodePoint(Member *member) {
         const std::size_t end = pattern_.find('}', at_ + 3);
         uint32_t code = kNoCode;
-        if (end != std::string_view::npos && end > at_ + 3 && end - at_ <= 9)
-            code = HexAt(at_ + 3, end - at_ - 3);
+        if (end != std::string_view::npos && end > at_ + 3 && end - at_ <= 9) code = HexAt(at_ + 3, end - at_ - 3);
         if (code == kNoCode) return Fail("has \\u{ without a code point"), false;
         return Character(member, code, end + 1 - at_);
     }

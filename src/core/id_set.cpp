@@ -8,20 +8,15 @@ namespace herald::core {
 
 namespace {
 
-constexpr std::size_t WordOf(std::int64_t id) {
-    return (static_cast<std::uint64_t>(id) >> 6) & 63;
-}
-constexpr std::uint64_t BitOf(std::int64_t id) {
-    return std::uint64_t{1} << (static_cast<std::uint64_t>(id) & 63);
-}
+constexpr std::size_t WordOf(std::int64_t id) { return (static_cast<std::uint64_t>(id) >> 6) & 63; }
+constexpr std::uint64_t BitOf(std::int64_t id) { return std::uint64_t{1} << (static_cast<std::uint64_t>(id) & 63); }
 
 }  // namespace
 
 bool IdSet::Insert(std::int64_t id) {
-    Chunk& chunk = chunks_[id >> kChunkBits];
-    std::uint64_t& word = chunk.words[WordOf(id)];
-    if (word & BitOf(id))
-        return false;
+    Chunk &chunk = chunks_[id >> kChunkBits];
+    std::uint64_t &word = chunk.words[WordOf(id)];
+    if (word & BitOf(id)) return false;
     word |= BitOf(id);
     ++chunk.count;
     return true;
@@ -34,21 +29,17 @@ bool IdSet::Contains(std::int64_t id) const {
 
 bool IdSet::Erase(std::int64_t id) {
     const auto found = chunks_.find(id >> kChunkBits);
-    if (found == chunks_.end())
-        return false;
-    std::uint64_t& word = found->second.words[WordOf(id)];
-    if (!(word & BitOf(id)))
-        return false;
+    if (found == chunks_.end()) return false;
+    std::uint64_t &word = found->second.words[WordOf(id)];
+    if (!(word & BitOf(id))) return false;
     word &= ~BitOf(id);
-    if (--found->second.count == 0)
-        chunks_.erase(found);
+    if (--found->second.count == 0) chunks_.erase(found);
     return true;
 }
 
 std::size_t IdSet::MemoryBytes() const {
-    constexpr std::size_t node_bytes =
-        sizeof(std::pair<const std::int64_t, Chunk>) + 2 * sizeof(void*);
-    return sizeof(*this) + chunks_.size() * node_bytes + chunks_.bucket_count() * sizeof(void*);
+    constexpr std::size_t node_bytes = sizeof(std::pair<const std::int64_t, Chunk>) + 2 * sizeof(void *);
+    return sizeof(*this) + chunks_.size() * node_bytes + chunks_.bucket_count() * sizeof(void *);
 }
 
 }  // namespace herald::core

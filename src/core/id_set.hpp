@@ -11,14 +11,14 @@
 namespace herald::core {
 
 class IdSet {
- public:
+public:
     // Adds the id; false where it was there already.
     bool Insert(std::int64_t id);
     bool Contains(std::int64_t id) const;
     bool Erase(std::int64_t id);
     std::size_t MemoryBytes() const;
 
- private:
+private:
     static constexpr int kChunkBits = 12;
 
     struct Chunk {

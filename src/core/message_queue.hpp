@@ -14,19 +14,19 @@
 namespace herald::core {
 
 class MessageQueue {
- public:
+public:
     bool Empty() const { return size_ == 0; }
     std::size_t Size() const { return size_; }
 
     // Any reference is stored exactly, whatever its order; close neighbours are stored small.
-    void PushBack(const MessageRef& message);
+    void PushBack(const MessageRef &message);
     // Both need a queue that is not empty.
-    const MessageRef& Front() const { return front_; }
+    const MessageRef &Front() const { return front_; }
     void PopFront();
 
     std::size_t MemoryBytes() const;
 
- private:
+private:
     using Block = std::vector<std::uint8_t>;
 
     // The first element lies in front_, the bytes of the others in blocks_: a queue of one

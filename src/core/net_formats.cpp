@@ -14,9 +14,7 @@ bool IsOneOf(char c, std::string_view set) { return set.find(c) != std::string_v
 
 bool IsUnreserved(char c) { return IsAlphanumeric(c) || IsOneOf(c, "-._~"); }
 
-bool IsEscape(std::string_view text) {
-    return text.size() >= 3 && text[0] == '%' && IsHex(text[1]) && IsHex(text[2]);
-}
+bool IsEscape(std::string_view text) { return text.size() >= 3 && text[0] == '%' && IsHex(text[1]) && IsHex(text[2]); }
 
 // Unreserved characters, sub-delims, those in `more`, and %-escapes.
 bool IsUriText(std::string_view text, std::string_view more, Alphabet alphabet) {
@@ -98,8 +96,8 @@ bool IsLocalPart(std::string_view text, Alphabet alphabet) {
     bool after_dot = true;
     for (char c : text) {
         if (c == '.' && after_dot) return false;
-        const bool atom = IsAscii(c) ? IsAlphanumeric(c) || IsOneOf(c, "!#$%&'*+-/=?^_`{|}~")
-                                     : alphabet == Alphabet::kInternational;
+        const bool atom =
+            IsAscii(c) ? IsAlphanumeric(c) || IsOneOf(c, "!#$%&'*+-/=?^_`{|}~") : alphabet == Alphabet::kInternational;
         if (c != '.' && !atom) return false;
         after_dot = c == '.';
     }

@@ -34,41 +34,40 @@ struct SubscriptionConfig {
 
 // What a look at a subscription costs nothing to answer.
 struct SubscriptionGauges {
-    std::size_t pending;  // never tried, waiting for a worker, or for its turn in a batch
-    std::size_t running;  // batches
+    std::size_t pending;   // never tried, waiting for a worker, or for its turn in a batch
+    std::size_t running;   // batches
     std::size_t retrying;  // waiting for their next attempt (or for their turn after a failed one)
     std::optional<Microseconds> oldest_published_at;  // of pending and retrying tasks
 };
 
 class Scheduler {
- public:
+public:
     // Replaces the set of subscriptions. A subscription that is gone loses its waiting tasks; its
     // running ones are remembered until they report. What existed keeps its tasks.
     // Returns the ids of the subscriptions that are new: their messages must be fed by a scan.
-    std::vector<SubscriptionId> Configure(const std::vector<SubscriptionConfig>& configs);
+    std::vector<SubscriptionId> Configure(const std::vector<SubscriptionConfig> &configs);
 
     // A message of a channel, committed. Makes a task for each subscription of the channel that has
     // not seen it. Returns the number of tasks made.
-    std::size_t AddMessage(ChannelId channel, const MessageRef& message);
+    std::size_t AddMessage(ChannelId channel, const MessageRef &message);
 
     // The same for one subscription only (a scan for a new subscription).
-    bool AddMessageFor(SubscriptionId subscription, const MessageRef& message);
+    bool AddMessageFor(SubscriptionId subscription, const MessageRef &message);
 
     // A task of the parked table that is not to wait for a time: as AddMessageFor, though its log entry
     // is settled. False where it is already waiting or running.
-    bool AddAgain(SubscriptionId subscription, const MessageRef& message);
+    bool AddAgain(SubscriptionId subscription, const MessageRef &message);
 
     // The log entry `message` of `subscription` needs no work: it is settled.
     void MarkSettled(SubscriptionId subscription, MessageId message);
 
     // A task of the parked table. False, and nothing done, where the task is already waiting or
     // running. `due`: not before.
-    bool AddParked(SubscriptionId subscription, const MessageRef& message, std::int32_t attempts,
-                   Microseconds due);
+    bool AddParked(SubscriptionId subscription, const MessageRef &message, std::int32_t attempts, Microseconds due);
 
     // The batch that a worker holds since before this scheduler existed. Its tasks count as running,
     // whether or not their subscription is configured yet.
-    void AdoptRunning(const std::vector<Task>& batch);
+    void AdoptRunning(const std::vector<Task> &batch);
 
     // True if the task is running (dealt or adopted).
     bool IsRunning(SubscriptionId subscription, MessageId message) const;
@@ -91,19 +90,19 @@ class Scheduler {
 
     // How a batch of the subscription went, for the size of its next ones: `tasks` of it ran in
     // `duration`. `batch_time`: how long a batch may take. `trouble`: it had to be cut short.
-    void NoteBatch(SubscriptionId subscription, std::size_t tasks, Microseconds duration,
-                   Microseconds batch_time, bool trouble);
+    void NoteBatch(SubscriptionId subscription, std::size_t tasks, Microseconds duration, Microseconds batch_time,
+                   bool trouble);
 
     // What became of a running task. Each is a no-op for a task that is not running.
     void Finish(SubscriptionId subscription, MessageId message);  // done, dead or cancelled
     // `message` replaces the reference the task had: its payload lies in the parked table now.
     // `alone`: not in a batch with others.
-    void Retry(SubscriptionId subscription, const MessageRef& message, std::int32_t attempts,
-               Microseconds due, bool alone = false);
+    void Retry(SubscriptionId subscription, const MessageRef &message, std::int32_t attempts, Microseconds due,
+               bool alone = false);
     // Hands the task back: it runs again at once, before younger ones, or when it is due. `losses` is
     // what the next worker is told.
-    void Return(SubscriptionId subscription, MessageId message, std::int32_t losses,
-                bool alone = false, Microseconds due = SubscriptionQueue::kAtOnce);
+    void Return(SubscriptionId subscription, MessageId message, std::int32_t losses, bool alone = false,
+                Microseconds due = SubscriptionQueue::kAtOnce);
 
     // Forgets a waiting task (cancelled, purged). False where it does not wait.
     bool Forget(SubscriptionId subscription, MessageId message);
@@ -129,7 +128,7 @@ class Scheduler {
     // What it takes to know which messages were seen: more and more, for all time.
     std::size_t SeenBytes() const;
 
- private:
+private:
     enum class Standing : std::uint8_t {
         kAwaited,     // only adopted tasks are known; next: kConfigured or kRemoved
         kConfigured,  // next: kRemoved
@@ -152,15 +151,15 @@ class Scheduler {
         std::set<std::pair<std::uint64_t, SubscriptionId>> listed;
     };
 
-    Subscription* Find(SubscriptionId id);
-    const Subscription* Find(SubscriptionId id) const;
-    Subscription* FindConfigured(SubscriptionId id);
-    const Subscription* FindConfigured(SubscriptionId id) const;
-    static std::size_t FreeSlots(const Subscription& subscription);
-    std::size_t CountStartable(Role& role, Microseconds now);
-    void Relist(Subscription& subscription);
-    void Unlist(Subscription& subscription);
-    void AfterReport(SubscriptionId id, Subscription& subscription);
+    Subscription *Find(SubscriptionId id);
+    const Subscription *Find(SubscriptionId id) const;
+    Subscription *FindConfigured(SubscriptionId id);
+    const Subscription *FindConfigured(SubscriptionId id) const;
+    static std::size_t FreeSlots(const Subscription &subscription);
+    std::size_t CountStartable(Role &role, Microseconds now);
+    void Relist(Subscription &subscription);
+    void Unlist(Subscription &subscription);
+    void AfterReport(SubscriptionId id, Subscription &subscription);
 
     std::unordered_map<SubscriptionId, Subscription> subscriptions_;
     std::unordered_map<ChannelId, std::vector<SubscriptionId>> channels_;

@@ -12,37 +12,33 @@ namespace {
 constexpr std::size_t kPortion = 64 * 1024;
 
 template <class Item>
-void SortById(std::vector<Item>* items) {
-    std::sort(items->begin(), items->end(),
-              [](const Item& a, const Item& b) { return a.message.id < b.message.id; });
+void SortById(std::vector<Item> *items) {
+    std::sort(items->begin(), items->end(), [](const Item &a, const Item &b) { return a.message.id < b.message.id; });
 }
 
 }  // namespace
 
-void SnapshotScan::AddParked(SubscriptionId subscription, const MessageRef& message,
-                             std::int32_t attempts, Microseconds due) {
+void SnapshotScan::AddParked(SubscriptionId subscription, const MessageRef &message, std::int32_t attempts,
+                             Microseconds due) {
     Enter(Phase::kParked);
     parked_[subscription].Insert(message.id);
-    std::vector<Waiting>* const found = message.key_hash == 0 ? &waiting_ : &waiting_keyed_;
+    std::vector<Waiting> *const found = message.key_hash == 0 ? &waiting_ : &waiting_keyed_;
     found->push_back({subscription, message, attempts, due});
-    if (waiting_.size() == kPortion)
-        Flush(&waiting_);
+    if (waiting_.size() == kPortion) Flush(&waiting_);
 }
 
 // Of a parked task it says what the parked row says, too.
 void SnapshotScan::AddSettled(SubscriptionId subscription, MessageId message) {
     Enter(Phase::kSettled);
     const auto parked = parked_.find(subscription);
-    if (parked == parked_.end() || !parked->second.Contains(message))
-        scheduler_->MarkSettled(subscription, message);
+    if (parked == parked_.end() || !parked->second.Contains(message)) scheduler_->MarkSettled(subscription, message);
 }
 
-void SnapshotScan::AddLogged(ChannelId channel, const MessageRef& message) {
+void SnapshotScan::AddLogged(ChannelId channel, const MessageRef &message) {
     Enter(Phase::kLog);
-    std::vector<Logged>* const found = message.key_hash == 0 ? &logged_ : &logged_keyed_;
+    std::vector<Logged> *const found = message.key_hash == 0 ? &logged_ : &logged_keyed_;
     found->push_back({channel, message});
-    if (logged_.size() == kPortion)
-        Flush(&logged_);
+    if (logged_.size() == kPortion) Flush(&logged_);
 }
 
 void SnapshotScan::Finish() {
@@ -52,8 +48,7 @@ void SnapshotScan::Finish() {
 }
 
 void SnapshotScan::Enter(Phase phase) {
-    if (phase == phase_)
-        return;
+    if (phase == phase_) return;
     if (phase_ == Phase::kParked) {
         Flush(&waiting_);
         Flush(&waiting_keyed_);
@@ -61,9 +56,9 @@ void SnapshotScan::Enter(Phase phase) {
     phase_ = phase;
 }
 
-void SnapshotScan::Flush(std::vector<Waiting>* found) {
+void SnapshotScan::Flush(std::vector<Waiting> *found) {
     SortById(found);
-    for (const Waiting& each : *found) {
+    for (const Waiting &each : *found) {
         // What rotation has parked is not to wait for a time, and may be very many.
         if (each.attempts == 0 && each.due == each.message.published_at)
             scheduler_->AddAgain(each.subscription, each.message);
@@ -73,10 +68,9 @@ void SnapshotScan::Flush(std::vector<Waiting>* found) {
     found->clear();
 }
 
-void SnapshotScan::Flush(std::vector<Logged>* found) {
+void SnapshotScan::Flush(std::vector<Logged> *found) {
     SortById(found);
-    for (const Logged& each : *found)
-        scheduler_->AddMessage(each.channel, each.message);
+    for (const Logged &each : *found) scheduler_->AddMessage(each.channel, each.message);
     found->clear();
 }
 

@@ -22,20 +22,19 @@
 namespace herald::core {
 
 class SnapshotScan {
- public:
-    explicit SnapshotScan(Scheduler* scheduler) : scheduler_(scheduler) {}
+public:
+    explicit SnapshotScan(Scheduler *scheduler) : scheduler_(scheduler) {}
 
     // First all parked tasks, then all settled entries, then the log, each in any order.
-    void AddParked(SubscriptionId subscription, const MessageRef& message, std::int32_t attempts,
-                   Microseconds due);
+    void AddParked(SubscriptionId subscription, const MessageRef &message, std::int32_t attempts, Microseconds due);
     void AddSettled(SubscriptionId subscription, MessageId message);
-    void AddLogged(ChannelId channel, const MessageRef& message);
+    void AddLogged(ChannelId channel, const MessageRef &message);
 
     // Those with a key are kept until here, as their order matters; the others are sorted in portions, as
     // memory matters.
     void Finish();
 
- private:
+private:
     enum class Phase { kParked, kSettled, kLog };
 
     struct Waiting {
@@ -50,10 +49,10 @@ class SnapshotScan {
     };
 
     void Enter(Phase phase);
-    void Flush(std::vector<Waiting>* found);
-    void Flush(std::vector<Logged>* found);
+    void Flush(std::vector<Waiting> *found);
+    void Flush(std::vector<Logged> *found);
 
-    Scheduler* scheduler_;
+    Scheduler *scheduler_;
     Phase phase_ = Phase::kParked;
     std::unordered_map<SubscriptionId, IdSet> parked_;
     std::vector<Waiting> waiting_, waiting_keyed_;

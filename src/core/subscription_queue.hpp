@@ -24,7 +24,7 @@
 namespace herald::core {
 
 class SubscriptionQueue {
- public:
+public:
     // The due time of a task that was handed back: it sorts before every parked one.
     static constexpr Microseconds kAtOnce = std::numeric_limits<Microseconds>::min();
 
@@ -37,14 +37,14 @@ class SubscriptionQueue {
     };
 
     // A task from the log; false where the id was seen before.
-    bool Add(const MessageRef& message);
+    bool Add(const MessageRef &message);
     // The id counts as seen. A task never tried is dropped; one that is parked or runs stays.
     void MarkSettled(MessageId id);
     // A task that is to be tried, though its log entry is settled. False where it waits or runs.
-    bool AddAgain(const MessageRef& message);
-    bool AddParked(const MessageRef& message, std::int32_t attempts, Microseconds due);
+    bool AddAgain(const MessageRef &message);
+    bool AddParked(const MessageRef &message, std::int32_t attempts, Microseconds due);
     // Tasks that run together, all of them or none: one run, as TakeRun makes it.
-    void AdoptRun(const std::vector<Entry>& entries);
+    void AdoptRun(const std::vector<Entry> &entries);
 
     // The next tasks, at most `limit`, none where nothing is ready. They run from here on, one after
     // the other, and count as one run until the last of them has reported. A task that is to be
@@ -55,7 +55,7 @@ class SubscriptionQueue {
 
     // Each false where the task does not run.
     bool Finish(MessageId id);
-    bool Retry(const MessageRef& message, std::int32_t attempts, Microseconds due, bool alone);
+    bool Retry(const MessageRef &message, std::int32_t attempts, Microseconds due, bool alone);
     bool Return(MessageId id, std::int32_t losses, bool alone, Microseconds due = kAtOnce);
 
     bool Forget(MessageId id);
@@ -81,7 +81,7 @@ class SubscriptionQueue {
     // What it takes to know which messages were seen.
     std::size_t SeenBytes() const { return seen_.MemoryBytes(); }
 
- private:
+private:
     using DueKey = std::pair<Microseconds, MessageId>;
     using RunId = std::uint64_t;
 
@@ -106,19 +106,19 @@ class SubscriptionQueue {
         std::optional<DueKey> offered;  // what the line has in due_
     };
 
-    void AddUntried(const MessageRef& message);
-    bool IsUntried(const MessageRef& message) const { return untried_.Contains(message.id); }
-    void Park(const Entry& entry, Microseconds due);
+    void AddUntried(const MessageRef &message);
+    bool IsUntried(const MessageRef &message) const { return untried_.Contains(message.id); }
+    void Park(const Entry &entry, Microseconds due);
     void Unpark(std::unordered_map<MessageId, Parked>::iterator parked);
     std::optional<Entry> TakeNext(Microseconds now, bool first);
-    void StartRunning(const Entry& entry, RunId run);
+    void StartRunning(const Entry &entry, RunId run);
     void StopRunning(MessageId id);
     bool ForgetUntried(MessageId id);
 
     void RefreshLine(std::uint32_t key);
-    void PopLine(KeyLine& line, std::uint32_t key);
+    void PopLine(KeyLine &line, std::uint32_t key);
     bool StageOne();
-    void OfferUntried(const MessageRef& message);
+    void OfferUntried(const MessageRef &message);
     void WithdrawUntried(MessageId id);
     void CompactIfWasteful();
 

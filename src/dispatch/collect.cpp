@@ -42,8 +42,8 @@ void Pool::AdoptSlots(Oid extension) {
         // A predecessor ended while it dealt: nothing was handed over.
         if (state == SlotState::kDealing) (void)ChangeState(slot, WordOf(slot), SlotState::kIdle);
         if (slot->extension != extension) continue;
-        if (state != SlotState::kAssigned && state != SlotState::kRunning &&
-            state != SlotState::kReported && state != SlotState::kGone)
+        if (state != SlotState::kAssigned && state != SlotState::kRunning && state != SlotState::kReported &&
+            state != SlotState::kGone)
             continue;
         std::vector<core::Task> batch;
         const uint32 end = ProgressOf(slot).end;
@@ -119,8 +119,7 @@ void Pool::ApplyTask(const SlotTask &result, TimestampTz now) {
         if (result.outcome != Outcome::kMissing && result.outcome != Outcome::kMoved) recording_.Note(0, now);
     }
     suspects_.NoteOutcome(task.subscription, task.message.id, result.outcome);
-    results_->Count(task.subscription, result.outcome, result.attempts - task.attempts,
-                    result.latency);
+    results_->Count(task.subscription, result.outcome, result.attempts - task.attempts, result.latency);
     switch (result.outcome) {
         case Outcome::kNotRun:
             scheduler_->Return(task.subscription, task.message.id, task.losses, task.alone);
@@ -155,8 +154,7 @@ void Pool::ApplyTask(const SlotTask &result, TimestampTz now) {
             Trouble &trouble = troubles_[key];
             TimestampTz delay = USECS_PER_SEC << Min(trouble.unrecorded, 6);
             trouble.unrecorded++;
-            scheduler_->Retry(task.subscription, task.message, task.attempts,
-                              now + Min(delay, kLongestDelay), true);
+            scheduler_->Retry(task.subscription, task.message, task.attempts, now + Min(delay, kLongestDelay), true);
             break;
         }
     }
@@ -247,8 +245,7 @@ void Pool::CollectStart(int index, SlotWord word, TimestampTz now) {
 // A slow task must not keep those behind it in its batch from other workers.
 void Pool::Recall(WorkerSlotShared *slot, TimestampTz now) {
     const Progress progress = ProgressOf(slot);
-    if (slot->extension != extension_ || progress.committing || progress.end <= Max(progress.begun, 1))
-        return;
+    if (slot->extension != extension_ || progress.committing || progress.end <= Max(progress.begun, 1)) return;
     const TimestampTz due = slot->dealt_at + 2 * settings::batch_time * INT64CONST(1000);
     if (now < due) {
         NoteTime(due);
@@ -277,10 +274,9 @@ void Pool::CheckDeadline(WorkerSlotShared *slot, TimestampTz now) {
     // Another task may have begun meanwhile.
     if (slot->ended_at == DT_NOEND && pid != 0 && ProgressOf(slot).begun == running) {
         const core::Task &task = slot->tasks[running == 0 ? 0 : running - 1].task;
-        ereport(LOG, (errcode(ERRCODE_QUERY_CANCELED),
-                      errmsg("terminating a worker whose handler ignores its timeout"),
-                      errdetail("Subscription %d, message " INT64_FORMAT ", process %d.",
-                                task.subscription, task.message.id, static_cast<int>(pid))));
+        ereport(LOG, (errcode(ERRCODE_QUERY_CANCELED), errmsg("terminating a worker whose handler ignores its timeout"),
+                      errdetail("Subscription %d, message " INT64_FORMAT ", process %d.", task.subscription,
+                                task.message.id, static_cast<int>(pid))));
         slot->ended_at = now;
         slot->ended_for = running;
         kill(pid, SIGTERM);

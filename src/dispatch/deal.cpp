@@ -57,8 +57,7 @@ Pool::Competition Pool::LookAround(TimestampTz now) const {
 }
 
 // True where the idle worker has to make room for somebody who waits. `own`: workers of its role.
-bool Pool::MustYield(const WorkerSlotShared &slot, int own, const Competition &others,
-                     TimestampTz now) const {
+bool Pool::MustYield(const WorkerSlotShared &slot, int own, const Competition &others, TimestampTz now) const {
     if (others.waiting == 0 || slot.tasks_dealt == 0) return false;
     int share = settings::max_workers / Max(1, others.served + others.waiting);
     if (own > Max(share, 1)) return true;
@@ -66,8 +65,7 @@ bool Pool::MustYield(const WorkerSlotShared &slot, int own, const Competition &o
 }
 
 // Deals a batch to an idle worker; `idle`: how many of the role there are. False: there is nothing to deal.
-bool Pool::Assign(WorkerSlotShared *slot, SlotWord word, core::RoleId role, std::size_t idle,
-                  TimestampTz now) {
+bool Pool::Assign(WorkerSlotShared *slot, SlotWord word, core::RoleId role, std::size_t idle, TimestampTz now) {
     if (recording_.OneTask()) {
         // Its report says whether more can be recorded.
         const TimestampTz next = AnyUnderWay() ? recording_.NextTry() : now;
@@ -149,8 +147,7 @@ void Pool::ShedSurplus() {
 }
 
 // Deals the role's ready tasks to its idle workers; returns how many workers more could start.
-std::size_t Pool::AssignIdle(const core::Scheduler::RoleDemand &demand, const Competition &others,
-                             TimestampTz now) {
+std::size_t Pool::AssignIdle(const core::Scheduler::RoleDemand &demand, const Competition &others, TimestampTz now) {
     std::size_t left = demand.workers;
     std::size_t idle = CountIdle(demand.role);
     if (idle == 0) return left;
@@ -158,8 +155,8 @@ std::size_t Pool::AssignIdle(const core::Scheduler::RoleDemand &demand, const Co
     for (int i = 0; left > 0 && idle > 0 && i < WorkerSlotLimit(); i++) {
         WorkerSlotShared *slot = WorkerSlot(i);
         SlotWord word = WordOf(slot);
-        if (word.state != SlotState::kIdle || !IsOwn(slot, word.state) ||
-            slot->role != demand.role || pg_atomic_read_u32(&slot->evict) != 0)
+        if (word.state != SlotState::kIdle || !IsOwn(slot, word.state) || slot->role != demand.role ||
+            pg_atomic_read_u32(&slot->evict) != 0)
             continue;
         if (MustYield(*slot, own, others, now)) {
             pg_atomic_write_u32(&slot->evict, 1);
@@ -272,8 +269,7 @@ void Pool::Deal(TimestampTz now) {
 
     // First what is there, then what is missing: a worker that just came up for one role must not
     // look idle to another.
-    for (core::Scheduler::RoleDemand &demand : demands)
-        demand.workers = AssignIdle(demand, others, now);
+    for (core::Scheduler::RoleDemand &demand : demands) demand.workers = AssignIdle(demand, others, now);
     for (auto &[role, state] : roles_) {
         bool ready = false;
         for (const core::Scheduler::RoleDemand &demand : demands)
@@ -287,8 +283,7 @@ void Pool::Deal(TimestampTz now) {
         int share = settings::max_workers / Max(1, others.served + others.waiting);
         std::size_t starting = static_cast<std::size_t>(CountSlots(demand.role, true));
         left = left > starting ? left - starting : 0;
-        while (left > 0 && (others.waiting == 0 || own < Max(share, 1)) &&
-               StartFor(demand.role, now)) {
+        while (left > 0 && (others.waiting == 0 || own < Max(share, 1)) && StartFor(demand.role, now)) {
             left--;
             own++;
         }

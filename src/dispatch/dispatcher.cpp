@@ -62,26 +62,25 @@ void LogService(int subscriptions, bool inert) {
     if (name == nullptr) return;
     if (subscriptions > 0 && told_name[0] == '\0') {
         pg::CopyString(told_name, name, sizeof(told_name));
-        ereport(LOG, (errcode(ERRCODE_SUCCESSFUL_COMPLETION), 
+        ereport(LOG, (errcode(ERRCODE_SUCCESSFUL_COMPLETION),
                       errmsg_plural("pg_herald serves database \"%s\", which has %d subscription",
                                     "pg_herald serves database \"%s\", which has %d subscriptions", subscriptions, name,
                                     subscriptions)));
     }
     if (inert && !told_inert)
-        ereport(WARNING, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-                          errmsg("subscriptions of database \"%s\" are inert: they were made in another server or database",
-                                 name),
-                          errdetail("This is so after a restore, a copy of a database, and pg_upgrade."),
-                          errhint("If their handlers are to run here, call herald.activate() in the database.")));
+        ereport(
+            WARNING,
+            (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+             errmsg("subscriptions of database \"%s\" are inert: they were made in another server or database", name),
+             errdetail("This is so after a restore, a copy of a database, and pg_upgrade."),
+             errhint("If their handlers are to run here, call herald.activate() in the database.")));
     told_inert = told_inert || inert;
 }
 
 class Dispatcher {
 public:
     explicit Dispatcher(DatabaseShared *database)
-        : database_(database),
-          results_(database->database),
-          pool_(database, &scheduler_, &results_) {}
+        : database_(database), results_(database->database), pool_(database, &scheduler_, &results_) {}
 
     // Returns when the addresses of messages that it knows are no longer right: then a new one is to begin
     // with what the slots and the tables say. Ends the process where it is not wanted any more.
@@ -106,13 +105,13 @@ private:
     Results results_;
     Pool pool_;
     std::vector<core::SubscriptionConfig> configs_;  // as the tables have them
-    TimestampTz next_sweep_ = 0;  // the first turn begins with one: it reads everything
+    TimestampTz next_sweep_ = 0;                     // the first turn begins with one: it reads everything
     int sweeps_ = 0;
-    bool knows_all_ = false;  // the first scan is done
-    bool fit_ = true;         // the tables can be read and written
+    bool knows_all_ = false;                         // the first scan is done
+    bool fit_ = true;                                // the tables can be read and written
     TimestampTz needed_at_ = GetCurrentTimestamp();  // when a subscription was seen last
-    bool knows_new_ = true;     // nothing was left in the outbox that was there when the turn began
-    bool passed_over_ = false;  // nothing was dealt in the last turn, because subscriptions had changed
+    bool knows_new_ = true;            // nothing was left in the outbox that was there when the turn began
+    bool passed_over_ = false;         // nothing was dealt in the last turn, because subscriptions had changed
     std::size_t seen_at_first_ = 0;    // by then, in bytes
     std::size_t wasted_at_first_ = 0;  // what a new beginning could not give back
 };
@@ -146,16 +145,15 @@ bool Dispatcher::Reload() {
     for (int i = 0; i < count; i++) {
         const Subscription &subscription = subscriptions[i];
         inert = inert || subscription.inert;
-        bool runnable = subscription.state == SubscriptionState::kActive && !subscription.inert &&
-                        OidIsValid(subscription.role);
+        bool runnable =
+            subscription.state == SubscriptionState::kActive && !subscription.inert && OidIsValid(subscription.role);
         // The announcer gives a vanished role's subscriptions their reason.
         if (!OidIsValid(subscription.role) && subscription.state == SubscriptionState::kActive) {
             RaiseFlag(database_, kFlagReloadAnnouncer);
             WakeConsumer(database_, Consumer::kAnnouncer);
         }
-        configs_.push_back({subscription.id, subscription.channel_id, subscription.role,
-                            subscription.max_concurrency, runnable,
-                            subscription.batch && subscription.isolation == XACT_READ_COMMITTED});
+        configs_.push_back({subscription.id, subscription.channel_id, subscription.role, subscription.max_concurrency,
+                            runnable, subscription.batch && subscription.isolation == XACT_READ_COMMITTED});
         if (!results_.SetChannel(subscription.id, subscription.channel, subscription.owner_role))
             RaiseFlag(database_, kFlagReload);
         ids.push_back(subscription.id);
@@ -183,8 +181,7 @@ void Dispatcher::NameSubscriptions() {
 void Dispatcher::ReadWhatIsNew() {
     if (pool_.TakeReloadRequest()) RaiseFlag(database_, kFlagReload);
     knows_new_ = true;
-    if ((pg_atomic_read_u32(&database_->flags) & kOwnFlags) == 0 &&
-        OutboxLength(database_, Consumer::kDispatcher) == 0)
+    if ((pg_atomic_read_u32(&database_->flags) & kOwnFlags) == 0 && OutboxLength(database_, Consumer::kDispatcher) == 0)
         return;
 
     pg::BeginTransaction();
@@ -231,9 +228,7 @@ void Dispatcher::ReadWhatIsNew() {
     pg::CommitTransaction();
 }
 
-uint32 Dispatcher::TakeFlags(uint32 flags) {
-    return pg_atomic_fetch_and_u32(&database_->flags, ~flags) & flags;
-}
+uint32 Dispatcher::TakeFlags(uint32 flags) { return pg_atomic_fetch_and_u32(&database_->flags, ~flags) & flags; }
 
 // Publishers of channels with subscribers wake this process from now on; what was published before is
 // found by the scan that follows.
@@ -243,16 +238,14 @@ void Dispatcher::ShowSubscribed() {
         uint32 bit = static_cast<uint32>(config.channel) % kSubscribedBits;
         words[bit / 32] |= 1u << (bit % 32);
     }
-    for (uint32 i = 0; i < lengthof(words); i++)
-        pg_atomic_write_u32(&database_->subscribed[i], words[i]);
+    for (uint32 i = 0; i < lengthof(words); i++) pg_atomic_write_u32(&database_->subscribed[i], words[i]);
     pg_memory_barrier();
 }
 
 void Dispatcher::ApplyPauseRequests(TimestampTz now) {
     for (const core::SubscriptionConfig &config : configs_)
         if (config.runnable) {
-            scheduler_.SetRunnable(config.id, !results_.PauseRequested(config.id) &&
-                                                  pool_.MayDeal(config.id, now));
+            scheduler_.SetRunnable(config.id, !results_.PauseRequested(config.id) && pool_.MayDeal(config.id, now));
             scheduler_.SetMaxConcurrency(config.id, pool_.OneAtATime(config.id) ? 1 : config.max_concurrency);
         }
 }
@@ -287,9 +280,7 @@ void Dispatcher::Sweep(TimestampTz now) {
 }
 
 // Most of the messages that were seen left the log long ago; a new beginning knows those that are still in it.
-bool Dispatcher::RemembersTooMuch() const {
-    return scheduler_.SeenBytes() > 2 * seen_at_first_ + kTolerated;
-}
+bool Dispatcher::RemembersTooMuch() const { return scheduler_.SeenBytes() > 2 * seen_at_first_ + kTolerated; }
 
 bool Dispatcher::HasBacklog() const {
     for (core::SubscriptionId subscription : scheduler_.Subscriptions()) {
@@ -308,9 +299,7 @@ bool Dispatcher::HasNothingToDo(TimestampTz now) {
         return false;
     }
     const TimestampTz until =
-        looks_only || ReadPlaces().waiting > 0
-            ? now
-            : needed_at_ + settings::worker_idle_timeout * USECS_PER_SEC;
+        looks_only || ReadPlaces().waiting > 0 ? now : needed_at_ + settings::worker_idle_timeout * USECS_PER_SEC;
     if (now < until) {
         pool_.NoteTime(until);
         return false;
@@ -322,7 +311,8 @@ bool Dispatcher::HasNothingToDo(TimestampTz now) {
 }
 
 void Dispatcher::Leave() {
-    if (told_name[0] != '\0') ereport(LOG, (errcode(ERRCODE_SUCCESSFUL_COMPLETION), errmsg("pg_herald leaves database \"%s\"", told_name)));
+    if (told_name[0] != '\0')
+        ereport(LOG, (errcode(ERRCODE_SUCCESSFUL_COMPLETION), errmsg("pg_herald leaves database \"%s\"", told_name)));
     EvictIdleWorkers(database_->database);
     pg_atomic_write_u32(&database_->left[static_cast<int>(Consumer::kDispatcher)], 1);
     proc_exit(0);
@@ -355,8 +345,7 @@ void Dispatcher::Run() {
         // What a pause has changed is to be read before tasks are dealt, but changes in a row must not keep them from
         // being dealt. A subscription whose pause is known only by its request is not dealt in any case.
         const bool changed = (pg_atomic_read_u32(&database_->flags) & kFlagReload) != 0;
-        const TimestampTz stopped =
-            static_cast<TimestampTz>(pg_atomic_read_u64(&database_->dealing_stopped));
+        const TimestampTz stopped = static_cast<TimestampTz>(pg_atomic_read_u64(&database_->dealing_stopped));
         if (IsAhead(stopped, now, kLongestStop))
             pool_.NoteTime(stopped);
         else if (!changed || passed_over_)
@@ -366,8 +355,7 @@ void Dispatcher::Run() {
         if (HasNothingToDo(now)) Leave();
         // Not counted: a turn that was left in its middle has not ended, but is made up for by this one.
         if (knows_new_) pg_atomic_write_u32(&database_->gauges_known, 1);
-        if (knows_new_)
-            pg_atomic_write_u64(&database_->turns_ended, pg_atomic_read_u64(&database_->turns_begun));
+        if (knows_new_) pg_atomic_write_u64(&database_->turns_ended, pg_atomic_read_u64(&database_->turns_begun));
         if ((pg_atomic_read_u32(&database_->flags) & kOwnFlags) != 0) {
             CHECK_FOR_INTERRUPTS();
             continue;

@@ -36,8 +36,7 @@ void ScanTable(Oid table, const pg::TableForm &form, core::SnapshotScan *found, 
     Relation relation = pg::OpenTable(table, AccessShareLock, form);
     TableScanDesc scan = pg::BeginTableScan(relation, GetActiveSnapshot());
     TupleTableSlot *row = table_slot_create(relation, nullptr);
-    MemoryContext per_row =
-        AllocSetContextCreate(CurrentMemoryContext, "pg_herald scan", ALLOCSET_SMALL_SIZES);
+    MemoryContext per_row = AllocSetContextCreate(CurrentMemoryContext, "pg_herald scan", ALLOCSET_SMALL_SIZES);
     MemoryContext caller = MemoryContextSwitchTo(per_row);
 
     while (table_scan_getnextslot(scan, ForwardScanDirection, row)) {
@@ -132,9 +131,8 @@ bool TakeFromOutbox(DatabaseShared *database, Oid extension, core::Scheduler *sc
             const TaskEntry &entry = peeked[i];
             peeked_numbers[taken++] = peeked_numbers[i];
             if (entry.extension != extension) continue;
-            scheduler->AddMessage(entry.channel_id,
-                                  {entry.message_id, entry.published_at, entry.block, entry.offset,
-                                   entry.segment, entry.key_hash});
+            scheduler->AddMessage(entry.channel_id, {entry.message_id, entry.published_at, entry.block, entry.offset,
+                                                     entry.segment, entry.key_hash});
         }
         RemoveFromOutbox(database, Consumer::kDispatcher, peeked_numbers, taken);
         skip += left;

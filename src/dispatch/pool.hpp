@@ -48,9 +48,7 @@ public:
 
     // What is suspected of having crashed the server waits aside from the first scan on.
     void SetSuspectsAside() { suspects_.SetAside(extension_); }
-    bool OneAtATime(core::SubscriptionId subscription) const {
-        return suspects_.OneAtATime(subscription);
-    }
+    bool OneAtATime(core::SubscriptionId subscription) const { return suspects_.OneAtATime(subscription); }
     // Takes over the tasks that may have crashed the server: after the first scan, before Deal.
     void TakeOverSuspects(TimestampTz now) { suspects_.TakeOver(extension_, now); }
     // False where the subscription rests: after a crash, or while somebody has locked what its tasks write.
@@ -121,12 +119,9 @@ private:
         int served = 0;   // roles here that have workers
     };
     Competition LookAround(TimestampTz now) const;
-    bool MustYield(const WorkerSlotShared &slot, int own, const Competition &others,
-                   TimestampTz now) const;
-    std::size_t AssignIdle(const core::Scheduler::RoleDemand &demand, const Competition &others,
-                           TimestampTz now);
-    bool Assign(WorkerSlotShared *slot, SlotWord word, core::RoleId role, std::size_t idle,
-                TimestampTz now);
+    bool MustYield(const WorkerSlotShared &slot, int own, const Competition &others, TimestampTz now) const;
+    std::size_t AssignIdle(const core::Scheduler::RoleDemand &demand, const Competition &others, TimestampTz now);
+    bool Assign(WorkerSlotShared *slot, SlotWord word, core::RoleId role, std::size_t idle, TimestampTz now);
     Order OrderFor(const core::Task &task) const;
     std::size_t CountIdle(core::RoleId role) const;
     bool StartFor(core::RoleId role, TimestampTz now);

@@ -16,8 +16,7 @@ bool Results::SetChannel(core::SubscriptionId subscription, const char *channel,
 }
 
 // The entry may have been taken away since it was looked up.
-SubscriptionShared *Results::SharedOf(core::SubscriptionId subscription,
-                                      const Channel &channel) const {
+SubscriptionShared *Results::SharedOf(core::SubscriptionId subscription, const Channel &channel) const {
     if (channel.shared == nullptr || channel.shared->database != database_ ||
         channel.shared->subscription != subscription)
         return nullptr;
@@ -29,8 +28,7 @@ void Results::Forget(core::SubscriptionId subscription) {
     RemoveSubscriptionShared(database_, subscription);
 }
 
-void Results::Count(core::SubscriptionId subscription, Outcome outcome, int failures,
-                    int64 latency) {
+void Results::Count(core::SubscriptionId subscription, Outcome outcome, int failures, int64 latency) {
     auto found = channels_.find(subscription);
     if (found == channels_.end()) return;  // it is gone
     Channel &channel = found->second;
@@ -72,8 +70,7 @@ void Results::ShowGauges(DatabaseShared *database, const core::Scheduler &schedu
         pg_atomic_write_u32(&shared->retrying, static_cast<uint32>(gauges->retrying));
         pg_atomic_write_u64(&shared->oldest_published_at, static_cast<uint64>(own));
     }
-    pg_atomic_write_u32(&database->open_tasks,
-                        static_cast<uint32>(Min(open, std::size_t{PG_UINT32_MAX})));
+    pg_atomic_write_u32(&database->open_tasks, static_cast<uint32>(Min(open, std::size_t{PG_UINT32_MAX})));
     pg_atomic_write_u64(&database->oldest_published_at, static_cast<uint64>(oldest));
     pg_atomic_write_u32(&database->unplaced, unplaced);
 }
@@ -81,8 +78,7 @@ void Results::ShowGauges(DatabaseShared *database, const core::Scheduler &schedu
 void Results::NotePauses() {
     for (auto &[subscription, channel] : channels_) {
         const SubscriptionShared *shared = SharedOf(subscription, channel);
-        if (shared != nullptr)
-            channel.pauses = pg_atomic_read_u32(&const_cast<SubscriptionShared *>(shared)->pauses);
+        if (shared != nullptr) channel.pauses = pg_atomic_read_u32(&const_cast<SubscriptionShared *>(shared)->pauses);
     }
 }
 

@@ -46,8 +46,7 @@ bool Suspects::PutAside(const core::Suspect &suspect, TimestampTz due) {
 void Suspects::SetAside(Oid extension) {
     extension_ = extension;
     for (const core::Suspect &suspect : All())
-        if (IsOwn(suspect))
-            scheduler_->SetAside(suspect.task.subscription, suspect.task.message.id);
+        if (IsOwn(suspect)) scheduler_->SetAside(suspect.task.subscription, suspect.task.message.id);
 }
 
 void Suspects::TakeOver(Oid extension, TimestampTz now) {
@@ -60,15 +59,13 @@ void Suspects::TakeOver(Oid extension, TimestampTz now) {
         if (offender.extension != extension || now - offender.crashed_at > core::kForgiven)
             offender.database = InvalidOid;
         else
-            rests_.push_back(
-                {offender.subscription, offender.crashed_at + core::RestAfter(offender.crashes)});
+            rests_.push_back({offender.subscription, offender.crashed_at + core::RestAfter(offender.crashes)});
     }
     for (core::Suspect &suspect : All()) {
         if (suspect.database != database_) continue;
         const core::Task &task = suspect.task;
         const bool known = IsOwn(suspect) &&
-                           (scheduler_->IsRunning(task.subscription, task.message.id) ||
-                            PutAside(suspect, DT_NOEND));
+                           (scheduler_->IsRunning(task.subscription, task.message.id) || PutAside(suspect, DT_NOEND));
         if (known)
             left_++;
         else
@@ -82,8 +79,7 @@ void Suspects::TryNext(TimestampTz now) {
     if (tried_ != nullptr) {
         const core::Task &task = tried_->task;
         // One that may not run at present keeps nobody waiting.
-        if (scheduler_->IsRunnable(task.subscription) ||
-            scheduler_->IsRunning(task.subscription, task.message.id))
+        if (scheduler_->IsRunnable(task.subscription) || scheduler_->IsRunning(task.subscription, task.message.id))
             return;
         (void)PutAside(*tried_, DT_NOEND);
         tried_ = nullptr;
@@ -112,12 +108,10 @@ bool Suspects::IsGuilty(core::SubscriptionId subscription, core::MessageId messa
     return false;
 }
 
-void Suspects::NoteOutcome(core::SubscriptionId subscription, core::MessageId message,
-                           Outcome outcome) {
+void Suspects::NoteOutcome(core::SubscriptionId subscription, core::MessageId message, Outcome outcome) {
     if (left_ == 0 || (!Clears(outcome) && outcome != Outcome::kMoved)) return;
     for (core::Suspect &suspect : All()) {
-        if (!IsOwn(suspect) || suspect.task.subscription != subscription ||
-            suspect.task.message.id != message)
+        if (!IsOwn(suspect) || suspect.task.subscription != subscription || suspect.task.message.id != message)
             continue;
         // It is found again if it was parked, but not if a command has rewritten the table.
         if (outcome == Outcome::kMoved && ++suspect.moves < kPatience) continue;
@@ -128,9 +122,8 @@ void Suspects::NoteOutcome(core::SubscriptionId subscription, core::MessageId me
 }
 
 bool Suspects::OneAtATime(core::SubscriptionId subscription) const {
-    return left_ > 0 && std::any_of(rests_.begin(), rests_.end(), [subscription](const Rest &rest) {
-        return rest.subscription == subscription;
-    });
+    return left_ > 0 && std::any_of(rests_.begin(), rests_.end(),
+                                    [subscription](const Rest &rest) { return rest.subscription == subscription; });
 }
 
 TimestampTz Suspects::RestsUntil(core::SubscriptionId subscription, TimestampTz now) {

@@ -33,21 +33,21 @@ int64 MoveToParked(const char *sql, int64 id, int32 subscription) {
     // Or a unique index that is not ours keeps them out.
     if (moved != parked) RequireTaskTables();
     if (moved != parked)
-        ereport(ERROR, (errcode(ERRCODE_OBJECT_IN_USE),
-                        errmsg("a task of the same message is waiting already"),
+        ereport(ERROR, (errcode(ERRCODE_OBJECT_IN_USE), errmsg("a task of the same message is waiting already"),
                         errhint("Look at herald.tasks, and discard the dead letter.")));
     CountDeadAtCommit(subscription, -moved);
     if (moved > 0) RaiseFlagAtCommit(kFlagParked);
     return moved;
 }
 
-#define MOVE_TO_PARKED(condition)                                                              \
-    "WITH moved AS (DELETE FROM herald_internal.dead_letter_store WHERE " condition " RETURNING *), "   \
-    "parked AS (INSERT INTO herald_internal.parked_store (subscription_id, message_id, channel_id, "    \
-    "published_at, published_by, key, headers, payload, schema_version, attempts, "            \
-    "next_attempt_at) "                                                                        \
-    "SELECT subscription_id, message_id, channel_id, published_at, published_by, key, "        \
-    "headers, payload, schema_version, 0, $2 FROM moved ON CONFLICT DO NOTHING RETURNING 1) "  \
+#define MOVE_TO_PARKED(condition)                                                                    \
+    "WITH moved AS (DELETE FROM herald_internal.dead_letter_store WHERE " condition                  \
+    " RETURNING *), "                                                                                \
+    "parked AS (INSERT INTO herald_internal.parked_store (subscription_id, message_id, channel_id, " \
+    "published_at, published_by, key, headers, payload, schema_version, attempts, "                  \
+    "next_attempt_at) "                                                                              \
+    "SELECT subscription_id, message_id, channel_id, published_at, published_by, key, "              \
+    "headers, payload, schema_version, 0, $2 FROM moved ON CONFLICT DO NOTHING RETURNING 1) "        \
     "SELECT (SELECT pg_catalog.count(*) FROM moved), (SELECT pg_catalog.count(*) FROM parked)"
 
 // The name of the subscription a dead letter belongs to; NULL: there is no such dead letter, or its
@@ -86,8 +86,7 @@ int64 ReplayDeadLetters(const char *subscription) {
 int64 DiscardDeadLetters(const char *subscription, const TimestampTz *before) {
     const int32 id = FindOwnedSubscription(subscription)->id;
     // Not pg::Time(): it would take -infinity, which means none of them, for NULL, which means all.
-    const pg::Param until = {TIMESTAMPTZOID, TimestampTzGetDatum(before == nullptr ? 0 : *before),
-                             before == nullptr};
+    const pg::Param until = {TIMESTAMPTZOID, TimestampTzGetDatum(before == nullptr ? 0 : *before), before == nullptr};
     pg::Identity caller = pg::BecomeOwner();
     pg::SpiBegin();
     uint64 deleted = pg::SpiRun(

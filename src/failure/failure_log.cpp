@@ -29,9 +29,9 @@ pg::SavedPlan insert_failure = {
     "task_id, attempt, error_code, message, detail, hint, context, handler, started_at, failed_at, "
     "next_attempt_at, run_as_role) "
     "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)"};
-pg::SavedPlan insert_dead = {
-    "INSERT INTO herald_internal.dead_letter_store (" HERALD_PARKED_COLUMNS ", error_code, message, died_at) "
-    "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)"};
+pg::SavedPlan insert_dead = {"INSERT INTO herald_internal.dead_letter_store (" HERALD_PARKED_COLUMNS
+                             ", error_code, message, died_at) "
+                             "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)"};
 }  // namespace
 
 void RecordFailure(const FailureRecord &record) {
@@ -41,14 +41,13 @@ void RecordFailure(const FailureRecord &record) {
     pg::SpiBegin();
     pg::SpiRunSaved(
         insert_failure,
-        std::array{pg::Int4(record.subscription_id), pg::Text(record.subscription),
-                   pg::Text(record.channel), pg::Text(record.run_as),
+        std::array{pg::Int4(record.subscription_id), pg::Text(record.subscription), pg::Text(record.channel),
+                   pg::Text(record.run_as),
                    pg::Param{INT8OID, Int64GetDatum(record.message_id), record.message_id == 0},
-                   pg::Text(record.task_id), pg::Int4(record.attempt),
-                   pg::Text(unpack_sql_state(record.sqlstate)), pg::Text(pg::ClipText(message, kMaxText)),
-                   pg::Text(pg::ClipText(record.detail, kMaxText)), pg::Text(pg::ClipText(record.hint, kMaxText)),
-                   pg::Text(pg::ClipText(record.context, kMaxText)), pg::Text(record.handler),
-                   pg::Time(record.started_at), pg::Time(record.failed_at),
+                   pg::Text(record.task_id), pg::Int4(record.attempt), pg::Text(unpack_sql_state(record.sqlstate)),
+                   pg::Text(pg::ClipText(message, kMaxText)), pg::Text(pg::ClipText(record.detail, kMaxText)),
+                   pg::Text(pg::ClipText(record.hint, kMaxText)), pg::Text(pg::ClipText(record.context, kMaxText)),
+                   pg::Text(record.handler), pg::Time(record.started_at), pg::Time(record.failed_at),
                    pg::Time(record.next_attempt_at), pg::Text(identity)});
     pg::SpiEnd();
     pg::BecomeCaller(caller);
@@ -61,11 +60,10 @@ void BuryTask(int32 subscription_id, const StoredMessage &message, int32 attempt
     pg::SpiRunSaved(
         insert_dead,
         std::array{pg::Int4(subscription_id), pg::Int8(message.id), pg::Int4(message.channel_id),
-                   pg::Time(message.published_at), OptionalText(message.published_by),
-                   OptionalText(message.key), OptionalJsonb(message.headers),
-                   OptionalJsonb(message.payload), SchemaVersion(message), pg::Int4(attempts),
-                   pg::Text(unpack_sql_state(sqlstate)), pg::Text(pg::ClipText(error_message, kMaxText)),
-                   pg::Time(died_at)});
+                   pg::Time(message.published_at), OptionalText(message.published_by), OptionalText(message.key),
+                   OptionalJsonb(message.headers), OptionalJsonb(message.payload), SchemaVersion(message),
+                   pg::Int4(attempts), pg::Text(unpack_sql_state(sqlstate)),
+                   pg::Text(pg::ClipText(error_message, kMaxText)), pg::Time(died_at)});
     CountDeadAtCommit(subscription_id, 1);
     pg::SpiEnd();
     pg::BecomeCaller(caller);
@@ -78,8 +76,7 @@ const char *TaskIdOf(const StoredMessage &message) {
 
     value.type = jbvNull;
     if (message.payload != nullptr && JB_ROOT_IS_OBJECT(message.payload))
-        getKeyJsonValueFromContainer(&message.payload->root, kMember.data(),
-                                     static_cast<int>(kMember.size()), &value);
+        getKeyJsonValueFromContainer(&message.payload->root, kMember.data(), static_cast<int>(kMember.size()), &value);
     // The same text as the operator ->> gives, which the views use.
     const char *id;
     switch (value.type) {

@@ -18,7 +18,7 @@ struct FailureRecord {
     const char *subscription;
     const char *channel;
     const char *run_as;
-    Oid role;             // of run_as; InvalidOid: it is gone
+    Oid role;  // of run_as; InvalidOid: it is gone
     const char *handler;
     int64 message_id;     // 0: a fault of the subscription as a whole
     const char *task_id;  // see TaskIdOf

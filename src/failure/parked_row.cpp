@@ -39,11 +39,11 @@ enum ParkedColumn : AttrNumber {
     kSchemaVersion,
 };
 
-pg::SavedPlan upsert_parked = {
-    "INSERT INTO herald_internal.parked_store (" HERALD_PARKED_COLUMNS ", next_attempt_at) "
-    "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) "
-    "ON CONFLICT (subscription_id, message_id) DO UPDATE "
-    "SET attempts = excluded.attempts, next_attempt_at = excluded.next_attempt_at"};
+pg::SavedPlan upsert_parked = {"INSERT INTO herald_internal.parked_store (" HERALD_PARKED_COLUMNS
+                               ", next_attempt_at) "
+                               "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) "
+                               "ON CONFLICT (subscription_id, message_id) DO UPDATE "
+                               "SET attempts = excluded.attempts, next_attempt_at = excluded.next_attempt_at"};
 
 // The primary key's index; InvalidOid where it is not as the script made it: then the table is read through.
 Oid KeyIndex(Relation parked) {
@@ -51,8 +51,8 @@ Oid KeyIndex(Relation parked) {
     if (!OidIsValid(parked->rd_pkindex)) return InvalidOid;
     Relation index = index_open(parked->rd_pkindex, AccessShareLock);
     const Form_pg_index form = index->rd_index;
-    const bool as_made = form->indnkeyatts == 2 && form->indkey.values[0] == kSubscriptionId &&
-                         form->indkey.values[1] == kMessageId;
+    const bool as_made =
+        form->indnkeyatts == 2 && form->indkey.values[0] == kSubscriptionId && form->indkey.values[1] == kMessageId;
     index_close(index, NoLock);
     return as_made ? parked->rd_pkindex : InvalidOid;
 }
@@ -95,9 +95,9 @@ bool DeleteRow(Relation parked, int32 subscription_id, int64 message_id) {
                 CommandCounterIncrement();
                 return true;
             case TM_WouldBlock:
-                ereport(ERROR, (errcode(ERRCODE_LOCK_NOT_AVAILABLE),
-                                errmsg("a waiting task is locked by another transaction"),
-                                errdetail("Subscription %d, message " INT64_FORMAT ".", subscription_id, message_id)));
+                ereport(ERROR,
+                        (errcode(ERRCODE_LOCK_NOT_AVAILABLE), errmsg("a waiting task is locked by another transaction"),
+                         errdetail("Subscription %d, message " INT64_FORMAT ".", subscription_id, message_id)));
             default:  // it has changed since it was found
                 break;
         }
@@ -113,16 +113,14 @@ struct varlena *CopyField(HeapTuple row, TupleDesc description, AttrNumber colum
 
 }  // namespace
 
-void ParkTask(int32 subscription_id, const StoredMessage &message, int32 attempts,
-              TimestampTz next_attempt_at) {
+void ParkTask(int32 subscription_id, const StoredMessage &message, int32 attempts, TimestampTz next_attempt_at) {
     pg::Identity caller = pg::BecomeOwner();
     pg::SpiBegin();
-    pg::SpiRunSaved(upsert_parked,
-                    std::array{pg::Int4(subscription_id), pg::Int8(message.id),
-                               pg::Int4(message.channel_id), pg::Time(message.published_at),
-                               OptionalText(message.published_by), OptionalText(message.key),
-                               OptionalJsonb(message.headers), OptionalJsonb(message.payload),
-                               SchemaVersion(message), pg::Int4(attempts), pg::Time(next_attempt_at)});
+    pg::SpiRunSaved(upsert_parked, std::array{pg::Int4(subscription_id), pg::Int8(message.id),
+                                              pg::Int4(message.channel_id), pg::Time(message.published_at),
+                                              OptionalText(message.published_by), OptionalText(message.key),
+                                              OptionalJsonb(message.headers), OptionalJsonb(message.payload),
+                                              SchemaVersion(message), pg::Int4(attempts), pg::Time(next_attempt_at)});
     pg::SpiEnd();
     pg::BecomeCaller(caller);
 }

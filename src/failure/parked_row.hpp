@@ -11,17 +11,13 @@
 namespace herald {
 
 // Those of a message and its attempts, in the order of MessageParams.
-#define HERALD_PARKED_COLUMNS \
+#define HERALD_PARKED_COLUMNS                                                                      \
     "subscription_id, message_id, channel_id, published_at, published_by, key, headers, payload, " \
     "schema_version, attempts"
 
-inline pg::Param OptionalText(const text *value) {
-    return pg::TextDatum(PointerGetDatum(value), value == nullptr);
-}
+inline pg::Param OptionalText(const text *value) { return pg::TextDatum(PointerGetDatum(value), value == nullptr); }
 
-inline pg::Param OptionalJsonb(const Jsonb *value) {
-    return pg::Jsonb(PointerGetDatum(value), value == nullptr);
-}
+inline pg::Param OptionalJsonb(const Jsonb *value) { return pg::Jsonb(PointerGetDatum(value), value == nullptr); }
 
 inline pg::Param SchemaVersion(const StoredMessage &message) {
     pg::Param version = pg::Int4(message.schema_version);
@@ -30,8 +26,7 @@ inline pg::Param SchemaVersion(const StoredMessage &message) {
 }
 
 // Puts the task into the parked table, or updates its attempts and time where it is there already.
-void ParkTask(int32 subscription_id, const StoredMessage &message, int32 attempts,
-              TimestampTz next_attempt_at);
+void ParkTask(int32 subscription_id, const StoredMessage &message, int32 attempts, TimestampTz next_attempt_at);
 
 // Takes the task out of the parked table. False: it was not there. 55P03 where another transaction has it locked.
 bool DeleteParked(int32 subscription_id, int64 message_id);

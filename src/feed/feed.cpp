@@ -128,10 +128,8 @@ const Feed *FindFeed(int32 id) {
     // Oids first: the callback that ends the generation depends on them.
     (void)pg::Tables();
     PrepareCache();
-    if (auto *cached = static_cast<CachedFeed *>(hash_search(cache, &id, HASH_FIND, nullptr)))
-        return cached->feed;
-    MemoryContext context =
-        AllocSetContextCreate(TopTransactionContext, "pg_herald change feed", ALLOCSET_SMALL_SIZES);
+    if (auto *cached = static_cast<CachedFeed *>(hash_search(cache, &id, HASH_FIND, nullptr))) return cached->feed;
+    MemoryContext context = AllocSetContextCreate(TopTransactionContext, "pg_herald change feed", ALLOCSET_SMALL_SIZES);
     MemoryContext caller = MemoryContextSwitchTo(context);
     Feed *feed = Load(id);
     MemoryContextSwitchTo(caller);
@@ -260,9 +258,7 @@ TriggerSet TriggersOf(const Feed &feed) {
     return {psprintf("herald_feed_%d", feed.id), "feed", psprintf("%d", feed.id), rows, rows, rows, true};
 }
 
-bool IsInFeed(const Feed &feed, Oid relation) {
-    return relation == feed.relation || IsAbove(feed.relation, relation);
-}
+bool IsInFeed(const Feed &feed, Oid relation) { return relation == feed.relation || IsAbove(feed.relation, relation); }
 
 void InvalidateFeeds() {
     generation++;

@@ -38,7 +38,7 @@ struct Feed {
     int32 id;
     Oid relation;
     const char *channel;
-    int32 channel_id;  // 0: it was not declared when the feed was made
+    int32 channel_id;        // 0: it was not declared when the feed was made
     const char *owner;       // its name when the feed was made
     const char *owner_role;  // and its identity, see pg/roles.hpp; NULL: unknown
     FeedMessage message;

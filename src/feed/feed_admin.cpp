@@ -58,8 +58,7 @@ const char **Elements(Datum array, const char *what, int *count) {
     if (*count > MaxHeapAttributeNumber)
         ereport(ERROR, (errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED), errmsg("%s are too many", what)));
     const char **texts = static_cast<const char **>(palloc(sizeof(char *) * static_cast<Size>(Max(*count, 1))));
-    if (*count == 0)
-        ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("%s are empty", what)));
+    if (*count == 0) ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("%s are empty", what)));
     for (int i = 0; i < *count; i++) {
         if (nulls[i])
             ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("an element of %s is null", what)));
@@ -71,11 +70,12 @@ const char **Elements(Datum array, const char *what, int *count) {
 void RequireNoParent(Oid relation) {
     const char *parent = ParentName(relation);
     if (parent == nullptr) return;
-    ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-                    errmsg("table \"%s\" cannot have a change feed by itself", get_rel_name(relation)),
-                    errdetail("Statements that name table \"%s\", which is above it, would not be seen.", parent),
-                    errhint("Call herald.enable_change_feed() for that one, which publishes the changes of its partitions and "
-                            "children.")));
+    ereport(ERROR,
+            (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+             errmsg("table \"%s\" cannot have a change feed by itself", get_rel_name(relation)),
+             errdetail("Statements that name table \"%s\", which is above it, would not be seen.", parent),
+             errhint("Call herald.enable_change_feed() for that one, which publishes the changes of its partitions and "
+                     "children.")));
 }
 
 void RequireColumn(const TableShape &shape, Relation relation, const char *name) {
@@ -91,10 +91,9 @@ void CheckMessage(const char *message, const TableShape &shape, Relation relatio
                         errdetail("It has %zu bytes; at most %zu are allowed.", kind.size(), kLongestTemplate)));
     if (kind == "key" || kind == "diff") {
         if (shape.key_count == 0)
-            ereport(ERROR,
-                    (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-                     errmsg("table \"%s\" has no key to tell its rows apart", RelationGetRelationName(relation)),
-                     errhint("Add a primary key, or use message => 'row' or a template.")));
+            ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+                            errmsg("table \"%s\" has no key to tell its rows apart", RelationGetRelationName(relation)),
+                            errhint("Add a primary key, or use message => 'row' or a template.")));
         return;
     }
     if (kind == "row") return;
@@ -187,9 +186,10 @@ void DisableFeed(Oid target, const char *channel) {
     int32 id = 0;
     Oid *tree = LockTree(target, ShareRowExclusiveLock, &count);
     RequireTableOwner(target);
-    if (RunAsOwner("DELETE FROM herald_internal.change_feed_store WHERE relation = $1::pg_catalog.regclass AND channel = $2 "
-                   "RETURNING id",
-                   std::array{pg::ObjectId(target), pg::Text(channel)}, &id) == 0)
+    if (RunAsOwner(
+            "DELETE FROM herald_internal.change_feed_store WHERE relation = $1::pg_catalog.regclass AND channel = $2 "
+            "RETURNING id",
+            std::array{pg::ObjectId(target), pg::Text(channel)}, &id) == 0)
         ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT),
                         errmsg("table \"%s\" has no change feed to channel \"%s\"", get_rel_name(target), channel)));
     InvalidateFeeds();
@@ -200,7 +200,8 @@ const char *FindFeedFault(const Feed &feed) {
     const char *problem = FindFeedProblem(feed);
     if (problem != nullptr) return problem;
     const char *parent = ParentName(feed.relation);
-    if (parent != nullptr) return psprintf("changes by statements that name table \"%s\" above it are not published", parent);
+    if (parent != nullptr)
+        return psprintf("changes by statements that name table \"%s\" above it are not published", parent);
     int count;
     // For a view, which waits for nobody: by the catalogs, without a lock.
     const Oid *tree = LockTree(feed.relation, NoLock, &count);
@@ -249,17 +250,18 @@ void RenameFeedColumn(const Feed &feed, const char *column, const char *new_colu
         // A name that no template can have: then it does not know its column, which herald.change_feeds tells.
         if (message == nullptr) message = feed.message_text;
     }
-    for (int i = 0; i < feed.column_count; i++)
-        concerned = concerned || std::strcmp(feed.columns[i], column) == 0;
+    for (int i = 0; i < feed.column_count; i++) concerned = concerned || std::strcmp(feed.columns[i], column) == 0;
     if (!concerned) return;
-    (void)RunAsOwner("UPDATE herald_internal.change_feed_store SET message = $2, "
-                     "columns = pg_catalog.array_replace(columns, $3, $4) WHERE id = $1",
-                     std::array{pg::Int4(feed.id), pg::Text(message), pg::Text(column), pg::Text(new_column)}, nullptr);
+    (void)RunAsOwner(
+        "UPDATE herald_internal.change_feed_store SET message = $2, "
+        "columns = pg_catalog.array_replace(columns, $3, $4) WHERE id = $1",
+        std::array{pg::Int4(feed.id), pg::Text(message), pg::Text(column), pg::Text(new_column)}, nullptr);
     InvalidateFeeds();
 }
 
 void ForgetFeed(const Feed &feed) {
-    if (RunAsOwner("DELETE FROM herald_internal.change_feed_store WHERE id = $1", std::array{pg::Int4(feed.id)}, nullptr) > 0)
+    if (RunAsOwner("DELETE FROM herald_internal.change_feed_store WHERE id = $1", std::array{pg::Int4(feed.id)},
+                   nullptr) > 0)
         InvalidateFeeds();
 }
 

@@ -45,13 +45,10 @@ RawValue ValueAt(const Jsonb *object, int pair) {
 JEntry AppendRaw(JsonBuffer *buffer, const RawValue &value) {
     uint32 padding = 0;
     if (value.type == JENTRY_ISNUMERIC || value.type == JENTRY_ISCONTAINER) padding = PadJson(buffer);
-    return value.type |
-           ((AppendString(buffer, value.data, value.length) & JENTRY_OFFLENMASK) + padding);
+    return value.type | ((AppendString(buffer, value.data, value.length) & JENTRY_OFFLENMASK) + padding);
 }
 
-JEntry AppendText(JsonBuffer *buffer, std::string_view text) {
-    return AppendString(buffer, text.data(), text.size());
-}
+JEntry AppendText(JsonBuffer *buffer, std::string_view text) { return AppendString(buffer, text.data(), text.size()); }
 
 bool SameRaw(const RawValue &a, const RawValue &b) {
     return a.type == b.type && a.length == b.length && std::memcmp(a.data, b.data, a.length) == 0;
@@ -132,8 +129,8 @@ constexpr uint32 kPairOverhead = 2 * sizeof(JEntry) + 2 * sizeof(int32);
 
 uint32 BytesOfPair(const Selection &selection, int pair) {
     if (pair < 0 || !selection.chosen[pair]) return 0;
-    return ValueAt(selection.image, pair).length +
-           static_cast<uint32>(NameAt(selection.image, pair).size()) + kPairOverhead;
+    return ValueAt(selection.image, pair).length + static_cast<uint32>(NameAt(selection.image, pair).size()) +
+           kPairOverhead;
 }
 
 // Leaves the largest column out. Returns how many bytes that saves at most; 0: there is none left.
@@ -167,8 +164,7 @@ uint32 OmitLargest(Parts *parts) {
 
 JEntry AppendOmittedNames(JsonBuffer *buffer, const Parts &parts) {
     JsonStart start = BeginContainer(buffer, JB_FARRAY, static_cast<uint32>(parts.omitted_count));
-    for (int i = 0; i < parts.omitted_count; i++)
-        SetEntry(buffer, &start, AppendText(buffer, parts.omitted[i]));
+    for (int i = 0; i < parts.omitted_count; i++) SetEntry(buffer, &start, AppendText(buffer, parts.omitted[i]));
     return EndContainer(buffer, start);
 }
 
@@ -179,8 +175,7 @@ Jsonb *Write(JsonBuffer *buffer, const FeedNames &names, const NotedRow &row, co
     const bool audit = parts.omitted_count > 0 && names.audited;
     const bool omitted = parts.omitted_count > 0 && !only_key;
     ResetJsonBuffer(buffer);
-    JsonStart start = BeginContainer(buffer, JB_FOBJECT,
-                                     3u + has_old + has_row + has_changed + audit + omitted);
+    JsonStart start = BeginContainer(buffer, JB_FOBJECT, 3u + has_old + has_row + has_changed + audit + omitted);
     SetEntry(buffer, &start, AppendText(buffer, "op"));
     SetEntry(buffer, &start, AppendText(buffer, "key"));
     if (has_old) SetEntry(buffer, &start, AppendText(buffer, "old"));
@@ -207,8 +202,8 @@ void AppendValueText(StringInfo text, const RawValue &value) {
             appendBinaryStringInfo(text, value.data, static_cast<int>(value.length));
             break;
         case JENTRY_ISNUMERIC:
-            appendStringInfoString(
-                text, DatumGetCString(DirectFunctionCall1(numeric_out, PointerGetDatum(value.data))));
+            appendStringInfoString(text,
+                                   DatumGetCString(DirectFunctionCall1(numeric_out, PointerGetDatum(value.data))));
             break;
         case JENTRY_ISBOOL_TRUE:
             appendStringInfoString(text, "true");
@@ -329,8 +324,9 @@ bool IsUnchanged(const Feed &feed, const NotedRow &row) {
     const RowState &state = row.state;
     // The images for a template are not of all columns that are watched.
     return state.change == kNoChange ||
-           (feed.message != FeedMessage::kTemplate && state.change == kUpdated && state.old != nullptr && state.now != nullptr &&
-            VARSIZE(state.old) == VARSIZE(state.now) && std::memcmp(state.old, state.now, VARSIZE(state.now)) == 0);
+           (feed.message != FeedMessage::kTemplate && state.change == kUpdated && state.old != nullptr &&
+            state.now != nullptr && VARSIZE(state.old) == VARSIZE(state.now) &&
+            std::memcmp(state.old, state.now, VARSIZE(state.now)) == 0);
 }
 
 }  // namespace herald

@@ -28,8 +28,7 @@ void Reserve(MemoryContext context, Item **items, uint32 count, uint32 *capacity
     if (count < *capacity) return;
     const uint32 wanted = *capacity == 0 ? 8 : *capacity * 2;
     const Size size = sizeof(Item) * static_cast<Size>(wanted);
-    *items = static_cast<Item *>(*items == nullptr ? MemoryContextAlloc(context, size)
-                                                   : repalloc_huge(*items, size));
+    *items = static_cast<Item *>(*items == nullptr ? MemoryContextAlloc(context, size) : repalloc_huge(*items, size));
     *capacity = wanted;
 }
 
@@ -38,8 +37,8 @@ uint32 HashOf(const Jsonb *key) {
 }
 
 void MakeBuckets(NotedLayer *layer, uint32 count) {
-    auto *buckets = static_cast<NotedRow **>(
-        MemoryContextAllocZero(layer->context, sizeof(NotedRow *) * static_cast<Size>(count)));
+    auto *buckets =
+        static_cast<NotedRow **>(MemoryContextAllocZero(layer->context, sizeof(NotedRow *) * static_cast<Size>(count)));
     if (layer->buckets != nullptr) pfree(layer->buckets);
     layer->buckets = buckets;
     layer->bucket_count = count;
@@ -139,8 +138,7 @@ void TakeBack(NotedLayer *layer, SubTransactionId own) {
         Free(layer, row->state.now);
         pfree(row);
     }
-    while (layer->count_count > 0 && layer->counts[layer->count_count - 1].subtransaction >= own)
-        layer->count_count--;
+    while (layer->count_count > 0 && layer->counts[layer->count_count - 1].subtransaction >= own) layer->count_count--;
 }
 
 void HandToParent(NotedLayer *layer, SubTransactionId own, SubTransactionId parent) {
@@ -171,8 +169,7 @@ void HandToParent(NotedLayer *layer, SubTransactionId own, SubTransactionId pare
 
 // Layers that can't come back.
 void DropReplaced(NotedLayer *layer) {
-    while (layer->replaces && layer->previous != nullptr &&
-           layer->previous->subtransaction >= layer->subtransaction) {
+    while (layer->replaces && layer->previous != nullptr && layer->previous->subtransaction >= layer->subtransaction) {
         NotedLayer *gone = layer->previous;
         layer->previous = gone->previous;
         MemoryContextDelete(gone->context);
@@ -186,7 +183,8 @@ NotedLayer *BeginWith(FeedNotes *notes, uint8 event, const char *name, Oid parti
     // It may be gone when it is published.
     if (OidIsValid(partition))
         layer->partition = MemoryContextStrdup(
-            layer->context, psprintf("%s.%s", get_namespace_name(get_rel_namespace(partition)), get_rel_name(partition)));
+            layer->context,
+            psprintf("%s.%s", get_namespace_name(get_rel_namespace(partition)), get_rel_name(partition)));
     return layer;
 }
 
@@ -228,8 +226,7 @@ NotedRow *FindRow(const FeedNotes *notes, const Jsonb *key) {
     if (layer->bucket_count == 0) return nullptr;
     const uint32 hash = HashOf(key);
     for (NotedRow *row = layer->buckets[hash % layer->bucket_count]; row != nullptr; row = row->next)
-        if (row->hash == hash && VARSIZE(row->key) == VARSIZE(key) &&
-            std::memcmp(row->key, key, VARSIZE(key)) == 0)
+        if (row->hash == hash && VARSIZE(row->key) == VARSIZE(key) && std::memcmp(row->key, key, VARSIZE(key)) == 0)
             return row;
     return nullptr;
 }
@@ -252,8 +249,7 @@ void NoteRow(FeedNotes *notes, NotedRow *row, const Jsonb *key, const RowState &
         row->state = state;
         return;
     }
-    if (layer->row_count >= layer->bucket_count)
-        MakeBuckets(layer, Max(layer->bucket_count * 2, kFirstBuckets));
+    if (layer->row_count >= layer->bucket_count) MakeBuckets(layer, Max(layer->bucket_count * 2, kFirstBuckets));
     Reserve(layer->context, &layer->rows, layer->row_count, &layer->row_capacity);
     row = static_cast<NotedRow *>(MemoryContextAllocZero(layer->context, sizeof(NotedRow)));
     row->key = Keep(layer, key);
@@ -269,8 +265,7 @@ void NoteRow(FeedNotes *notes, NotedRow *row, const Jsonb *key, const RowState &
 }
 
 bool HasRoom(const FeedNotes *notes, int64 more_rows) {
-    return RowsKept(notes) + static_cast<uint64>(more_rows) <=
-               static_cast<uint64>(settings::change_feed_bulk_limit) &&
+    return RowsKept(notes) + static_cast<uint64>(more_rows) <= static_cast<uint64>(settings::change_feed_bulk_limit) &&
            notes->top->bytes < kMaxBytes;
 }
 
@@ -306,8 +301,8 @@ void NoteTruncate(FeedNotes *notes, Relation partition) {
 
 void NotePartition(FeedNotes *notes, Oid partition, PartitionChange change) {
     constexpr const char *kNames[] = {"attach", "detach", "drop"};
-    (void)BeginWith(notes, change == PartitionChange::kAttached ? kInserted : kDeleted, kNames[static_cast<int>(change)],
-                    partition);
+    (void)BeginWith(notes, change == PartitionChange::kAttached ? kInserted : kDeleted,
+                    kNames[static_cast<int>(change)], partition);
 }
 
 void ForgetNotes() {

@@ -22,15 +22,15 @@ struct RowState {
     RowChange change;
     Jsonb *old;  // as far as the message needs it; NULL: not kept
     Jsonb *now;
-    RowChange last;       // of the changes it is made of, the one that was noted last
-    CommandId command;    // of the statement that made that one
-    CommandId first;      // and the one that the row was first changed by
+    RowChange last;     // of the changes it is made of, the one that was noted last
+    CommandId command;  // of the statement that made that one
+    CommandId first;    // and the one that the row was first changed by
 };
 
 struct NotedRow {
     NotedRow *next;  // in its bucket
     uint32 hash;
-    Jsonb *key;      // NULL: the row has none
+    Jsonb *key;  // NULL: the row has none
     uint64 order;
     SubTransactionId subtransaction;  // that made the state
     RowState state;
@@ -53,16 +53,16 @@ struct RowCounts {
 struct NotedLayer {
     NotedLayer *previous;
     SubTransactionId subtransaction;  // that began it
-    bool replaces;     // what came before is not to be published
+    bool replaces;                    // what came before is not to be published
     // What it begins with: a TRUNCATE of `partition` or of the whole table, or that `partition`, which has rows, has come
     // into the table or left it. kNoChange: nothing.
-    uint8 event;       // for feeds with this operation
+    uint8 event;  // for feeds with this operation
     const char *event_name;
-    bool bulk;         // rows are only counted
+    bool bulk;              // rows are only counted
     const char *partition;  // schema.name at that time; NULL: the whole table
     uint64 order;
     MemoryContext context;
-    NotedRow **rows;   // in the order of their first change
+    NotedRow **rows;  // in the order of their first change
     uint32 row_count;
     uint32 row_capacity;
     NotedRow **buckets;

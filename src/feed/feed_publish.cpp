@@ -93,8 +93,8 @@ const Channel *ChannelOf(const Feed &feed, const char **problem) {
         return nullptr;
     }
     if (!MayPublish(*channel)) {
-        *problem = psprintf("role \"%s\", who made the feed, may not publish there",
-                            pg::RoleNameNow(GetUserId(), feed.owner));
+        *problem =
+            psprintf("role \"%s\", who made the feed, may not publish there", pg::RoleNameNow(GetUserId(), feed.owner));
         return nullptr;
     }
     if (!channel->declared && static_cast<settings::UndeclaredChannels>(settings::undeclared_channels) ==
@@ -114,8 +114,8 @@ struct Borrowed {
 Borrowed ActAs(Oid role) {
     Borrowed caller;
     GetUserIdAndSecContext(&caller.user, &caller.security_context);
-    SetUserIdAndSecContext(role, caller.security_context | SECURITY_LOCAL_USERID_CHANGE |
-                                     SECURITY_RESTRICTED_OPERATION);
+    SetUserIdAndSecContext(role,
+                           caller.security_context | SECURITY_LOCAL_USERID_CHANGE | SECURITY_RESTRICTED_OPERATION);
     return caller;
 }
 
@@ -163,8 +163,7 @@ Item *AddItem(Items *all) {
 void AddItems(Items *all, Outlet *outlet, const NotedLayer *layer) {
     if (layer->previous != nullptr && !layer->replaces) AddItems(all, outlet, layer->previous);
     const uint8 operations = outlet->feed->operations;
-    if ((operations & layer->event) != 0)
-        *AddItem(all) = {layer->order, outlet, layer, nullptr, true};
+    if ((operations & layer->event) != 0) *AddItem(all) = {layer->order, outlet, layer, nullptr, true};
     if (layer->bulk) *AddItem(all) = {layer->order, outlet, layer, nullptr, false};
     for (uint32 i = 0; i < layer->row_count && !layer->bulk; i++) {
         const NotedRow *row = layer->rows[i];
@@ -236,14 +235,13 @@ bool IsWelcome(Outlet *outlet, const Channel &channel, const Jsonb *payload) {
 
 // True where the text was not published by this transaction yet.
 bool IsNewText(Outlet *outlet, const char *text) {
-    uint64 hash = hash_bytes_extended(reinterpret_cast<const unsigned char *>(text),
-                                      static_cast<int>(std::strlen(text)), 0);
+    uint64 hash =
+        hash_bytes_extended(reinterpret_cast<const unsigned char *>(text), static_cast<int>(std::strlen(text)), 0);
     if (outlet->texts == nullptr) {
         HASHCTL control{};
         control.keysize = control.entrysize = sizeof(uint64);
         control.hcxt = CurrentMemoryContext;
-        outlet->texts =
-            hash_create("pg_herald change texts", 64, &control, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+        outlet->texts = hash_create("pg_herald change texts", 64, &control, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
     }
     bool found;
     (void)hash_search(outlet->texts, &hash, HASH_ENTER, &found);
@@ -295,8 +293,7 @@ void AddMessage(Batch *batch, Outlet *outlet, const Item &item, JsonBuffer *buff
     batch->outlet = outlet;
     void *copy = palloc(VARSIZE(payload));
     std::memcpy(copy, payload, VARSIZE(payload));
-    batch->messages[batch->count++] = {PointerGetDatum(copy), OrderKey(*outlet, item.row),
-                                       static_cast<Datum>(0)};
+    batch->messages[batch->count++] = {PointerGetDatum(copy), OrderKey(*outlet, item.row), static_cast<Datum>(0)};
 }
 
 void PublishItem(Batch *batch, const Item &item, JsonBuffer *buffer) {
@@ -329,8 +326,8 @@ void ReportRejected(const Outlet &outlet) {
 }
 
 void PublishNotes() {
-    MemoryContext context = AllocSetContextCreate(TopTransactionContext, "pg_herald change messages",
-                                                  ALLOCSET_DEFAULT_SIZES);
+    MemoryContext context =
+        AllocSetContextCreate(TopTransactionContext, "pg_herald change messages", ALLOCSET_DEFAULT_SIZES);
     MemoryContext caller = MemoryContextSwitchTo(context);
     Items all{};
     List *outlets = NIL;
@@ -396,8 +393,6 @@ bool MaySeeFeed(const Feed &feed) {
            (OidIsValid(table_owner) && pg::HasRightsOf(GetUserId(), table_owner));
 }
 
-void InitFeeds(bool (*audited)(Oid relation)) {
-    is_audited = audited;
-}
+void InitFeeds(bool (*audited)(Oid relation)) { is_audited = audited; }
 
 }  // namespace herald

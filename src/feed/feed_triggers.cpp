@@ -128,11 +128,12 @@ void ReportStranger(const Feed *feed, const char *id, Relation relation) {
     static pg::ToldOnce told;
     if (!told.IsFirst(RelationGetRelid(relation))) return;
     const char *table = feed == nullptr ? nullptr : get_rel_name(feed->relation);
-    ereport(WARNING,
-            (errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED), errmsg("changes of table \"%s\" are not published", RelationGetRelationName(relation)),
-             errdetail("Its triggers belong to change feed %s%s%s.", id, table == nullptr ? ", which does not exist" : " of table ",
-                       table == nullptr ? "" : quote_identifier(table)),
-             errhint("Drop the triggers whose names begin with herald_feed_%s_.", id)));
+    ereport(WARNING, (errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+                      errmsg("changes of table \"%s\" are not published", RelationGetRelationName(relation)),
+                      errdetail("Its triggers belong to change feed %s%s%s.", id,
+                                table == nullptr ? ", which does not exist" : " of table ",
+                                table == nullptr ? "" : quote_identifier(table)),
+                      errhint("Drop the triggers whose names begin with herald_feed_%s_.", id)));
 }
 
 const FeedTable *TableOf(const Feed *feed, const char *id, Relation relation) {
@@ -187,9 +188,7 @@ bool NeedsNow(const Feed &feed, RowChange change) {
 }
 
 // Statements are numbered in the order in which they begin; triggers fire with the statement's own snapshot.
-CommandId CurrentStatement() {
-    return ActiveSnapshotSet() ? GetActiveSnapshot()->curcid : GetCurrentCommandId(false);
-}
+CommandId CurrentStatement() { return ActiveSnapshotSet() ? GetActiveSnapshot()->curcid : GetCurrentCommandId(false); }
 
 // A statement's changes are noted when it ends, so after those that statements within it have made, in triggers of
 // its rows. Within one statement inserts are noted before updates, and these before deletes, and what foreign keys have
@@ -197,8 +196,7 @@ CommandId CurrentStatement() {
 //
 // An INSERT of a row that a statement within has deleted: mostly a BEFORE trigger has made room for it.
 bool CameBefore(const RowState &noted, RowChange change, CommandId statement) {
-    if (noted.command > statement)
-        return change != kInserted || (noted.change & (kInserted | kUpdated)) != 0;
+    if (noted.command > statement) return change != kInserted || (noted.change & (kInserted | kUpdated)) != 0;
     if (noted.command < statement) return false;
     return (change == kInserted && noted.last == kUpdated) || (change == kUpdated && noted.last == kDeleted) ||
            (change == kDeleted && noted.last == kInserted);
@@ -235,9 +233,9 @@ bool FindEarlierState(RowNote *note, const RowState &noted, RowState *state) {
     const Feed &feed = *note->notes->feed;
     *state = noted;
     state->first = CurrentStatement();
-    state->change = note->change == kInserted                         ? kInserted
+    state->change = note->change == kInserted                      ? kInserted
                     : (noted.change & (kInserted | kUpdated)) != 0 ? kUpdated
-                                                                    : kDeleted;
+                                                                   : kDeleted;
     const bool needs_old = note->change != kInserted && NeedsOld(feed, state->change);
     const bool needs_now = NeedsNow(feed, state->change);
     if (MakeImages(note, needs_old, needs_now && noted.now == nullptr)) return false;
@@ -316,8 +314,7 @@ bool NotePair(FeedNotes *notes, const FeedTable &table, const RowValues *old, co
 }
 
 void NoteNewKey(FeedNotes *notes, const FeedTable &table, const RowValues *old, const RowValues *now) {
-    if (!SameValues(table, table.key, table.key_count, *old, *now))
-        NoteChange(notes, table, kInserted, nullptr, now);
+    if (!SameValues(table, table.key, table.key_count, *old, *now)) NoteChange(notes, table, kInserted, nullptr, now);
 }
 
 void NoteRows(FeedNotes *notes, const FeedTable &table, RowPairs *pairs) {
@@ -335,8 +332,7 @@ void NoteRows(FeedNotes *notes, const FeedTable &table, RowPairs *pairs) {
         MemoryContextSwitchTo(row_context);
         if (new_keys)
             NoteNewKey(notes, table, &old, &now);
-        else if (NotePair(notes, table, old_slot == nullptr ? nullptr : &old,
-                          new_slot == nullptr ? nullptr : &now))
+        else if (NotePair(notes, table, old_slot == nullptr ? nullptr : &old, new_slot == nullptr ? nullptr : &now))
             keys_changed = true;
         MemoryContextSwitchTo(caller);
         if (row_context != caller) MemoryContextReset(row_context);
@@ -371,9 +367,9 @@ Datum Note(FunctionCallInfo fcinfo, uint8 events, bool rows) {
                         errmsg("the function must be called as a trigger")));
     TriggerData *trigger = reinterpret_cast<TriggerData *>(fcinfo->context);
     const RowChange change = ChangeOf(trigger);
-    const bool tables_there =
-        rows || change == kTruncated || ((change == kInserted || trigger->tg_oldtable != nullptr) &&
-                                         (change == kDeleted || trigger->tg_newtable != nullptr));
+    const bool tables_there = rows || change == kTruncated ||
+                              ((change == kInserted || trigger->tg_oldtable != nullptr) &&
+                               (change == kDeleted || trigger->tg_newtable != nullptr));
     if (!TRIGGER_FIRED_AFTER(trigger->tg_event) || (events & change) == 0 ||
         static_cast<bool>(TRIGGER_FIRED_FOR_ROW(trigger->tg_event)) != rows || !tables_there ||
         trigger->tg_trigger->tgnargs != 1)

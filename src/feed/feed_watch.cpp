@@ -27,12 +27,15 @@ namespace {
 void RequireNoFeed(const Feed *feeds, int feed_count, Oid relation, Oid parent) {
     for (int i = 0; i < feed_count; i++)
         if (feeds[i].relation == relation)
-            ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-                            errmsg("table \"%s\" has a change feed to channel \"%s\" of its own", get_rel_name(relation),
-                                   feeds[i].channel),
-                            errdetail("Changes by statements that name table \"%s\" would not be published.",
-                                      get_rel_name(parent)),
-                            errhint("Call herald.disable_change_feed() before, and herald.enable_change_feed() for the one above.")));
+            ereport(
+                ERROR,
+                (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+                 errmsg("table \"%s\" has a change feed to channel \"%s\" of its own", get_rel_name(relation),
+                        feeds[i].channel),
+                 errdetail("Changes by statements that name table \"%s\" would not be published.",
+                           get_rel_name(parent)),
+                 errhint(
+                     "Call herald.disable_change_feed() before, and herald.enable_change_feed() for the one above.")));
 }
 
 // Of the tree of a partition, which is locked.
@@ -55,8 +58,7 @@ bool HasRows(const Oid *tree, int count) {
 
 // Rows come or go by this, and no trigger says so.
 void NoteRows(const Feed *feeds, int feed_count, Oid relation, Oid parent, const Oid *tree, int count) {
-    const PartitionChange change =
-        IsAbove(parent, relation) ? PartitionChange::kAttached : PartitionChange::kDetached;
+    const PartitionChange change = IsAbove(parent, relation) ? PartitionChange::kAttached : PartitionChange::kDetached;
     bool has_rows = false, looked = false;
     for (int i = 0; i < feed_count; i++) {
         if (!IsInFeed(feeds[i], parent) || get_rel_name(feeds[i].relation) == nullptr) continue;

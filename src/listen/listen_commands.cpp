@@ -114,13 +114,11 @@ void Stage() {
                 Want(note.channel);
                 break;
             case ListenAction::kUnlisten:
-                channel = channels_by_name == nullptr ? nullptr
-                                                      : Find(note.channel, HASH_FIND, nullptr);
+                channel = channels_by_name == nullptr ? nullptr : Find(note.channel, HASH_FIND, nullptr);
                 if (channel != nullptr) channel->wanted = false;
                 break;
             case ListenAction::kUnlistenAll:
-                for (channel = own_channels; channel != nullptr; channel = channel->next)
-                    channel->wanted = false;
+                for (channel = own_channels; channel != nullptr; channel = channel->next) channel->wanted = false;
                 break;
             case ListenAction::kNone:
                 break;
@@ -157,16 +155,15 @@ void Read(Node *statement, Note *note) {
     } else if (nodeTag(statement) == T_UnlistenStmt) {
         channel = castNode(UnlistenStmt, statement)->conditionname;
         note->action = channel == nullptr ? ListenAction::kUnlistenAll : ListenAction::kUnlisten;
-    } else if (nodeTag(statement) == T_DiscardStmt &&
-               castNode(DiscardStmt, statement)->target == DISCARD_ALL) {
+    } else if (nodeTag(statement) == T_DiscardStmt && castNode(DiscardStmt, statement)->target == DISCARD_ALL) {
         note->action = ListenAction::kUnlistenAll;
     }
     if (channel != nullptr) pg::CopyString(note->channel, channel, sizeof(note->channel));
 }
 
-void OnCommand(PlannedStmt *statement, const char *query, bool read_only_tree,
-               ProcessUtilityContext context, ParamListInfo params, QueryEnvironment *environment,
-               DestReceiver *receiver, QueryCompletion *completion) {
+void OnCommand(PlannedStmt *statement, const char *query, bool read_only_tree, ProcessUtilityContext context,
+               ParamListInfo params, QueryEnvironment *environment, DestReceiver *receiver,
+               QueryCompletion *completion) {
     auto next = previous_hook != nullptr ? previous_hook : standard_ProcessUtility;
     Note note = {};
 

@@ -17,7 +17,7 @@ namespace herald {
 namespace {
 
 enum class PlaceState : uint32 {
-    kFree = 0,   // next: hidden
+    kFree = 0,    // next: hidden
     kHidden = 1,  // taken by a transaction that has not committed; next: shown, free
     kShown = 2,   // next: free
 };
@@ -48,9 +48,7 @@ static_assert(std::is_standard_layout_v<ListenerTableShared>);
 
 ListenerTableShared *table = nullptr;
 
-PlaceState StateOf(int place) {
-    return static_cast<PlaceState>(pg_atomic_read_u32(&table->places[place].state));
-}
+PlaceState StateOf(int place) { return static_cast<PlaceState>(pg_atomic_read_u32(&table->places[place].state)); }
 
 // Under the exclusive lock.
 bool HasRoom(Oid role) {
@@ -151,11 +149,9 @@ Listener *ReadListeners(Oid database, int *count) {
 int CountListeners(const Listener *listeners, int count, const char *channel) {
     const Listener *end = listeners + count;
     const Listener *from = std::lower_bound(
-        listeners, end, channel,
-        [](const Listener &a, const char *name) { return std::strcmp(a.channel, name) < 0; });
+        listeners, end, channel, [](const Listener &a, const char *name) { return std::strcmp(a.channel, name) < 0; });
     const Listener *to = std::upper_bound(
-        from, end, channel,
-        [](const char *name, const Listener &a) { return std::strcmp(name, a.channel) < 0; });
+        from, end, channel, [](const char *name, const Listener &a) { return std::strcmp(name, a.channel) < 0; });
     return static_cast<int>(to - from);
 }
 
@@ -168,8 +164,8 @@ Size ListenerMemory() { return MAXALIGN(sizeof(ListenerTableShared)); }
 
 void InitListeners() {
     bool found;
-    table = static_cast<ListenerTableShared *>(
-        ShmemInitStruct("pg_herald listeners", sizeof(ListenerTableShared), &found));
+    table =
+        static_cast<ListenerTableShared *>(ShmemInitStruct("pg_herald listeners", sizeof(ListenerTableShared), &found));
     if (found) return;
     std::memset(static_cast<void *>(table), 0, sizeof(ListenerTableShared));
     pg_atomic_init_u32(&table->used, 0);

@@ -32,10 +32,10 @@ struct OwnLock {
     OwnLock *next;
     LOCKTAG tag;
     OutboxChain announcement;
-    uint64 bytes;   // of its payload
-    int counters;   // of the channel
-    bool taken;     // false: the lock manager was not asked yet, or said no
-    int held;       // how often it was taken for the session
+    uint64 bytes;  // of its payload
+    int counters;  // of the channel
+    bool taken;    // false: the lock manager was not asked yet, or said no
+    int held;      // how often it was taken for the session
     // Since when the transaction has it; invalid: it does not.
     SubTransactionId transaction;
     char channel[NAMEDATALEN];
@@ -53,9 +53,7 @@ bool exit_registered = false;
 // Kept until the transaction's locks are released, which is after its end is told.
 pg::TransactionList<PendingUnlock> unlocks;
 
-bool SameTag(const LOCKTAG &one, const LOCKTAG &other) {
-    return std::memcmp(&one, &other, sizeof(LOCKTAG)) == 0;
-}
+bool SameTag(const LOCKTAG &one, const LOCKTAG &other) { return std::memcmp(&one, &other, sizeof(LOCKTAG)) == 0; }
 
 // 78 bits of hash: two names that are taken for one never happen by chance.
 LOCKTAG TagOf(const char *name) {
@@ -102,8 +100,7 @@ void OnRelease(ResourceReleasePhase phase, bool committed, bool top_level, void 
         if (committed)
             for (const PendingUnlock &unlock : unlocks) Release(unlock.tag);
         unlocks.Forget();
-        for (OwnLock *lock = own_locks; lock != nullptr; lock = lock->next)
-            lock->transaction = InvalidSubTransactionId;
+        for (OwnLock *lock = own_locks; lock != nullptr; lock = lock->next) lock->transaction = InvalidSubTransactionId;
     }
     AnnounceReleases();
 }
@@ -146,8 +143,7 @@ void DropSub(SubTransactionId own) {
 // The entry for the lock and the channel, with its announcement reserved.
 OwnLock *FindOrReserve(const LOCKTAG &tag, const char *name, const Channel &channel) {
     for (OwnLock *lock = own_locks; lock != nullptr; lock = lock->next)
-        if (lock->taken && SameTag(lock->tag, tag) && std::strcmp(lock->channel, channel.name) == 0)
-            return lock;
+        if (lock->taken && SameTag(lock->tag, tag) && std::strcmp(lock->channel, channel.name) == 0) return lock;
 
     own_database = ThisDatabase();
     if (!exit_registered) on_shmem_exit(OnExit, static_cast<Datum>(0));
@@ -181,8 +177,7 @@ void ForgetUses(const LOCKTAG &tag) {
 
 void CheckName(const char *name) {
     const std::size_t length = std::strlen(name);
-    if (length == 0)
-        ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("lock name is empty")));
+    if (length == 0) ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("lock name is empty")));
     if (length > kLongestLockName)
         ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("lock name is too long"),
                         errdetail("It has %zu bytes; at most %zu are allowed.", length, kLongestLockName)));
@@ -263,8 +258,6 @@ void AnnounceReleases() {
     }
 }
 
-void InitNamedLocks() {
-    RegisterResourceReleaseCallback(OnRelease, nullptr);
-}
+void InitNamedLocks() { RegisterResourceReleaseCallback(OnRelease, nullptr); }
 
 }  // namespace herald

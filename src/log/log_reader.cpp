@@ -41,8 +41,7 @@ void Unpack(HeapTuple tuple, TupleDesc descriptor, StoredMessage *message) {
     message->key = copy(kLogKey);
     message->headers = reinterpret_cast<Jsonb *>(copy(kLogHeaders));
     message->payload = reinterpret_cast<Jsonb *>(copy(kLogPayload));
-    message->schema_version =
-        nulls[kLogSchemaVersion - 1] ? 0 : DatumGetInt32(values[kLogSchemaVersion - 1]);
+    message->schema_version = nulls[kLogSchemaVersion - 1] ? 0 : DatumGetInt32(values[kLogSchemaVersion - 1]);
 }
 
 int64 IdOf(HeapTuple tuple, TupleDesc descriptor) {
@@ -124,8 +123,7 @@ bool FindAnywhere(int segment, int64 id, StoredMessage *message) {
     bool found = false;
     Relation log = pg::OpenTable(pg::Tables().log[segment], AccessShareLock, kLogForm);
     TableScanDesc scan = pg::BeginTableScan(log, GetActiveSnapshot());
-    for (HeapTuple tuple;
-         !found && HeapTupleIsValid(tuple = heap_getnext(scan, ForwardScanDirection));) {
+    for (HeapTuple tuple; !found && HeapTupleIsValid(tuple = heap_getnext(scan, ForwardScanDirection));) {
         CHECK_FOR_INTERRUPTS();
         found = IdOf(tuple, RelationGetDescr(log)) == id;
         if (found) Unpack(tuple, RelationGetDescr(log), message);
@@ -160,8 +158,7 @@ bool ReadMessage(int segment, ItemPointerData tid, int64 id, StoredMessage *mess
 bool FindMessage(int64 id, StoredMessage *message) {
     int recent_segment;
     ItemPointerData tid;
-    if (RecentAddress(id, &recent_segment, &tid) && ReadMessage(recent_segment, tid, id, message))
-        return true;
+    if (RecentAddress(id, &recent_segment, &tid) && ReadMessage(recent_segment, tid, id, message)) return true;
     for (int64 blocks : kNear)
         for (int segment = 0; segment < pg::kSegments; segment++) {
             const Nearby result = FindNearby(segment, id, blocks, message);

@@ -100,8 +100,8 @@ Relation OpenCurrent(uint8 *segment) {
 
 int CurrentSegment() { return static_cast<int>(pg_atomic_read_u32(&ThisDatabase()->segment)); }
 
-MessageAddress WriteMessage(int32 channel_id, int32 schema_version, TimestampTz published_at,
-                            Oid published_by, const NewMessage &message) {
+MessageAddress WriteMessage(int32 channel_id, int32 schema_version, TimestampTz published_at, Oid published_by,
+                            const NewMessage &message) {
     MessageAddress address{};
     Row row = StartRow(channel_id, schema_version, published_at, published_by);
     Relation log = OpenCurrent(&address.segment);
@@ -126,11 +126,9 @@ void WriteMessages(int32 channel_id, int32 schema_version, TimestampTz published
     TupleTableSlot *slots[kRowsAtOnce];
     int slot_count = Min(count, kRowsAtOnce);
     // Tuples and what the heap toasts of them, until their group is written.
-    MemoryContext rows = AllocSetContextCreate(CurrentMemoryContext, "pg_herald log rows",
-                                               ALLOCSET_DEFAULT_SIZES);
+    MemoryContext rows = AllocSetContextCreate(CurrentMemoryContext, "pg_herald log rows", ALLOCSET_DEFAULT_SIZES);
 
-    for (int i = 0; i < slot_count; i++)
-        slots[i] = MakeSingleTupleTableSlot(RelationGetDescr(log), &TTSOpsHeapTuple);
+    for (int i = 0; i < slot_count; i++) slots[i] = MakeSingleTupleTableSlot(RelationGetDescr(log), &TTSOpsHeapTuple);
 
     for (int first = 0; first < count; first += kRowsAtOnce) {
         int group = Min(count - first, kRowsAtOnce);

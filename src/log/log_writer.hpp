@@ -32,8 +32,8 @@ int CurrentSegment();
 
 // Writes one message as published by `published_by` at `published_at`. `schema_version`: of the channel's schema
 // that it was checked against; 0: none.
-MessageAddress WriteMessage(int32 channel_id, int32 schema_version, TimestampTz published_at,
-                            Oid published_by, const NewMessage &message);
+MessageAddress WriteMessage(int32 channel_id, int32 schema_version, TimestampTz published_at, Oid published_by,
+                            const NewMessage &message);
 
 // Writes many, in order. Ids grow in that order but other transactions' ids may lie between.
 void WriteMessages(int32 channel_id, int32 schema_version, TimestampTz published_at, Oid published_by,

@@ -25,18 +25,15 @@ struct Place {
 Place *places = nullptr;
 
 // Ids that follow each other have places that do.
-Place *PlaceOf(int64 id) {
-    return &places[(static_cast<uint64>(id) + murmurhash32(MyDatabaseId)) % kPlaces];
-}
+Place *PlaceOf(int64 id) { return &places[(static_cast<uint64>(id) + murmurhash32(MyDatabaseId)) % kPlaces]; }
 
 }  // namespace
 
 void NoteRecent(int64 id, int segment, const ItemPointerData &tid) {
     Place *place = PlaceOf(id);
-    pg_atomic_write_u64(&place->address,
-                        static_cast<uint64>(ItemPointerGetBlockNumber(&tid)) << 32 |
-                            static_cast<uint64>(ItemPointerGetOffsetNumber(&tid)) << 8 |
-                            static_cast<uint64>(segment));
+    pg_atomic_write_u64(&place->address, static_cast<uint64>(ItemPointerGetBlockNumber(&tid)) << 32 |
+                                             static_cast<uint64>(ItemPointerGetOffsetNumber(&tid)) << 8 |
+                                             static_cast<uint64>(segment));
     pg_atomic_write_u64(&place->id, static_cast<uint64>(id));
 }
 
@@ -45,8 +42,7 @@ bool RecentAddress(int64 id, int *segment, ItemPointerData *tid) {
     if (id == 0 || pg_atomic_read_u64(&place->id) != static_cast<uint64>(id)) return false;
     const uint64 address = pg_atomic_read_u64(&place->address);
     *segment = static_cast<int>(address & 0xff);
-    ItemPointerSet(tid, static_cast<BlockNumber>(address >> 32),
-                   static_cast<OffsetNumber>(address >> 8 & 0xffff));
+    ItemPointerSet(tid, static_cast<BlockNumber>(address >> 32), static_cast<OffsetNumber>(address >> 8 & 0xffff));
     return true;
 }
 

@@ -19,8 +19,7 @@ namespace herald {
 void WriteSettled(int segment, int32 subscription_id, const int64 *message_ids, int count) {
     Datum *items = static_cast<Datum *>(palloc(sizeof(Datum) * count));
     for (int i = 0; i < count; i++) items[i] = Int64GetDatum(message_ids[i]);
-    ArrayType *array =
-        construct_array(items, count, INT8OID, sizeof(int64), FLOAT8PASSBYVAL, TYPALIGN_DOUBLE);
+    ArrayType *array = construct_array(items, count, INT8OID, sizeof(int64), FLOAT8PASSBYVAL, TYPALIGN_DOUBLE);
 
     Relation relation = pg::OpenTable(pg::Tables().settled[segment], RowExclusiveLock, kSettledForm);
     Datum values[2] = {Int32GetDatum(subscription_id), PointerGetDatum(array)};

@@ -23,9 +23,9 @@ constexpr uint64 kDatabaseFactor = 7;
 constexpr uint32 kCellsPerHold = 1024;
 
 struct CellsShared {
-    uint32 capacity;         // immutable
+    uint32 capacity;  // immutable
     // Guarded by the outbox lock.
-    uint32 free;             // head of the free list
+    uint32 free;  // head of the free list
     uint32 used;
     uint64 refusals;
     uint32 shares[kShares];  // cells in use
@@ -34,17 +34,14 @@ struct CellsShared {
 
 CellsShared *memory = nullptr;
 
-uint32 Capacity() {
-    return static_cast<uint32>(static_cast<Size>(settings::outbox_size) * 1024 / sizeof(Cell));
-}
+uint32 Capacity() { return static_cast<uint32>(static_cast<Size>(settings::outbox_size) * 1024 / sizeof(Cell)); }
 
 uint32 ShareOf(Oid role) { return hash_bytes_uint32(role) % kShares; }
 
 bool Fits(const DatabaseShared *database, uint32 share, uint32 cells) {
     if (memory->capacity - memory->used < cells) return false;
     const uint64 left = memory->capacity - memory->used - cells;
-    return memory->shares[share] + cells <= kRoleFactor * left &&
-           database->cells + cells <= kDatabaseFactor * left;
+    return memory->shares[share] + cells <= kRoleFactor * left && database->cells + cells <= kDatabaseFactor * left;
 }
 
 }  // namespace
@@ -189,9 +186,8 @@ void FreeChain(DatabaseShared *database, OutboxChain *chain) {
 
 OutboxGauges ReadOutboxGauges() {
     LWLockAcquire(Lock(kOutboxLock), LW_SHARED);
-    OutboxGauges gauges = {
-        memory->capacity == 0 ? 1.0 : static_cast<double>(memory->used) / memory->capacity,
-        memory->refusals};
+    OutboxGauges gauges = {memory->capacity == 0 ? 1.0 : static_cast<double>(memory->used) / memory->capacity,
+                           memory->refusals};
     LWLockRelease(Lock(kOutboxLock));
     return gauges;
 }

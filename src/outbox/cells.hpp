@@ -32,9 +32,9 @@ struct Cell {
         PreparedEntry prepared;
         char text[48];
     };
-    uint32 next;   // of the queue, the chain or the free list; cell number + 1, 0: none
-    uint32 more;   // where the entry's text goes on, or the first one of a prepared transaction
-    uint32 share;  // whose cells these are; of an entry's first cell
+    uint32 next;         // of the queue, the chain or the free list; cell number + 1, 0: none
+    uint32 more;         // where the entry's text goes on, or the first one of a prepared transaction
+    uint32 share;        // whose cells these are; of an entry's first cell
     uint32 is_prepared;  // 1: `prepared` is what stands here
 };
 static_assert(sizeof(Cell) == 64);

@@ -69,8 +69,7 @@ void LeaveConsumer(int, Datum) {
         SetStarved(own_database, 0);
         pg_atomic_write_u32(&own_database->gauges_known, 0);
     }
-    if (own_consumer == static_cast<int>(Consumer::kAnnouncer))
-        pg_atomic_write_u32(&own_database->announces, 0);
+    if (own_consumer == static_cast<int>(Consumer::kAnnouncer)) pg_atomic_write_u32(&own_database->announces, 0);
     pg_atomic_write_u64(&own_database->busy_since[own_consumer], 0);
     pg_atomic_write_u32(&own_database->consumer_pids[own_consumer], 0);
     pg_atomic_write_u32(&own_database->consumers[own_consumer], 0);
@@ -144,8 +143,7 @@ DatabaseShared *ThisDatabase() {
     own_database = FindOrCreateDatabase(MyDatabaseId);
     if (own_database == nullptr)
         ereport(ERROR, (errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
-                        errmsg("pg_herald cannot serve more than %d databases of one server",
-                               kMaxDatabases),
+                        errmsg("pg_herald cannot serve more than %d databases of one server", kMaxDatabases),
                         errhint("Drop the extension in databases that do not need it.")));
     return own_database;
 }
@@ -154,8 +152,7 @@ int ListDatabases(Oid *databases, int capacity) {
     int count = 0;
     LWLockAcquire(Lock(kRegistryLock), LW_SHARED);
     for (int i = 0; i < kMaxDatabases && count < capacity; i++)
-        if (OidIsValid(registry->databases[i].database))
-            databases[count++] = registry->databases[i].database;
+        if (OidIsValid(registry->databases[i].database)) databases[count++] = registry->databases[i].database;
     LWLockRelease(Lock(kRegistryLock));
     return count;
 }
@@ -163,8 +160,7 @@ int ListDatabases(Oid *databases, int capacity) {
 void SetStarved(DatabaseShared *database, uint32 roles) {
     uint32 before = pg_atomic_exchange_u32(&database->starved, roles);
     if (before != roles)
-        pg_atomic_fetch_add_u32(&registry->starved,
-                                static_cast<int32>(roles) - static_cast<int32>(before));
+        pg_atomic_fetch_add_u32(&registry->starved, static_cast<int32>(roles) - static_cast<int32>(before));
 }
 
 int StarvedElsewhere(DatabaseShared *database) {
@@ -189,8 +185,7 @@ void LookForExtension(DatabaseShared *database) {
     // first, see NoteAbsence.
     pg_atomic_fetch_add_u32(&database->extension_changes, 1);
     uint32 absent = static_cast<uint32>(Presence::kAbsent);
-    (void)pg_atomic_compare_exchange_u32(&database->presence, &absent,
-                                         static_cast<uint32>(Presence::kUnknown));
+    (void)pg_atomic_compare_exchange_u32(&database->presence, &absent, static_cast<uint32>(Presence::kUnknown));
     WakeLauncher();
 }
 
@@ -204,8 +199,8 @@ void WantConsumer(DatabaseShared *database, Consumer consumer) {
 }
 
 bool IsWanted(const DatabaseShared *database, Consumer consumer) {
-    return pg_atomic_read_u32(const_cast<pg_atomic_uint32 *>(
-               &database->wanted[static_cast<int>(consumer)])) != static_cast<uint32>(Want::kNo);
+    return pg_atomic_read_u32(const_cast<pg_atomic_uint32 *>(&database->wanted[static_cast<int>(consumer)])) !=
+           static_cast<uint32>(Want::kNo);
 }
 
 // Whoever wants a consumer first asks and then wants it: one of the two is seen here, or the launcher starts
@@ -233,8 +228,7 @@ void ShowPlaces(const PlaceGauges &gauges) {
 }
 
 PlaceGauges ReadPlaces() {
-    return {pg_atomic_read_u32(&registry->places_needed),
-            pg_atomic_read_u32(&registry->places_databases),
+    return {pg_atomic_read_u32(&registry->places_needed), pg_atomic_read_u32(&registry->places_databases),
             pg_atomic_read_u32(&registry->places_waiting)};
 }
 
@@ -313,8 +307,7 @@ Size DatabaseMemory() { return MAXALIGN(sizeof(RegistryShared)); }
 
 void InitDatabaseMemory() {
     bool found;
-    registry = static_cast<RegistryShared *>(
-        ShmemInitStruct("pg_herald databases", sizeof(RegistryShared), &found));
+    registry = static_cast<RegistryShared *>(ShmemInitStruct("pg_herald databases", sizeof(RegistryShared), &found));
     if (found) return;
     std::memset(static_cast<void *>(registry), 0, sizeof(RegistryShared));
     pg_atomic_init_u32(&registry->launcher, 0);

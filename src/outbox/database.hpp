@@ -24,13 +24,13 @@ inline constexpr TimestampTz kLongestStop = USECS_PER_SEC / 2;
 
 // What the dispatcher (or announcer) is asked to do at its next turn.
 enum DatabaseFlag : uint32 {
-    kFlagRescan = 1 << 0,         // read the log: messages were not announced through the outbox
-    kFlagReload = 1 << 1,         // read channels and subscriptions again
-    kFlagParked = 1 << 2,         // read the parked table again (a replay)
+    kFlagRescan = 1 << 0,           // read the log: messages were not announced through the outbox
+    kFlagReload = 1 << 1,           // read channels and subscriptions again
+    kFlagParked = 1 << 2,           // read the parked table again (a replay)
     kFlagReloadAnnouncer = 1 << 3,  // the announcer's part of kFlagReload
-    kFlagMoved = 1 << 4,          // messages are no longer where they were: start anew
-    kFlagSubscribed = 1 << 5,     // not kept: somebody may subscribe now, so a dispatcher is wanted
-    kFlagDeadLetters = 1 << 6,    // only of prepared transactions: dead letters must be counted again
+    kFlagMoved = 1 << 4,            // messages are no longer where they were: start anew
+    kFlagSubscribed = 1 << 5,       // not kept: somebody may subscribe now, so a dispatcher is wanted
+    kFlagDeadLetters = 1 << 6,      // only of prepared transactions: dead letters must be counted again
 };
 
 enum class Consumer : int { kDispatcher = 0, kAnnouncer = 1 };
@@ -126,7 +126,7 @@ struct DatabaseShared {
     // when no task may be dealt, because a segment is to be emptied (0: not so); how much the log takes; and a TimestampTz, since when a
     // segment could not be emptied (0: not so).
     pg_atomic_uint32 segment;
-    pg_atomic_uint32 segment_known;  // 1: known since the server has started, set by the first announcer
+    pg_atomic_uint32 segment_known;    // 1: known since the server has started, set by the first announcer
     pg_atomic_uint64 dealing_stopped;  // at most kLongestStop ahead
     // Atomic, counted up by the announcer with each move of tasks from the log: a task dealt with an earlier
     // number may not be where it was.
@@ -219,8 +219,7 @@ inline int ConsumersNeeded(const DatabaseShared *database) {
 }
 // Asked by a consumer when it starts.
 inline bool MayOnlyLook(DatabaseShared *database, Consumer consumer) {
-    return pg_atomic_read_u32(&database->wanted[static_cast<int>(consumer)]) ==
-           static_cast<uint32>(Want::kLook);
+    return pg_atomic_read_u32(&database->wanted[static_cast<int>(consumer)]) == static_cast<uint32>(Want::kLook);
 }
 // Called by a consumer that has found nothing to do: false where it was asked for something meanwhile, else it is no longer
 // wanted and must leave. One that was started to look only (`looked_only`) stays also where it was wanted since then.
@@ -239,9 +238,7 @@ PlaceGauges ReadPlaces();
 void RaiseFlag(DatabaseShared *database, uint32 flag);
 void WakeConsumer(DatabaseShared *database, Consumer consumer);
 bool ConsumerRuns(DatabaseShared *database, Consumer consumer);
-inline bool Announces(DatabaseShared *database) {
-    return pg_atomic_read_u32(&database->announces) != 0;
-}
+inline bool Announces(DatabaseShared *database) { return pg_atomic_read_u32(&database->announces) != 0; }
 
 // True where the gauges of the database's subscriptions say what waits.
 inline bool GaugesKnown(Oid database) {

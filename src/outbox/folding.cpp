@@ -49,22 +49,19 @@ Noted *Find(uint64 hash) {
 
 // Texts are two strings each.
 bool SameText(const char *one, const char *other) {
-    return std::strcmp(one, other) == 0 &&
-           std::strcmp(one + std::strlen(one) + 1, other + std::strlen(other) + 1) == 0;
+    return std::strcmp(one, other) == 0 && std::strcmp(one + std::strlen(one) + 1, other + std::strlen(other) + 1) == 0;
 }
 
 }  // namespace
 
 uint64 HashOfText(const char *text, uint32 bytes) {
-    return hash_bytes_extended(reinterpret_cast<const unsigned char *>(text),
-                               static_cast<int>(bytes), 0);
+    return hash_bytes_extended(reinterpret_cast<const unsigned char *>(text), static_cast<int>(bytes), 0);
 }
 
 bool NoteForFolding(const char *text, uint32 bytes, uint32 index, const char *(*text_at)(uint32)) {
     const uint64 hash = HashOfText(text, bytes);
     // Two texts with one hash: only the first one can be recognised, the other is sent each time.
-    if (const Noted *found = Find(hash); found != nullptr)
-        return !SameText(text_at(found->index), text);
+    if (const Noted *found = Find(hash); found != nullptr) return !SameText(text_at(found->index), text);
     if (many == nullptr && few_count == kFew) MoveToTable();
     if (many == nullptr)
         few[few_count++] = {hash, index};

@@ -65,9 +65,9 @@ void FillTasks(bool preparing) {
     if (collected.tasks.count == 0 && !collected.too_many_tasks) return;
     // Without a dispatcher nobody takes entries out; the one that starts later scans the log anyway,
     // but its scan may come before this commit.
-    scan_needed = collected.too_many_tasks ||
-                  !(preparing || ConsumerRuns(committing_database, Consumer::kDispatcher)) ||
-                  !TakeCells(committing_database, GetSessionUserId(), static_cast<uint32>(collected.tasks.count), &cells);
+    scan_needed =
+        collected.too_many_tasks || !(preparing || ConsumerRuns(committing_database, Consumer::kDispatcher)) ||
+        !TakeCells(committing_database, GetSessionUserId(), static_cast<uint32>(collected.tasks.count), &cells);
     if (scan_needed) return;
     for (const CollectedTask &task : collected.tasks) {
         Cell *cell = AddToChain(ChainOf(Consumer::kDispatcher), &cells, GetSessionUserId());
@@ -77,8 +77,7 @@ void FillTasks(bool preparing) {
 
 // All that a transaction that is prepared has for the dispatcher, as one.
 void EncloseTasks(TransactionId xid) {
-    const uint32 flags = requested_flags | flags_if_prepared |
-                         (scan_needed ? static_cast<uint32>(kFlagRescan) : 0);
+    const uint32 flags = requested_flags | flags_if_prepared | (scan_needed ? static_cast<uint32>(kFlagRescan) : 0);
     OutboxChain *chain = ChainOf(Consumer::kDispatcher);
     uint32 cell;
     if (flags == 0 && chain->entries == 0) return;
@@ -99,8 +98,7 @@ bool FillAnnouncements(TransactionId xid) {
     if (needed == 0) return true;
     const bool preparing = TransactionIdIsValid(xid);
     if (!(preparing || Announces(committing_database))) return false;
-    if (!TakeCells(committing_database, GetSessionUserId(), needed + (preparing ? 1 : 0), &cells))
-        return false;
+    if (!TakeCells(committing_database, GetSessionUserId(), needed + (preparing ? 1 : 0), &cells)) return false;
     OutboxChain *chain = ChainOf(Consumer::kAnnouncer);
     for (const CollectedAnnouncement &announcement : collected.announcements) {
         Cell *cell = AddToChain(chain, &cells, GetSessionUserId());
@@ -123,8 +121,8 @@ void PutBack() {
 bool WouldFold() {
     const Publications &collected = CollectedPublications();
     const Size count = taken_back.entries + static_cast<Size>(collected.announcements.count);
-    uint64 *hashes = static_cast<uint64 *>(
-        MemoryContextAllocHuge(TopTransactionContext, sizeof(uint64) * Max(count, 1)));
+    uint64 *hashes =
+        static_cast<uint64 *>(MemoryContextAllocHuge(TopTransactionContext, sizeof(uint64) * Max(count, 1)));
     uint64 *end = hashes;
     for (uint32 number = taken_back.first; number != 0; number = CellAt(number)->next) {
         const char *payload;
@@ -150,8 +148,7 @@ void Pause() {
 // together with the new ones, the announcer gets a moment to do so.
 void TakeBackEarlier() {
     bool together = true;
-    for (int waited = 0; waited < kLongestWait && MayBeQueued(committing_database, last_queued);
-         waited++) {
+    for (int waited = 0; waited < kLongestWait && MayBeQueued(committing_database, last_queued); waited++) {
         if (together && TakeBack(committing_database, MyProcPid, &taken_back)) {
             together = !WouldFold();
             if (together) break;
@@ -194,8 +191,7 @@ void Fill(bool preparing) {
 // Without subscribers the dispatcher has nothing to do but to take the entries out, now and then.
 bool DispatcherMustKnow() {
     const Publications &collected = CollectedPublications();
-    if (committing_database->queues[static_cast<int>(Consumer::kDispatcher)].length > kIdleQueue)
-        return true;
+    if (committing_database->queues[static_cast<int>(Consumer::kDispatcher)].length > kIdleQueue) return true;
     for (const CollectedTask &task : collected.tasks)
         if (HasSubscribers(committing_database, task.entry.channel_id)) return true;
     return false;
@@ -216,13 +212,9 @@ void LinkAndWake() {
 
     if (flags != 0) RaiseFlag(committing_database, flags);
     (void)LinkChain(committing_database, Consumer::kDispatcher, ChainOf(Consumer::kDispatcher));
-    if (announces)
-        last_queued =
-            LinkChain(committing_database, Consumer::kAnnouncer, ChainOf(Consumer::kAnnouncer));
-    if (flags != 0 || (tasks && DispatcherMustKnow()))
-        WakeConsumer(committing_database, Consumer::kDispatcher);
-    if (announces || (flags & kFlagReloadAnnouncer) != 0)
-        WakeConsumer(committing_database, Consumer::kAnnouncer);
+    if (announces) last_queued = LinkChain(committing_database, Consumer::kAnnouncer, ChainOf(Consumer::kAnnouncer));
+    if (flags != 0 || (tasks && DispatcherMustKnow())) WakeConsumer(committing_database, Consumer::kDispatcher);
+    if (announces || (flags & kFlagReloadAnnouncer) != 0) WakeConsumer(committing_database, Consumer::kAnnouncer);
     // It left meanwhile: the launcher sees to what it left behind.
     if (announces && !Announces(committing_database)) WakeLauncher();
     // Also where nothing was left to it this time: the log is to be rotated, and the next one will come.
@@ -231,9 +223,7 @@ void LinkAndWake() {
     if (launcher_requested) LookForExtension(committing_database);
 }
 
-bool HasNothing() {
-    return IsEmpty(CollectedPublications()) && requested_flags == 0 && !launcher_requested;
-}
+bool HasNothing() { return IsEmpty(CollectedPublications()) && requested_flags == 0 && !launcher_requested; }
 
 void FillToCommit() {
     if (HasNothing()) return;

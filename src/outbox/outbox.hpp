@@ -19,10 +19,10 @@ namespace herald {
 struct TaskEntry {
     int64 message_id;
     TimestampTz published_at;
-    Oid extension;      // whose ids these are: created anew, the extension counts from 1 again
+    Oid extension;  // whose ids these are: created anew, the extension counts from 1 again
     int32 channel_id;
     uint32 block;
-    uint32 key_hash;    // 0: no key
+    uint32 key_hash;  // 0: no key
     uint16 offset;
     uint8 segment;
 };
@@ -47,8 +47,8 @@ void CollectTask(const TaskEntry &entry);
 
 // Collects an announcement of the current (sub)transaction: an equal one is folded, as NOTIFY does.
 // `payload` has at most 7999 bytes. `message_id` and `payload_bytes` as in AnnouncementEntry.
-void CollectAnnouncement(const char *channel, const char *payload, int32 counters,
-                         int64 message_id = 0, uint32 payload_bytes = 0);
+void CollectAnnouncement(const char *channel, const char *payload, int32 counters, int64 message_id = 0,
+                         uint32 payload_bytes = 0);
 
 // True where tasks come with the commit of the current transaction: of messages of this channel (or of too many
 // channels to tell), or of a replay.
@@ -65,8 +65,7 @@ void LookForExtensionAtCommit();
 // leaving out the first `skip`. They stay in the queue. Announcements that were peeked cannot be taken
 // back by their publishers until the next removal (of none, where announcing failed).
 int PeekTasks(DatabaseShared *database, int skip, TaskEntry *entries, uint32 *numbers, int capacity);
-int PeekAnnouncements(DatabaseShared *database, int skip, AnnouncementEntry *entries,
-                      uint32 *numbers, int capacity);
+int PeekAnnouncements(DatabaseShared *database, int skip, AnnouncementEntry *entries, uint32 *numbers, int capacity);
 // The text of an announcement that Peek gave, in the current memory context. `payload` points into it.
 const char *ReadOutboxText(uint32 number, const char **payload);
 // Of an entry that Peek gave, and which is no entry but what a prepared transaction has for the consumer, the
@@ -75,8 +74,7 @@ TransactionId PreparedAt(uint32 number, uint32 *flags);
 // Puts the entries of such a transaction into its place, or frees them. By the consumer, who knows that it has ended.
 void EndPrepared(DatabaseShared *database, Consumer consumer, uint32 number, bool committed);
 // Removes entries by the numbers Peek gave, in that order.
-void RemoveFromOutbox(DatabaseShared *database, Consumer consumer, const uint32 *numbers,
-                      int count);
+void RemoveFromOutbox(DatabaseShared *database, Consumer consumer, const uint32 *numbers, int count);
 uint32 OutboxLength(DatabaseShared *database, Consumer consumer);
 
 // Share of the outbox in use, 0 to 1, and how often something found no room there.
@@ -90,8 +88,7 @@ Size OutboxMemory();
 void InitOutboxMemory();
 // Called once per process, from _PG_init. `notify` announces by a NOTIFY of the current
 // transaction: the way out where the announcer's queue has no room.
-using DirectAnnouncer = void (*)(const AnnouncementEntry &entry, const char *channel,
-                                 const char *payload);
+using DirectAnnouncer = void (*)(const AnnouncementEntry &entry, const char *channel, const char *payload);
 extern const pg::TransactionPart kOutboxPart;
 
 void InitOutbox(DirectAnnouncer notify);

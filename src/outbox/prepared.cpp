@@ -17,8 +17,7 @@ namespace herald {
 namespace {
 
 constexpr uint32 kEverything =
-    kFlagRescan | kFlagReload | kFlagParked | kFlagReloadAnnouncer | kFlagDeadLetters |
-    kFlagSubscribed;
+    kFlagRescan | kFlagReload | kFlagParked | kFlagReloadAnnouncer | kFlagDeadLetters | kFlagSubscribed;
 
 }  // namespace
 
@@ -88,8 +87,7 @@ bool ListPrepared(DatabaseShared *database) {
     const bool fits = TakeCells(database, GetSessionUserId(), static_cast<uint32>(count), &cells);
     for (uint64 row = 0; fits && row < count; row++) {
         OutboxChain one = {};
-        Enclose(&one, &cells, GetSessionUserId(), static_cast<TransactionId>(pg::SpiInt8(row, 1)),
-                kEverything);
+        Enclose(&one, &cells, GetSessionUserId(), static_cast<TransactionId>(pg::SpiInt8(row, 1)), kEverything);
         if (chain.last == 0)
             chain.first = one.first;
         else
@@ -121,8 +119,7 @@ void AfterPreparedEnd() {
     // Who starts an announcer for what was left without one.
     if (!Announces(database)) WakeLauncher();
     // A dispatcher that looked before it was committed has found no extension.
-    if (pg_atomic_read_u32(&database->presence) == static_cast<uint32>(Presence::kAbsent) &&
-        pg::ExtensionExists()) {
+    if (pg_atomic_read_u32(&database->presence) == static_cast<uint32>(Presence::kAbsent) && pg::ExtensionExists()) {
         RaiseFlagAtCommit(kFlagReload | kFlagReloadAnnouncer);
         LookForExtensionAtCommit();
     }

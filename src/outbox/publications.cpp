@@ -24,8 +24,7 @@ const char *TextAt(uint32 index) { return collected.announcements.items[index].t
 char *CopyText(const char *channel, const char *payload, uint32 *bytes) {
     const Size channel_bytes = std::strlen(channel) + 1;
     const Size payload_bytes = std::strlen(payload) + 1;
-    char *text = static_cast<char *>(
-        MemoryContextAlloc(TopTransactionContext, channel_bytes + payload_bytes));
+    char *text = static_cast<char *>(MemoryContextAlloc(TopTransactionContext, channel_bytes + payload_bytes));
     std::memcpy(text, channel, channel_bytes);
     std::memcpy(text + channel_bytes, payload, payload_bytes);
     *bytes = static_cast<uint32>(channel_bytes + payload_bytes);

@@ -16,8 +16,7 @@ QueueShared *QueueOf(DatabaseShared *database, Consumer consumer) {
 template <class Copy>
 int Peek(const QueueShared *queue, int skip, uint32 *numbers, int capacity, Copy copy) {
     int count = 0;
-    for (uint32 number = queue->head; number != 0 && count < capacity;
-         number = CellAt(number)->next) {
+    for (uint32 number = queue->head; number != 0 && count < capacity; number = CellAt(number)->next) {
         if (skip > 0) {
             skip--;
             continue;
@@ -38,9 +37,7 @@ void Unlink(QueueShared *queue, uint32 previous, uint32 number) {
     queue->length--;
 }
 
-bool IsOf(const Cell &cell, int32 session) {
-    return cell.is_prepared == 0 && cell.announcement.session == session;
-}
+bool IsOf(const Cell &cell, int32 session) { return cell.is_prepared == 0 && cell.announcement.session == session; }
 
 uint64 *PublisherOf(Cell *cell) {
     return cell->is_prepared != 0 ? &cell->prepared.publisher : &cell->announcement.publisher;
@@ -85,12 +82,10 @@ int PeekTasks(DatabaseShared *database, int skip, TaskEntry *entries, uint32 *nu
     return count;
 }
 
-int PeekAnnouncements(DatabaseShared *database, int skip, AnnouncementEntry *entries,
-                      uint32 *numbers, int capacity) {
+int PeekAnnouncements(DatabaseShared *database, int skip, AnnouncementEntry *entries, uint32 *numbers, int capacity) {
     QueueShared *queue = QueueOf(database, Consumer::kAnnouncer);
     LWLockAcquire(Lock(kOutboxLock), LW_EXCLUSIVE);
-    int count = Peek(queue, skip, numbers, capacity,
-                     [&](int i, const Cell &cell) { entries[i] = cell.announcement; });
+    int count = Peek(queue, skip, numbers, capacity, [&](int i, const Cell &cell) { entries[i] = cell.announcement; });
     if (count > 0) queue->in_hand = *PublisherOf(CellAt(numbers[count - 1]));
     LWLockRelease(Lock(kOutboxLock));
     return count;
@@ -109,8 +104,7 @@ const char *ReadOutboxText(uint32 number, const char **payload) {
     return text;
 }
 
-void RemoveFromOutbox(DatabaseShared *database, Consumer consumer, const uint32 *numbers,
-                      int count) {
+void RemoveFromOutbox(DatabaseShared *database, Consumer consumer, const uint32 *numbers, int count) {
     // The numbers come in queue order, and nobody else removes them: one walk finds them all.
     QueueShared *queue = QueueOf(database, consumer);
     OutboxChain removed{};
@@ -138,8 +132,7 @@ bool MayBeQueued(DatabaseShared *database, uint64 publisher) {
     const QueueShared *queue = QueueOf(database, Consumer::kAnnouncer);
     if (publisher == 0) return false;
     LWLockAcquire(Lock(kOutboxLock), LW_SHARED);
-    const bool queued =
-        queue->head != 0 && *PublisherOf(CellAt(queue->head)) <= publisher;
+    const bool queued = queue->head != 0 && *PublisherOf(CellAt(queue->head)) <= publisher;
     LWLockRelease(Lock(kOutboxLock));
     return queued;
 }

@@ -22,8 +22,7 @@ inline const char **TextElements(Datum array, int *count) {
 }
 
 [[noreturn]] inline void ReportNull(const char *argument) {
-    ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-                    errmsg("%s must not be NULL", argument)));
+    ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("%s must not be NULL", argument)));
     pg_unreachable();
 }
 

@@ -18,7 +18,8 @@ inline const char *ClipText(const char *value, int limit) {
     if (length <= static_cast<Size>(limit)) return value;
     char mark[64];
     const int mark_length = snprintf(mark, sizeof(mark), "... (cut, %zu bytes)", length);
-    const int kept = pg_mbcliplen(value, static_cast<int>(Min(length, static_cast<Size>(limit) + 1)), limit - mark_length);
+    const int kept =
+        pg_mbcliplen(value, static_cast<int>(Min(length, static_cast<Size>(limit) + 1)), limit - mark_length);
     return psprintf("%.*s%s", kept, value, mark);
 }
 

@@ -42,8 +42,7 @@ void OnRelationChange(Datum, Oid relation) {
     ForgetTable(relation);
     // While the oids are unknown any relation may be one of ours.
     bool ours = !tables_valid || relation == InvalidOid || relation == tables.channel_store;
-    for (int i = 0; i < kSegments; i++)
-        ours = ours || relation == tables.log[i] || relation == tables.settled[i];
+    for (int i = 0; i < kSegments; i++) ours = ours || relation == tables.log[i] || relation == tables.settled[i];
     if (!ours) return;
     tables_valid = false;
     changes++;
@@ -53,10 +52,9 @@ void OnRelationChange(Datum, Oid relation) {
 Oid Lookup(const char *name) {
     Oid oid = get_relname_relid(name, tables.internal);
     if (!OidIsValid(oid))
-        ereport(ERROR,
-                (errcode(ERRCODE_UNDEFINED_OBJECT),
-                 errmsg("extension \"pg_herald\" lacks its relation \"herald_internal.%s\"", name),
-                 errhint("Run ALTER EXTENSION pg_herald UPDATE, or create the extension again.")));
+        ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT),
+                        errmsg("extension \"pg_herald\" lacks its relation \"herald_internal.%s\"", name),
+                        errhint("Run ALTER EXTENSION pg_herald UPDATE, or create the extension again.")));
     return oid;
 }
 
@@ -70,8 +68,7 @@ Oid OwnSchema(const char *name) {
 Oid RequireSchema(const char *name) {
     const Oid schema = OwnSchema(name);
     if (!OidIsValid(schema))
-        ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT),
-                        errmsg("extension \"pg_herald\" has no schema \"%s\"", name),
+        ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT), errmsg("extension \"pg_herald\" has no schema \"%s\"", name),
                         errdetail("Where there is one of that name, it is not the one that the extension made."),
                         errhint("Give its schema that name again, by ALTER SCHEMA ... RENAME TO %s.", name)));
     return schema;
@@ -86,14 +83,12 @@ bool ExtensionExists() { return OidIsValid(get_extension_oid("pg_herald", true))
 Oid CommittedExtension() {
     Relation catalog = table_open(ExtensionRelationId, AccessShareLock);
     ScanKeyData key;
-    ScanKeyInit(&key, Anum_pg_extension_extname, BTEqualStrategyNumber, F_NAMEEQ,
-                CStringGetDatum("pg_herald"));
+    ScanKeyInit(&key, Anum_pg_extension_extname, BTEqualStrategyNumber, F_NAMEEQ, CStringGetDatum("pg_herald"));
     Snapshot snapshot = RegisterSnapshot(GetLatestSnapshot());
     SysScanDesc scan = systable_beginscan(catalog, ExtensionNameIndexId, true, snapshot, 1, &key);
     HeapTuple tuple = systable_getnext(scan);
-    const Oid extension = HeapTupleIsValid(tuple)
-                              ? reinterpret_cast<Form_pg_extension>(GETSTRUCT(tuple))->oid
-                              : InvalidOid;
+    const Oid extension =
+        HeapTupleIsValid(tuple) ? reinterpret_cast<Form_pg_extension>(GETSTRUCT(tuple))->oid : InvalidOid;
     systable_endscan(scan);
     UnregisterSnapshot(snapshot);
     table_close(catalog, AccessShareLock);
@@ -110,9 +105,9 @@ const ExtensionTables &Tables() {
     const uint64 changes_before = changes;
     tables.extension = get_extension_oid("pg_herald", true);
     if (!OidIsValid(tables.extension))
-        ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT),
-                        errmsg("extension \"pg_herald\" does not exist in this database"),
-                        errhint("Run CREATE EXTENSION pg_herald.")));
+        ereport(ERROR,
+                (errcode(ERRCODE_UNDEFINED_OBJECT), errmsg("extension \"pg_herald\" does not exist in this database"),
+                 errhint("Run CREATE EXTENSION pg_herald.")));
     tables.schema = RequireSchema(kSchema);
     tables.internal = RequireSchema(kInternalSchema);
     for (int i = 0; i < kSegments; i++) {
@@ -125,8 +120,8 @@ const ExtensionTables &Tables() {
     tables.id_store = Lookup("id_store");
     tables.channel_store = Lookup("channel_store");
     tables.parked_store = Lookup("parked_store");
-    tables.task_type = GetSysCacheOid2(TYPENAMENSP, Anum_pg_type_oid, CStringGetDatum("task"),
-                                       ObjectIdGetDatum(tables.schema));
+    tables.task_type =
+        GetSysCacheOid2(TYPENAMENSP, Anum_pg_type_oid, CStringGetDatum("task"), ObjectIdGetDatum(tables.schema));
     tables_valid = changes == changes_before;
     return tables;
 }
@@ -134,14 +129,11 @@ const ExtensionTables &Tables() {
 void RequireExtension(Oid extension) {
     LockRelationOid(Tables().channel_store, AccessShareLock);
     if (get_extension_oid("pg_herald", true) == extension) return;
-    ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT),
-                    errmsg("extension \"pg_herald\" was dropped while a task ran"),
+    ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT), errmsg("extension \"pg_herald\" was dropped while a task ran"),
                     errdetail("The task's effects are rolled back.")));
 }
 
-void InitExtensionCache() {
-    CacheRegisterRelcacheCallback(OnRelationChange, static_cast<Datum>(0));
-}
+void InitExtensionCache() { CacheRegisterRelcacheCallback(OnRelationChange, static_cast<Datum>(0)); }
 
 void InvalidateCatalogCaches() { CacheInvalidateRelcacheByRelid(Tables().channel_store); }
 

@@ -48,14 +48,14 @@ auto Guard(Body &&body) -> decltype(body()) {
 #define HERALD_FEED_TRIGGER(name) \
     HERALD_FUNCTION_THAT(name, if (!::herald::pg::Preloaded()) return static_cast<Datum>(0))
 
-#define HERALD_FUNCTION_THAT(name, looks_first)                          \
-    extern "C" {                                                         \
-    PGDLLEXPORT Datum herald_##name(PG_FUNCTION_ARGS);                   \
-    PG_FUNCTION_INFO_V1(herald_##name);                                  \
-    }                                                                    \
-    static Datum herald_##name##_body(PG_FUNCTION_ARGS);                 \
-    Datum herald_##name(PG_FUNCTION_ARGS) {                              \
-        looks_first;                                                     \
+#define HERALD_FUNCTION_THAT(name, looks_first)                                   \
+    extern "C" {                                                                  \
+    PGDLLEXPORT Datum herald_##name(PG_FUNCTION_ARGS);                            \
+    PG_FUNCTION_INFO_V1(herald_##name);                                           \
+    }                                                                             \
+    static Datum herald_##name##_body(PG_FUNCTION_ARGS);                          \
+    Datum herald_##name(PG_FUNCTION_ARGS) {                                       \
+        looks_first;                                                              \
         return ::herald::pg::Guard([&] { return herald_##name##_body(fcinfo); }); \
-    }                                                                    \
+    }                                                                             \
     static Datum herald_##name##_body([[maybe_unused]] PG_FUNCTION_ARGS)

@@ -15,12 +15,11 @@ Identity BecomeOwner() {
     Identity caller;
     GetUserIdAndSecContext(&caller.user, &caller.security_context);
     caller.guc_level = NewGUCNestLevel();
-    SetUserIdAndSecContext(BOOTSTRAP_SUPERUSERID, caller.security_context |
-                                                      SECURITY_LOCAL_USERID_CHANGE |
-                                                      SECURITY_RESTRICTED_OPERATION);
+    SetUserIdAndSecContext(BOOTSTRAP_SUPERUSERID,
+                           caller.security_context | SECURITY_LOCAL_USERID_CHANGE | SECURITY_RESTRICTED_OPERATION);
     // As superuser, after the switch: a role may lack the right to set nothing, but never this.
-    (void)set_config_option("search_path", kSafeSearchPath, PGC_USERSET, PGC_S_SESSION,
-                            GUC_ACTION_SAVE, true, 0, false);
+    (void)set_config_option("search_path", kSafeSearchPath, PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0,
+                            false);
     return caller;
 }
 

@@ -19,8 +19,7 @@ void EnterInIndexes(Relation table, const Oid *indexes, int index_count, TupleTa
     for (int i = 0; i < index_count; i++) {
         Relation index = index_open(indexes[i], RowExclusiveLock);
         IndexInfo *info = BuildIndexInfo(index);
-        ExprState *condition =
-            info->ii_Predicate == NIL ? nullptr : ExecPrepareQual(info->ii_Predicate, state);
+        ExprState *condition = info->ii_Predicate == NIL ? nullptr : ExecPrepareQual(info->ii_Predicate, state);
         for (int row = 0; info->ii_ReadyForInserts && row < count; row++) {
             Datum values[INDEX_MAX_KEYS];
             bool nulls[INDEX_MAX_KEYS];

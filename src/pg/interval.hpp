@@ -16,10 +16,8 @@ inline int64 IntervalMicroseconds(const Interval *interval) {
     const int64 days = static_cast<int64>(interval->month) * DAYS_PER_MONTH + interval->day;
     int64 date;
     int64 total;
-    if (pg_mul_s64_overflow(days, USECS_PER_DAY, &date))
-        return days > 0 ? PG_INT64_MAX : PG_INT64_MIN;
-    if (pg_add_s64_overflow(date, interval->time, &total))
-        return date > 0 ? PG_INT64_MAX : PG_INT64_MIN;
+    if (pg_mul_s64_overflow(days, USECS_PER_DAY, &date)) return days > 0 ? PG_INT64_MAX : PG_INT64_MIN;
+    if (pg_add_s64_overflow(date, interval->time, &total)) return date > 0 ? PG_INT64_MAX : PG_INT64_MIN;
     return total;
 }
 

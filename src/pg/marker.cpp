@@ -9,8 +9,7 @@ namespace {
 Marker *markers = nullptr;  // all that were ever set
 
 void ResetAll() {
-    for (Marker *marker = markers; marker != nullptr; marker = marker->next)
-        marker->set_in = InvalidSubTransactionId;
+    for (Marker *marker = markers; marker != nullptr; marker = marker->next) marker->set_in = InvalidSubTransactionId;
 }
 
 void ResetSince(SubTransactionId own) {

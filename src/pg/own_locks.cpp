@@ -15,9 +15,7 @@ namespace herald::pg {
 
 namespace {
 
-bool IsAdvisory(const PROCLOCK *held) {
-    return held->tag.myLock->tag.locktag_lockmethodid == USER_LOCKMETHOD;
-}
+bool IsAdvisory(const PROCLOCK *held) { return held->tag.myLock->tag.locktag_lockmethodid == USER_LOCKMETHOD; }
 
 #if PG_VERSION_NUM >= 160000
 

@@ -56,8 +56,7 @@ struct ServerSettings {
 };
 
 ServerSettings *PinSettings() {
-    for (const Pinned &pinned : kPinned)
-        SetConfigOption(pinned.name, pinned.value, PGC_SUSET, PGC_S_OVERRIDE);
+    for (const Pinned &pinned : kPinned) SetConfigOption(pinned.name, pinned.value, PGC_SUSET, PGC_S_OVERRIDE);
 
     int count;
     config_generic **all = ListSettings(&count);

@@ -23,10 +23,10 @@ void RequirePreloaded() {
 }
 
 void WarnOfLateLoad() {
-    ereport(WARNING, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-                      errmsg("pg_herald is not loaded by shared_preload_libraries"),
-                      errdetail("In this session change feeds publish nothing, and its functions fail."),
-                      errhint("%s", kHint)));
+    ereport(WARNING,
+            (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+             errmsg("pg_herald is not loaded by shared_preload_libraries"),
+             errdetail("In this session change feeds publish nothing, and its functions fail."), errhint("%s", kHint)));
 }
 
 }  // namespace herald::pg

@@ -38,8 +38,7 @@ int session_deadlock_timeout = 0;
 // The server's handler would cancel whatever it meets. The timer of lock_timeout signals its own process. Who waits for a
 // standby in its commit is told to wait no longer; the commit stays one.
 void OnCancel(SIGNAL_ARGS) {
-    if (!cancel_allowed && !get_timeout_indicator(LOCK_TIMEOUT, false) &&
-        MyProc->syncRepState != SYNC_REP_WAITING)
+    if (!cancel_allowed && !get_timeout_indicator(LOCK_TIMEOUT, false) && MyProc->syncRepState != SYNC_REP_WAITING)
         return;
     InterruptPending = true;
     QueryCancelPending = true;
@@ -137,8 +136,7 @@ void AbortAndLog(MemoryContext caller, const char *what, const char *hint, int l
     ErrorData *error = CopyErrorData();
     FlushErrorState();
     AbortCurrentTransaction();
-    ereport(level, (errcode(error->sqlerrcode), errmsg("%s: %s", what, error->message),
-                  errhint("%s", hint)));
+    ereport(level, (errcode(error->sqlerrcode), errmsg("%s: %s", what, error->message), errhint("%s", hint)));
     FreeErrorData(error);
 }
 

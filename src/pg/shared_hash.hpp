@@ -13,14 +13,14 @@ extern "C" {
 namespace herald::pg {
 
 template <typename Count>
-HTAB *CallInitHash(HTAB *(*init)(const char *, Count, Count, HASHCTL *, int), const char *name,
-                   int elements, HASHCTL *control, int flags) {
+HTAB *CallInitHash(HTAB *(*init)(const char *, Count, Count, HASHCTL *, int), const char *name, int elements,
+                   HASHCTL *control, int flags) {
     return init(name, elements, elements, control, flags);
 }
 
 template <typename Count>
-HTAB *CallInitHash(HTAB *(*init)(const char *, Count, HASHCTL *, int), const char *name,
-                   int elements, HASHCTL *control, int flags) {
+HTAB *CallInitHash(HTAB *(*init)(const char *, Count, HASHCTL *, int), const char *name, int elements, HASHCTL *control,
+                   int flags) {
     return init(name, elements, control, flags);
 }
 

@@ -31,17 +31,14 @@ Param Jsonb(Datum value, bool is_null) { return {JSONBOID, value, is_null}; }
 
 Param ObjectId(Oid value) { return {OIDOID, ObjectIdGetDatum(value), false}; }
 
-Param Time(TimestampTz value) {
-    return {TIMESTAMPTZOID, TimestampTzGetDatum(value), value == DT_NOBEGIN};
-}
+Param Time(TimestampTz value) { return {TIMESTAMPTZOID, TimestampTzGetDatum(value), value == DT_NOBEGIN}; }
 
 Param IntervalDatum(Datum value, bool is_null) { return {INTERVALOID, value, is_null}; }
 
 Param Int8Array(const int64 *values, int count) {
     Datum *items = static_cast<Datum *>(palloc(sizeof(Datum) * Max(count, 1)));
     for (int i = 0; i < count; i++) items[i] = Int64GetDatum(values[i]);
-    ArrayType *array = construct_array(items, count, INT8OID, sizeof(int64), FLOAT8PASSBYVAL,
-                                       TYPALIGN_DOUBLE);
+    ArrayType *array = construct_array(items, count, INT8OID, sizeof(int64), FLOAT8PASSBYVAL, TYPALIGN_DOUBLE);
     return {INT8ARRAYOID, PointerGetDatum(array), false};
 }
 
@@ -110,21 +107,18 @@ uint64 SpiRunWith(const char *sql, const Param *params, int count, long limit, S
     if (plan != nullptr && *plan == nullptr) {
         SPIPlanPtr prepared = SPI_prepare(sql, count, types);
         if (prepared == nullptr || SPI_keepplan(prepared) != 0)
-            elog(ERROR, "could not prepare an internal statement: %s",
-                 SPI_result_code_string(SPI_result));
+            elog(ERROR, "could not prepare an internal statement: %s", SPI_result_code_string(SPI_result));
         *plan = prepared;
     }
-    int code = plan != nullptr
-                   ? SPI_execute_plan(*plan, values, nulls, false, limit)
-                   : SPI_execute_with_args(sql, count, types, values, nulls, false, limit);
+    int code = plan != nullptr ? SPI_execute_plan(*plan, values, nulls, false, limit)
+                               : SPI_execute_with_args(sql, count, types, values, nulls, false, limit);
     EndOwnStatement();
     error_context_stack = hint.previous;
     if (pushed) PopActiveSnapshot();
     if (code == SPI_OK_REWRITTEN) ReportRewritten(sql);
     if (code < 0)
         ereport(ERROR, (errcode(ERRCODE_INTERNAL_ERROR),
-                        errmsg("could not run an internal statement: %s",
-                               SPI_result_code_string(code)),
+                        errmsg("could not run an internal statement: %s", SPI_result_code_string(code)),
                         errdetail("The statement is: %s", sql)));
     return SPI_processed;
 }
@@ -156,8 +150,7 @@ namespace {
 void RequireRow(uint64 row) {
     if (SPI_tuptable != nullptr && row < SPI_tuptable->numvals) return;
     ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-                    errmsg("a statement on a table of pg_herald returned no row"),
-                    errhint("%s", kMisfitHint)));
+                    errmsg("a statement on a table of pg_herald returned no row"), errhint("%s", kMisfitHint)));
 }
 
 // A column that an administrator has given another type would be read as what it is not.
@@ -176,8 +169,7 @@ Field SpiField(uint64 row, int column, Oid type) {
     Field field;
     RequireRow(row);
     RequireType(column, type);
-    field.value = SPI_getbinval(SPI_tuptable->vals[row], SPI_tuptable->tupdesc, column,
-                                &field.is_null);
+    field.value = SPI_getbinval(SPI_tuptable->vals[row], SPI_tuptable->tupdesc, column, &field.is_null);
     return field;
 }
 

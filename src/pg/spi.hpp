@@ -25,10 +25,10 @@ Param Int8(int64 value);
 Param Bool(bool value);
 Param ObjectId(Oid value);
 Param Float8(double value);
-Param Text(const char *value);            // NULL pointer: SQL NULL; copies
+Param Text(const char *value);  // NULL pointer: SQL NULL; copies
 Param TextDatum(Datum value, bool is_null);
 Param Jsonb(Datum value, bool is_null);
-Param Time(TimestampTz value);            // DT_NOBEGIN: SQL NULL
+Param Time(TimestampTz value);  // DT_NOBEGIN: SQL NULL
 Param IntervalDatum(Datum value, bool is_null);
 Param Int8Array(const int64 *values, int count);
 

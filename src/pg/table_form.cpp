@@ -59,9 +59,9 @@ const char *FindColumnMisfit(Relation table, const TableForm &form) {
         const Form_pg_attribute there = TupleDescAttr(descriptor, i);
         if (there->attisdropped) continue;
         const bool has_value = there->atthasdef || there->attidentity != '\0';
-        const bool is_misfit = IsDirect(form) ? there->attnotnull || has_value ||
-                                                    get_typtype(there->atttypid) == TYPTYPE_DOMAIN
-                                              : there->attnotnull && !has_value;
+        const bool is_misfit = IsDirect(form)
+                                   ? there->attnotnull || has_value || get_typtype(there->atttypid) == TYPTYPE_DOMAIN
+                                   : there->attnotnull && !has_value;
         if (is_misfit) return psprintf("Column \"%s\" was added and can't be left NULL.", NameStr(there->attname));
     }
     return nullptr;
@@ -89,7 +89,8 @@ const char *FindIndexMisfit(Relation table, const TableForm &form) {
     foreach (cell, indexes) {
         Relation index = index_open(lfirst_oid(cell), AccessShareLock);
         const Form_pg_index shape = index->rd_index;
-        if (misfit == nullptr && (shape->indisexclusion || (IsDirect(form) && shape->indisunique && !shape->indimmediate)))
+        if (misfit == nullptr &&
+            (shape->indisexclusion || (IsDirect(form) && shape->indisunique && !shape->indimmediate)))
             misfit = psprintf("Its index \"%s\" is of an exclusion or a deferrable constraint.",
                               RelationGetRelationName(index));
         if (misfit == nullptr && MayRefuse(form, *shape))
@@ -135,9 +136,10 @@ const char *FindMisfit(Relation table, const TableForm &form) {
 }
 
 void ReportMisfit(const char *table, const char *misfit) {
-    ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-                    errmsg("table \"herald_internal.%s\" does not have the form that this version of pg_herald needs", table),
-                    errdetail("%s", misfit), errhint("%s", kMisfitHint)));
+    ereport(ERROR,
+            (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+             errmsg("table \"herald_internal.%s\" does not have the form that this version of pg_herald needs", table),
+             errdetail("%s", misfit), errhint("%s", kMisfitHint)));
     pg_unreachable();
 }
 

@@ -72,8 +72,9 @@ Foreign ForeignTrigger(Relation table) {
     const TriggerDesc *triggers = table->trigdesc;
     for (int i = 0; triggers != nullptr && i < triggers->numtriggers; i++)
         if (!IsGuard(triggers->triggers[i].tgfoid, schema))
-            return {psprintf("the trigger \"%s\"", triggers->triggers[i].tgname),
-                    "Drop the trigger, or the foreign key that it belongs to; herald.status() lists all that is foreign."};
+            return {
+                psprintf("the trigger \"%s\"", triggers->triggers[i].tgname),
+                "Drop the trigger, or the foreign key that it belongs to; herald.status() lists all that is foreign."};
     return {};
 }
 

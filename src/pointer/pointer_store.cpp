@@ -22,8 +22,7 @@ namespace {
 pg::SavedPlan insert_payload = {
     "INSERT INTO herald_internal.pointer_store (message_id, channel, role, payload, bytes) "
     "VALUES ($1, $2, $3, $4, $5)"};
-pg::SavedPlan select_payload = {
-    "SELECT channel, payload FROM herald_internal.pointer_store WHERE message_id = $1"};
+pg::SavedPlan select_payload = {"SELECT channel, payload FROM herald_internal.pointer_store WHERE message_id = $1"};
 
 pg_atomic_uint64 *ShareOf(DatabaseShared *database, Oid role) {
     return &database->pointer_bytes[hash_bytes_uint32(role) % kPointerShares];
@@ -43,10 +42,9 @@ int64 KeepPayload(const char *channel, Datum payload, uint32 bytes) {
     int64 id = DrawIds(IdCounter::kMessage, 1);
     pg::Identity caller = pg::BecomeOwner();
     pg::SpiBegin();
-    pg::SpiRunSaved(insert_payload,
-                    std::array{pg::Int8(id), pg::Text(channel),
-                               pg::Param{OIDOID, ObjectIdGetDatum(GetSessionUserId()), false},
-                               pg::Jsonb(payload, false), pg::Int4(static_cast<int32>(bytes))});
+    pg::SpiRunSaved(insert_payload, std::array{pg::Int8(id), pg::Text(channel),
+                                               pg::Param{OIDOID, ObjectIdGetDatum(GetSessionUserId()), false},
+                                               pg::Jsonb(payload, false), pg::Int4(static_cast<int32>(bytes))});
     pg::SpiEnd();
     pg::BecomeCaller(caller);
     return id;
@@ -72,25 +70,23 @@ void PurgePayloads(DatabaseShared *database) {
     uint64 used[kPointerShares] = {};
     pg::SpiBegin();
     // What is locked, by one who drops the channel, goes with it or the next time.
-    (void)pg::SpiRun("DELETE FROM herald_internal.pointer_store WHERE message_id IN ("
-                     "SELECT message_id FROM herald_internal.pointer_store WHERE published_at < $1 "
-                     "FOR UPDATE SKIP LOCKED)",
-                     std::array{pg::Time(GetCurrentTimestamp() -
-                                         settings::pointer_retention * USECS_PER_SEC)});
-    uint64 count = pg::SpiRun(
-        "SELECT role, pg_catalog.sum(bytes)::bigint FROM herald_internal.pointer_store GROUP BY role");
+    (void)pg::SpiRun(
+        "DELETE FROM herald_internal.pointer_store WHERE message_id IN ("
+        "SELECT message_id FROM herald_internal.pointer_store WHERE published_at < $1 "
+        "FOR UPDATE SKIP LOCKED)",
+        std::array{pg::Time(GetCurrentTimestamp() - settings::pointer_retention * USECS_PER_SEC)});
+    uint64 count =
+        pg::SpiRun("SELECT role, pg_catalog.sum(bytes)::bigint FROM herald_internal.pointer_store GROUP BY role");
     for (uint64 row = 0; row < count; row++)
         used[hash_bytes_uint32(DatumGetObjectId(pg::SpiField(row, 1, OIDOID).value)) % kPointerShares] +=
             static_cast<uint64>(pg::SpiInt8(row, 2));
     pg::SpiEnd();
-    for (uint32 i = 0; i < kPointerShares; i++)
-        pg_atomic_write_u64(&database->pointer_bytes[i], used[i]);
+    for (uint32 i = 0; i < kPointerShares; i++) pg_atomic_write_u64(&database->pointer_bytes[i], used[i]);
 }
 
 int PointerSpaceUsage(DatabaseShared *database) {
     uint64 most = 0;
-    for (pg_atomic_uint64 &used : database->pointer_bytes)
-        most = Max(most, pg_atomic_read_u64(&used));
+    for (pg_atomic_uint64 &used : database->pointer_bytes) most = Max(most, pg_atomic_read_u64(&used));
     return Limit() == 0 ? 0 : static_cast<int>(Min(most * 100 / Limit(), 100));
 }
 

@@ -14,8 +14,8 @@ namespace {
 
 // The parser is at fault only for what is in the text; out of memory or a cancel are not the payload's.
 bool BlamesPayload(int sqlstate) {
-    return ERRCODE_TO_CATEGORY(sqlstate) == ERRCODE_DATA_EXCEPTION ||
-           sqlstate == ERRCODE_PROGRAM_LIMIT_EXCEEDED || sqlstate == ERRCODE_STATEMENT_TOO_COMPLEX;
+    return ERRCODE_TO_CATEGORY(sqlstate) == ERRCODE_DATA_EXCEPTION || sqlstate == ERRCODE_PROGRAM_LIMIT_EXCEEDED ||
+           sqlstate == ERRCODE_STATEMENT_TOO_COMPLEX;
 }
 
 // The jsonb value, or NULL and the parser's error.
@@ -26,9 +26,7 @@ Datum Parse(text *value, ErrorData **fault) {
     ErrorData *volatile error = nullptr;
 
     PG_TRY();
-    {
-        result = DirectFunctionCall1(jsonb_in, CStringGetDatum(json));
-    }
+    { result = DirectFunctionCall1(jsonb_in, CStringGetDatum(json)); }
     PG_CATCH();
     {
         MemoryContextSwitchTo(context);
@@ -66,11 +64,11 @@ Datum ParseHeaders(const Channel &channel, text *headers, int element) {
     Datum result = Parse(headers, &fault);
     if (fault == nullptr) return result;
     CountNow(CountersOf(channel), ChannelCounter::kRejected, 1);
-    ereport(ERROR, (errcode(fault->sqlerrcode),
-                    element == 0
-                        ? errmsg("headers of a message to channel \"%s\" are not valid JSON", channel.name)
-                        : errmsg("headers of message %d to channel \"%s\" are not valid JSON", element, channel.name),
-                    errdetail("%s", Reason(fault))));
+    ereport(ERROR,
+            (errcode(fault->sqlerrcode),
+             element == 0 ? errmsg("headers of a message to channel \"%s\" are not valid JSON", channel.name)
+                          : errmsg("headers of message %d to channel \"%s\" are not valid JSON", element, channel.name),
+             errdetail("%s", Reason(fault))));
     pg_unreachable();
 }
 

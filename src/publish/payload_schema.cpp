@@ -20,14 +20,12 @@ constexpr int kMaxListed = 10;
 constexpr int kMaxWarnings = 10;
 
 const CompiledSchema *SchemaOf(const Channel &channel) {
-    if (const CompiledSchema *schema = CompiledByHandle(channel.compiled_schema); schema != nullptr)
-        return schema;
+    if (const CompiledSchema *schema = CompiledByHandle(channel.compiled_schema); schema != nullptr) return schema;
     Jsonb *source = ReadChannelSchema(channel.id);
     // Gone since the channel was looked up, in a transaction that is not this one's: as it was then.
     if (source == nullptr) return nullptr;
     char *what = psprintf("schema for channel \"%s\"", channel.name);
-    const CompiledSchema *schema =
-        CompiledFor(source, channel.check_formats, what, &channel.compiled_schema);
+    const CompiledSchema *schema = CompiledFor(source, channel.check_formats, what, &channel.compiled_schema);
     pfree(what);
     pfree(source);
     return schema;
@@ -47,13 +45,12 @@ void Report(int level, const Channel &channel, const CompiledSchema *schema, Jso
     for (int i = 0; i < Min(count, kMaxListed); i++)
         appendStringInfo(&detail, "%s%s, see \"%s\" of the schema.", i == 0 ? "" : "\n",
                          DescribeViolation(violations[i]), violations[i].schema_path);
-    ereport(level,
-            (errcode(ERRCODE_CHECK_VIOLATION),
-             count == 0 ? errmsg("%s does not fit its schema", SubjectOf(channel, element))
-                        : errmsg("%s does not fit its schema: %s", SubjectOf(channel, element),
-                                 DescribeViolation(violations[0])),
-             count == 0 ? 0 : errdetail("%s", detail.data),
-             count <= kMaxListed ? 0 : errhint("herald.validation_errors() lists more.")));
+    ereport(level, (errcode(ERRCODE_CHECK_VIOLATION),
+                    count == 0 ? errmsg("%s does not fit its schema", SubjectOf(channel, element))
+                               : errmsg("%s does not fit its schema: %s", SubjectOf(channel, element),
+                                        DescribeViolation(violations[0])),
+                    count == 0 ? 0 : errdetail("%s", detail.data),
+                    count <= kMaxListed ? 0 : errhint("herald.validation_errors() lists more.")));
 }
 
 void ReportTooManySteps(int level, const Channel &channel, int element) {
@@ -102,9 +99,9 @@ void CheckPayloadSchemas(const Channel &channel, const NewMessage *messages, int
     for (int i = 0; i < count; i++)
         if (!Check(channel, schema, messages[i].payload, i + 1, misfits >= kMaxWarnings)) misfits++;
     if (misfits > kMaxWarnings)
-        ereport(WARNING, (errcode(ERRCODE_CHECK_VIOLATION),
-                          errmsg("%d more payloads for channel \"%s\" do not fit its schema",
-                                 misfits - kMaxWarnings, channel.name)));
+        ereport(WARNING,
+                (errcode(ERRCODE_CHECK_VIOLATION), errmsg("%d more payloads for channel \"%s\" do not fit its schema",
+                                                          misfits - kMaxWarnings, channel.name)));
 }
 
 }  // namespace herald

@@ -28,35 +28,34 @@ uint32 BytesOf(Datum value) { return static_cast<uint32>(VARSIZE_ANY_EXHDR(Datum
 [[noreturn]] void RefusePayload(const Channel &channel, uint32 bytes, uint32 limit, int element) {
     const bool own = limit < static_cast<uint32>(settings::max_payload);
     CountNow(CountersOf(channel), ChannelCounter::kRejected, 1);
-    ereport(ERROR,
-            (errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
-             element == 0 ? errmsg("payload for channel \"%s\" is too large", channel.name)
-                          : errmsg("payload %d for channel \"%s\" is too large", element, channel.name),
-             errdetail("It has %u bytes as jsonb; at most %u are allowed.", bytes, limit),
-             own ? errhint("The limit is the channel's max_payload_bytes, see herald.alter_channel().")
-                 : errhint("The limit is the setting herald.max_payload.")));
+    ereport(ERROR, (errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+                    element == 0 ? errmsg("payload for channel \"%s\" is too large", channel.name)
+                                 : errmsg("payload %d for channel \"%s\" is too large", element, channel.name),
+                    errdetail("It has %u bytes as jsonb; at most %u are allowed.", bytes, limit),
+                    own ? errhint("The limit is the channel's max_payload_bytes, see herald.alter_channel().")
+                        : errhint("The limit is the setting herald.max_payload.")));
     pg_unreachable();
 }
 
 [[noreturn]] void RefuseKey(const Channel &channel, uint32 bytes, int element) {
     CountNow(CountersOf(channel), ChannelCounter::kRejected, 1);
-    ereport(ERROR, (errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
-                    element == 0
-                        ? errmsg("key of a message to channel \"%s\" is too long", channel.name)
-                        : errmsg("key of message %d to channel \"%s\" is too long", element, channel.name),
-                    errdetail("It has %u bytes; at most %u are allowed.", bytes, kLongestKey),
-                    errhint("Messages with the same key are handled in order; a hash of what they have in common will do.")));
+    ereport(ERROR,
+            (errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+             element == 0 ? errmsg("key of a message to channel \"%s\" is too long", channel.name)
+                          : errmsg("key of message %d to channel \"%s\" is too long", element, channel.name),
+             errdetail("It has %u bytes; at most %u are allowed.", bytes, kLongestKey),
+             errhint("Messages with the same key are handled in order; a hash of what they have in common will do.")));
     pg_unreachable();
 }
 
 [[noreturn]] void RefuseHeaders(const Channel &channel, uint32 bytes, int element) {
     CountNow(CountersOf(channel), ChannelCounter::kRejected, 1);
-    ereport(ERROR, (errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
-                    element == 0
-                        ? errmsg("headers of a message to channel \"%s\" are too large", channel.name)
-                        : errmsg("headers of message %d to channel \"%s\" are too large", element, channel.name),
-                    errdetail("They have %u bytes as jsonb; at most %u are allowed.", bytes, kLargestHeaders),
-                    errhint("Put what is large into the payload.")));
+    ereport(ERROR,
+            (errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+             element == 0 ? errmsg("headers of a message to channel \"%s\" are too large", channel.name)
+                          : errmsg("headers of message %d to channel \"%s\" are too large", element, channel.name),
+             errdetail("They have %u bytes as jsonb; at most %u are allowed.", bytes, kLargestHeaders),
+             errhint("Put what is large into the payload.")));
     pg_unreachable();
 }
 
@@ -64,8 +63,7 @@ uint32 BytesOf(Datum value) { return static_cast<uint32>(VARSIZE_ANY_EXHDR(Datum
 uint32 CheckSizes(const Channel &channel, const NewMessage &message, int element) {
     const uint32 bytes = BytesOf(message.payload), limit = LargestPayload(channel);
     if (bytes > limit) RefusePayload(channel, bytes, limit, element);
-    if (message.key != 0 && BytesOf(message.key) > kLongestKey)
-        RefuseKey(channel, BytesOf(message.key), element);
+    if (message.key != 0 && BytesOf(message.key) > kLongestKey) RefuseKey(channel, BytesOf(message.key), element);
     if (message.headers != 0 && BytesOf(message.headers) > kLargestHeaders)
         RefuseHeaders(channel, BytesOf(message.headers), element);
     return bytes;
@@ -104,8 +102,7 @@ void Collect(const Channel &channel, const MessageAddress &address, TimestampTz 
     entry.block = ItemPointerGetBlockNumber(&address.tid);
     entry.offset = ItemPointerGetOffsetNumber(&address.tid);
     entry.segment = address.segment;
-    if (message.key != 0)
-        entry.key_hash = HashOfKey(reinterpret_cast<const text *>(DatumGetPointer(message.key)));
+    if (message.key != 0) entry.key_hash = HashOfKey(reinterpret_cast<const text *>(DatumGetPointer(message.key)));
     CollectTask(entry);
 }
 
@@ -136,11 +133,11 @@ void CheckLogSize(const Channel &channel) {
     if (!LogIsFull(channel)) return;
     DatabaseShared *database = ThisDatabase();
     CountNow(CountersOf(channel), ChannelCounter::kRejected, 1);
-    ereport(ERROR, (errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
-                    errmsg("the log of messages has reached herald.max_log_size"),
-                    errdetail("It takes " UINT64_FORMAT " MB.",
-                              pg_atomic_read_u64(&database->log_bytes) / (1024 * 1024)),
-                    errhint("herald.status() says what keeps it from being emptied.")));
+    ereport(
+        ERROR,
+        (errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED), errmsg("the log of messages has reached herald.max_log_size"),
+         errdetail("It takes " UINT64_FORMAT " MB.", pg_atomic_read_u64(&database->log_bytes) / (1024 * 1024)),
+         errhint("herald.status() says what keeps it from being emptied.")));
 }
 
 void CountStored(const Channel &channel, uint64 messages, uint64 bytes) {
@@ -150,8 +147,7 @@ void CountStored(const Channel &channel, uint64 messages, uint64 bytes) {
 }
 
 [[noreturn]] void RefuseUndeclared(const char *name) {
-    ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT),
-                    errmsg("channel \"%s\" is not declared", name),
+    ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT), errmsg("channel \"%s\" is not declared", name),
                     errhint("Declare it with herald.create_channel(): herald.undeclared_channels is "
                             "\"refuse\".")));
     pg_unreachable();
@@ -172,10 +168,9 @@ const Channel &RequireNotifiable(const char *name, const char *function) {
     const Channel &channel = LookUpChannel(name);
     if (!MayPublish(channel)) {
         CountNow(CountersOf(channel), ChannelCounter::kRejected, 1);
-        ereport(ERROR,
-                (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-                 errmsg("permission denied to publish to channel \"%s\"", name),
-                 errhint("The channel's owner can grant it with herald.grant_channel().")));
+        ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+                        errmsg("permission denied to publish to channel \"%s\"", name),
+                        errhint("The channel's owner can grant it with herald.grant_channel().")));
     }
     if (!channel.declared) {
         auto policy = static_cast<settings::UndeclaredChannels>(settings::undeclared_channels);
@@ -184,8 +179,7 @@ const Channel &RequireNotifiable(const char *name, const char *function) {
             RefuseUndeclared(name);
         }
         if (policy == settings::UndeclaredChannels::kWarn)
-            ereport(WARNING, (errcode(ERRCODE_UNDEFINED_OBJECT),
-                              errmsg("channel \"%s\" is not declared", name),
+            ereport(WARNING, (errcode(ERRCODE_UNDEFINED_OBJECT), errmsg("channel \"%s\" is not declared", name),
                               errhint("What is published there reaches only who listens now.")));
     }
     return channel;
@@ -203,10 +197,8 @@ bool LogIsFull(const Channel &channel) {
     DatabaseShared *database = ThisDatabase();
     if (pg_atomic_read_u64(&database->log_bytes) < limit) return false;
     // What is oldest makes room, unless it can't for long.
-    const TimestampTz held =
-        static_cast<TimestampTz>(pg_atomic_read_u64(&database->log_held_since));
-    return channel.when_full != WhenFull::kDeadLetters ||
-           (held != 0 && GetCurrentTimestamp() - held >= kHeldForLong);
+    const TimestampTz held = static_cast<TimestampTz>(pg_atomic_read_u64(&database->log_held_since));
+    return channel.when_full != WhenFull::kDeadLetters || (held != 0 && GetCurrentTimestamp() - held >= kHeldForLong);
 }
 
 int64 Publish(const Channel &channel, const NewMessage &message, const char *plain) {
@@ -283,10 +275,8 @@ int64 StoreNotified(const Channel &channel, Datum payload) {
 }
 
 char *PointerText(int64 message_id, uint32 payload_bytes) {
-    if (message_id == 0)
-        return psprintf("{\"herald\": {\"message_id\": null, \"bytes\": %u}}", payload_bytes);
-    return psprintf("{\"herald\": {\"message_id\": " INT64_FORMAT ", \"bytes\": %u}}", message_id,
-                    payload_bytes);
+    if (message_id == 0) return psprintf("{\"herald\": {\"message_id\": null, \"bytes\": %u}}", payload_bytes);
+    return psprintf("{\"herald\": {\"message_id\": " INT64_FORMAT ", \"bytes\": %u}}", message_id, payload_bytes);
 }
 
 }  // namespace herald

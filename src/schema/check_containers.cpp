@@ -64,8 +64,8 @@ bool CheckDependents(Run *run, const SchemaNode *node, const JsonView &value, co
             fits = false;
             if (!Violated<kReport>(run, node, rule.keyword, path, [&] {
                     return psprintf("lacks the property \"%.*s\", which \"%.*s\" requires",
-                                    static_cast<int>(name.size()), name.data(),
-                                    static_cast<int>(rule.name.size()), rule.name.data());
+                                    static_cast<int>(name.size()), name.data(), static_cast<int>(rule.name.size()),
+                                    rule.name.data());
                 }))
                 return false;
         }
@@ -115,8 +115,7 @@ bool CheckArray(Run *run, const SchemaNode *node, const JsonView &value, const S
     if (rules.unique) {
         TakeSteps(run, static_cast<int64>(value.size) * 8);  // they are sorted
         if (!ElementsAreUnique(value)) {
-            if (!Violated<kReport>(run, node, "uniqueItems", path,
-                                   [] { return pstrdup("has two equal elements"); }))
+            if (!Violated<kReport>(run, node, "uniqueItems", path, [] { return pstrdup("has two equal elements"); }))
                 return false;
             fits = false;
         }
@@ -200,26 +199,23 @@ bool CheckUnevaluated(Run *run, const SchemaNode *node, const JsonView &value, c
     };
     if (value.type == JsonType::kArray && node->array != nullptr && node->array->unevaluated != nullptr) {
         for (ArrayWalk walk(value); walk.Next();)
-            if (!seen->Has(walk.index - 1) &&
-                !check(node->array->unevaluated, walk.value, {path, {}, walk.index - 1}))
+            if (!seen->Has(walk.index - 1) && !check(node->array->unevaluated, walk.value, {path, {}, walk.index - 1}))
                 return false;
         seen->MarkAll();
     }
     if (value.type == JsonType::kObject && node->object != nullptr && node->object->unevaluated != nullptr) {
         for (ObjectWalk walk(value); walk.Next();)
-            if (!seen->Has(walk.index - 1) &&
-                !check(node->object->unevaluated, walk.value, {path, walk.key.text(), 0}))
+            if (!seen->Has(walk.index - 1) && !check(node->object->unevaluated, walk.value, {path, walk.key.text(), 0}))
                 return false;
         seen->MarkAll();
     }
     return fits;
 }
 
-#define INSTANTIATE(function)                                                                             \
-    template bool function<false>(Run *, const SchemaNode *, const JsonView &, const Scope *, Seen *,      \
-                                  const PathStep *);                                                      \
-    template bool function<true>(Run *, const SchemaNode *, const JsonView &, const Scope *, Seen *,       \
-                                 const PathStep *);
+#define INSTANTIATE(function)                                                                         \
+    template bool function<false>(Run *, const SchemaNode *, const JsonView &, const Scope *, Seen *, \
+                                  const PathStep *);                                                  \
+    template bool function<true>(Run *, const SchemaNode *, const JsonView &, const Scope *, Seen *, const PathStep *);
 INSTANTIATE(CheckArray)
 INSTANTIATE(CheckObject)
 INSTANTIATE(CheckUnevaluated)

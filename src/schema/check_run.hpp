@@ -37,12 +37,11 @@ struct Scope {
 // Which members or elements of a value were evaluated by the rules so far. Only kept where a rule about the
 // others waits for it.
 class Seen {
-  public:
+public:
     explicit Seen(uint32 size) : size_(size) {
         if (size > 64)
-            many_ = static_cast<uint64 *>(
-                MemoryContextAllocExtended(CurrentMemoryContext, Words() * sizeof(uint64),
-                                           MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO));
+            many_ = static_cast<uint64 *>(MemoryContextAllocExtended(CurrentMemoryContext, Words() * sizeof(uint64),
+                                                                     MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO));
     }
     void Free() {
         if (many_ != nullptr) pfree(many_);
@@ -57,7 +56,7 @@ class Seen {
     }
     uint32 size() const { return size_; }
 
-  private:
+private:
     static uint64 Bit(uint32 i) { return static_cast<uint64>(1) << (i % 64); }
     uint32 Words() const { return size_ / 64 + 1; }
     uint64 &Word(uint32 i) { return many_ == nullptr ? few_ : many_[i / 64]; }
@@ -74,8 +73,7 @@ void AddViolation(Run *run, const SchemaNode *node, const char *keyword, const P
 
 // Notes a violation where they are reported; `message` makes its text. Returns whether to go on.
 template <bool kReport, typename Message>
-inline bool Violated(Run *run, const SchemaNode *node, const char *keyword, const PathStep *path,
-                     Message &&message) {
+inline bool Violated(Run *run, const SchemaNode *node, const char *keyword, const PathStep *path, Message &&message) {
     if constexpr (kReport) {
         if (run->silent) return true;
         if (run->count < run->limit) AddViolation(run, node, keyword, path, message());

@@ -24,8 +24,7 @@ bool FindMember(const JsonView &object, std::string_view key, JsonView *value) {
     uint32 high = object.size;
     while (low < high) {
         const uint32 middle = low + (high - low) / 2;
-        const int order =
-            CompareKeys(EntryWalk(object.container, middle, 2 * object.size).Take().text(), key);
+        const int order = CompareKeys(EntryWalk(object.container, middle, 2 * object.size).Take().text(), key);
         if (order == 0) {
             *value = EntryWalk(object.container, object.size + middle, 2 * object.size).Take();
             return true;
@@ -89,13 +88,12 @@ bool ElementsAreUnique(const JsonView &array) {
         }
         return true;
     }
-    JsonView *elements = static_cast<JsonView *>(
-        MemoryContextAllocHuge(CurrentMemoryContext, sizeof(JsonView) * array.size));
+    JsonView *elements =
+        static_cast<JsonView *>(MemoryContextAllocHuge(CurrentMemoryContext, sizeof(JsonView) * array.size));
     for (ArrayWalk walk(array); walk.Next();) elements[walk.index - 1] = walk.value;
     qsort(elements, array.size, sizeof(JsonView), CompareElements);
     bool unique = true;
-    for (uint32 i = 1; i < array.size && unique; i++)
-        unique = !EqualValues(elements[i - 1], elements[i]);
+    for (uint32 i = 1; i < array.size && unique; i++) unique = !EqualValues(elements[i - 1], elements[i]);
     pfree(elements);
     return unique;
 }

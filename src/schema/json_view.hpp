@@ -59,7 +59,7 @@ inline JsonView ViewOfEntry(const char *base, JEntry entry, uint32 offset, uint3
 
 // Steps over some entries of a container, of which each knows its length or where it ends.
 class EntryWalk {
-  public:
+public:
     EntryWalk(const JsonbContainer *container, uint32 first, uint32 entries)
         : container_(container),
           base_(reinterpret_cast<const char *>(&container->children[entries])),
@@ -73,7 +73,7 @@ class EntryWalk {
         return ViewOfEntry(base_, entry, begin, offset_ - begin);
     }
 
-  private:
+private:
     const JsonbContainer *container_;
     const char *base_;
     uint32 index_;
@@ -82,9 +82,8 @@ class EntryWalk {
 
 // for (ArrayWalk walk(array); walk.Next();) walk.value ...
 class ArrayWalk {
-  public:
-    explicit ArrayWalk(const JsonView &array)
-        : entries_(array.container, 0, array.size), size_(array.size) {}
+public:
+    explicit ArrayWalk(const JsonView &array) : entries_(array.container, 0, array.size), size_(array.size) {}
     bool Next() {
         if (index == size_) return false;
         value = entries_.Take();
@@ -94,14 +93,14 @@ class ArrayWalk {
     JsonView value;
     uint32 index = 0;  // of the element after `value`
 
-  private:
+private:
     EntryWalk entries_;
     uint32 size_;
 };
 
 // for (ObjectWalk walk(object); walk.Next();) walk.key, walk.value ...
 class ObjectWalk {
-  public:
+public:
     explicit ObjectWalk(const JsonView &object)
         : keys_(object.container, 0, 2 * object.size),
           values_(object.container, object.size, 2 * object.size),
@@ -117,7 +116,7 @@ class ObjectWalk {
     JsonView value;
     uint32 index = 0;
 
-  private:
+private:
     EntryWalk keys_;
     EntryWalk values_;
     uint32 size_;
@@ -126,8 +125,7 @@ class ObjectWalk {
 // The value as a whole; it must be detoasted.
 inline JsonView ViewOf(Jsonb *jsonb) {
     const JsonbContainer *root = &jsonb->root;
-    if (JsonContainerIsScalar(root))
-        return EntryWalk(root, 0, 1).Take();
+    if (JsonContainerIsScalar(root)) return EntryWalk(root, 0, 1).Take();
     JsonView view{};
     view.container = root;
     view.type = JsonContainerIsArray(root) ? JsonType::kArray : JsonType::kObject;
@@ -144,8 +142,7 @@ inline int CompareKeys(std::string_view left, std::string_view right) {
 bool FindMember(const JsonView &object, std::string_view key, JsonView *value);
 
 inline int CompareNumbers(Numeric left, Numeric right) {
-    return DatumGetInt32(
-        DirectFunctionCall2(numeric_cmp, NumericGetDatum(left), NumericGetDatum(right)));
+    return DatumGetInt32(DirectFunctionCall2(numeric_cmp, NumericGetDatum(left), NumericGetDatum(right)));
 }
 // True for 1.0 as well.
 bool IsInteger(Numeric number);

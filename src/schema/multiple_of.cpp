@@ -39,8 +39,7 @@ int64 StepsOfDivision(Numeric number, Numeric by) {
 }
 
 bool IsMultipleOf(Numeric number, Numeric of) {
-    Numeric rest = DatumGetNumeric(
-        DirectFunctionCall2(numeric_mod, NumericGetDatum(number), NumericGetDatum(of)));
+    Numeric rest = DatumGetNumeric(DirectFunctionCall2(numeric_mod, NumericGetDatum(number), NumericGetDatum(of)));
     const bool none = CompareNumbers(rest, int64_to_numeric(0)) == 0;
     pfree(rest);
     return none;

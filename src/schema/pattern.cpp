@@ -32,8 +32,7 @@ bool IsUtf8() { return GetDatabaseEncoding() == PG_UTF8; }
 
 pg_wchar *WideBuffer(std::size_t bytes, pg_wchar (&room)[kShortText + 1]) {
     if (bytes <= kShortText) return room;
-    return static_cast<pg_wchar *>(
-        MemoryContextAllocHuge(CurrentMemoryContext, sizeof(pg_wchar) * (bytes + 1)));
+    return static_cast<pg_wchar *>(MemoryContextAllocHuge(CurrentMemoryContext, sizeof(pg_wchar) * (bytes + 1)));
 }
 
 }  // namespace
@@ -46,21 +45,19 @@ Pattern *CompilePattern(std::string_view source, MemoryContext context, int *spa
     }
     core::RegexTranslation translation = core::TranslateEcmaRegex(source, IsUtf8(), nullptr, 0);
     if (translation.fault != nullptr) {
-        *fault = {psprintf("%s, at byte %zu", translation.fault, translation.offset + 1),
-                  translation.unsupported};
+        *fault = {psprintf("%s, at byte %zu", translation.fault, translation.offset + 1), translation.unsupported};
         return nullptr;
     }
     char *translated = static_cast<char *>(palloc(translation.length + 1));
     (void)core::TranslateEcmaRegex(source, IsUtf8(), translated, translation.length);
     translated[translation.length] = '\0';
     pg_wchar *wide = static_cast<pg_wchar *>(palloc(sizeof(pg_wchar) * (translation.length + 1)));
-    const int length =
-        pg_mb2wchar_with_len(translated, wide, static_cast<int>(translation.length));
+    const int length = pg_mb2wchar_with_len(translated, wide, static_cast<int>(translation.length));
 
     MemoryContext caller = MemoryContextSwitchTo(context);
     Pattern *pattern = static_cast<Pattern *>(palloc0(sizeof(Pattern)));
-    const int result = pg_regcomp(&pattern->regex, wide, static_cast<size_t>(length),
-                                  REG_ADVANCED | REG_NOSUB, C_COLLATION_OID);
+    const int result =
+        pg_regcomp(&pattern->regex, wide, static_cast<size_t>(length), REG_ADVANCED | REG_NOSUB, C_COLLATION_OID);
     MemoryContextSwitchTo(caller);
     pfree(wide);
     pfree(translated);
@@ -87,16 +84,16 @@ bool MatchesPattern(const Pattern *pattern, std::string_view text) {
     pg_wchar room[kShortText + 1];
     pg_wchar *wide = WideBuffer(text.size(), room);
     const int length = pg_mb2wchar_with_len(text.data(), wide, static_cast<int>(text.size()));
-    const int result = pg_regexec(const_cast<regex_t *>(&pattern->regex), wide,
-                                  static_cast<size_t>(length), 0, nullptr, 0, nullptr, 0);
+    const int result = pg_regexec(const_cast<regex_t *>(&pattern->regex), wide, static_cast<size_t>(length), 0, nullptr,
+                                  0, nullptr, 0);
     if (wide != room) pfree(wide);
     if (result == REG_OKAY || result == REG_NOMATCH) return result == REG_OKAY;
 
     char why[100];
     CHECK_FOR_INTERRUPTS();
     pg_regerror(result, &pattern->regex, why, sizeof(why));
-    ereport(ERROR, (errcode(ERRCODE_INVALID_REGULAR_EXPRESSION),
-                    errmsg("regular expression of a schema failed: %s", why)));
+    ereport(ERROR,
+            (errcode(ERRCODE_INVALID_REGULAR_EXPRESSION), errmsg("regular expression of a schema failed: %s", why)));
     pg_unreachable();
 }
 

@@ -56,8 +56,8 @@ struct Pending {
 struct SchemaBuilder {
     const char *what;  // the subject of messages
     bool check_formats;
-    MemoryContext tree;     // for what stays
-    int pattern_space;      // what is left of it
+    MemoryContext tree;  // for what stays
+    int pattern_space;   // what is left of it
     HTAB *places;
     Growing<Resource> resources;
     Growing<Anchor> anchors;
@@ -67,17 +67,15 @@ struct SchemaBuilder {
 // Zeroed memory that stays.
 template <typename Item>
 Item *NewInTree(const SchemaBuilder *builder, int count = 1) {
-    return static_cast<Item *>(MemoryContextAllocZero(
-        builder->tree, sizeof(Item) * static_cast<Size>(count)));
+    return static_cast<Item *>(MemoryContextAllocZero(builder->tree, sizeof(Item) * static_cast<Size>(count)));
 }
-
 
 // ERROR 22023: `fault` is about what stands at the keyword of the node; "" for the node itself.
 [[noreturn]] void RefuseSchema(const SchemaBuilder *builder, const SchemaNode *node, const char *keyword,
                                const char *fault);
 // ERROR 0A000, with a hint that may be NULL.
-[[noreturn]] void RefuseUnsupported(const SchemaBuilder *builder, const SchemaNode *node,
-                                    const char *keyword, const char *fault, const char *hint);
+[[noreturn]] void RefuseUnsupported(const SchemaBuilder *builder, const SchemaNode *node, const char *keyword,
+                                    const char *fault, const char *hint);
 
 // Makes the document the first resource. Its draft is the one that it names, or 2020-12.
 void AddDocument(SchemaBuilder *builder, const JsonView &document);
@@ -85,8 +83,8 @@ void AddDocument(SchemaBuilder *builder, const JsonView &document);
 // The node of the schema that stands at that place, made at need. `parent` (NULL: it is the document) gives
 // the resource, unless the schema has an identifier. Reads identifiers and anchors in it and below at once;
 // its keywords are pending.
-SchemaNode *NodeAt(SchemaBuilder *builder, const JsonView &view, const SchemaNode *parent,
-                   const char *keyword, std::string_view name, int index);
+SchemaNode *NodeAt(SchemaBuilder *builder, const JsonView &view, const SchemaNode *parent, const char *keyword,
+                   std::string_view name, int index);
 
 // The node that a reference in `node` leads to. `anchor`, where not NULL, gets the dynamic anchor's name if
 // it leads to one.
@@ -95,6 +93,5 @@ SchemaNode *ResolveReference(SchemaBuilder *builder, const SchemaNode *node, con
 
 // Fills the node from the keywords of its schema.
 void ReadKeywords(SchemaBuilder *builder, SchemaNode *node, const JsonView &schema);
-
 
 }  // namespace herald

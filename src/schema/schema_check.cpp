@@ -81,10 +81,8 @@ bool CheckString(Run *run, const SchemaNode *node, const JsonView &value, const 
     }
     if (rules.pattern != nullptr && !MatchesPattern(rules.pattern, value.text())) {
         fits = false;
-        if (!Violated<kReport>(run, node, "pattern", path, [&] {
-                return psprintf("does not match the pattern %s",
-                                rules.pattern_source);
-            }))
+        if (!Violated<kReport>(run, node, "pattern", path,
+                               [&] { return psprintf("does not match the pattern %s", rules.pattern_source); }))
             return false;
     }
     if (rules.format != nullptr && (value.size > kLongestFormatted || !rules.format(value.text()))) {
@@ -102,8 +100,7 @@ bool IsListed(Run *run, const ValueList &list, const JsonView &value) {
     for (int i = 0; i < list.count; i++) {
         const JsonView &listed = list.values[i];
         if (listed.type != value.type) continue;
-        if (value.type == JsonType::kString ? listed.text() == value.text() : EqualValues(listed, value))
-            return true;
+        if (value.type == JsonType::kString ? listed.text() == value.text() : EqualValues(listed, value)) return true;
     }
     return false;
 }
@@ -123,8 +120,7 @@ bool TryNode(Run *run, const SchemaNode *node, const JsonView &value, const Scop
     return fits;
 }
 
-int CountFitting(Run *run, const NodeList &list, const JsonView &value, const Scope *scope, Seen *seen,
-                 int enough) {
+int CountFitting(Run *run, const NodeList &list, const JsonView &value, const Scope *scope, Seen *seen, int enough) {
     int fitting = 0;
     for (int i = 0; i < list.count && fitting < enough; i++)
         fitting += TryNode(run, list.nodes[i], value, scope, seen) ? 1 : 0;
@@ -189,9 +185,8 @@ bool CheckApplicators(Run *run, const SchemaNode *node, const JsonView &value, c
     const int enough = seen == nullptr ? 1 : rules.any_of.count;
     if (rules.any_of.count > 0 && CountFitting(run, rules.any_of, value, scope, seen, enough) == 0) {
         fits = false;
-        if (!Violated<kReport>(run, node, "anyOf", path, [&] {
-                return psprintf("fits none of the %d alternatives", rules.any_of.count);
-            }))
+        if (!Violated<kReport>(run, node, "anyOf", path,
+                               [&] { return psprintf("fits none of the %d alternatives", rules.any_of.count); }))
             return false;
         if (!run->silent) ReportMeant(run, rules.any_of, value, scope, path);
         NoteAllAlternatives(run, rules.any_of, value, scope, seen);
@@ -202,9 +197,9 @@ bool CheckApplicators(Run *run, const SchemaNode *node, const JsonView &value, c
         if (fitting != 1) {
             fits = false;
             if (!Violated<kReport>(run, node, "oneOf", path, [&] {
-                    return psprintf(fitting == 0 ? "fits none of the %d alternatives"
-                                                 : "fits more than one of the %d alternatives",
-                                    rules.one_of.count);
+                    return psprintf(
+                        fitting == 0 ? "fits none of the %d alternatives" : "fits more than one of the %d alternatives",
+                        rules.one_of.count);
                 }))
                 return false;
             if (fitting == 0 && !run->silent) ReportMeant(run, rules.one_of, value, scope, path);
@@ -218,8 +213,7 @@ bool CheckApplicators(Run *run, const SchemaNode *node, const JsonView &value, c
             return false;
     }
     if (rules.if_node != nullptr) {
-        const SchemaNode *then = TryNode(run, rules.if_node, value, scope, seen) ? rules.then_node
-                                                                                 : rules.else_node;
+        const SchemaNode *then = TryNode(run, rules.if_node, value, scope, seen) ? rules.then_node : rules.else_node;
         if (then != nullptr && !CheckNode<kReport>(run, then, value, scope, seen, path)) {
             if (!kReport) return false;
             fits = false;
@@ -263,9 +257,8 @@ bool CheckScalarRules(Run *run, const SchemaNode *node, const JsonView &value, c
     }
     if (node->enumeration != nullptr && !IsListed(run, *node->enumeration, value)) {
         fits = false;
-        if (!Violated<kReport>(run, node, "enum", path, [&] {
-                return psprintf("must be one of %s", ListValues(*node->enumeration));
-            }))
+        if (!Violated<kReport>(run, node, "enum", path,
+                               [&] { return psprintf("must be one of %s", ListValues(*node->enumeration)); }))
             return false;
     }
     return fits;
@@ -322,8 +315,7 @@ bool CheckNode(Run *run, const SchemaNode *node, const JsonView &value, const Sc
         if (value.type == JsonType::kObject && node->object != nullptr &&
             failed(CheckObject<kReport>(run, node, value, scope, marks, path)))
             return;
-        if (node->applicators != nullptr &&
-            failed(CheckApplicators<kReport>(run, node, value, scope, marks, path)))
+        if (node->applicators != nullptr && failed(CheckApplicators<kReport>(run, node, value, scope, marks, path)))
             return;
         if (marks == &own && (kReport || fits))
             (void)failed(CheckUnevaluated<kReport>(run, node, value, scope, marks, path));
@@ -336,13 +328,10 @@ bool CheckNode(Run *run, const SchemaNode *node, const JsonView &value, const Sc
     return fits;
 }
 
-template bool CheckNode<false>(Run *, const SchemaNode *, const JsonView &, const Scope *, Seen *,
-                               const PathStep *);
-template bool CheckNode<true>(Run *, const SchemaNode *, const JsonView &, const Scope *, Seen *,
-                              const PathStep *);
+template bool CheckNode<false>(Run *, const SchemaNode *, const JsonView &, const Scope *, Seen *, const PathStep *);
+template bool CheckNode<true>(Run *, const SchemaNode *, const JsonView &, const Scope *, Seen *, const PathStep *);
 
-void AddViolation(Run *run, const SchemaNode *node, const char *keyword, const PathStep *path,
-                  char *message) {
+void AddViolation(Run *run, const SchemaNode *node, const char *keyword, const PathStep *path, char *message) {
     // From the outside in: each part begins where the reference before it leads.
     StringInfoData location;
     initStringInfo(&location);

@@ -46,8 +46,7 @@ void ForEachInPlace(const SchemaNode *node, Callback &&callback) {
 void RefuseLoops(const SchemaBuilder *builder, SchemaNode *node) {
     check_stack_depth();
     if (node->visit == kDone) return;
-    if (node->visit == kOpen)
-        RefuseSchema(builder, node, "", "leads back to itself without a step into the payload");
+    if (node->visit == kOpen) RefuseSchema(builder, node, "", "leads back to itself without a step into the payload");
     node->visit = kOpen;
     ForEachInPlace(node, [&](SchemaNode *next) { RefuseLoops(builder, next); });
     node->visit = kDone;
@@ -74,8 +73,7 @@ CompiledSchema *Build(SchemaBuilder *builder, Jsonb *source, MemoryContext tree)
     control.keysize = sizeof(const JsonbContainer *);
     control.entrysize = sizeof(Place);
     control.hcxt = CurrentMemoryContext;
-    builder->places = hash_create("pg_herald schema places", 64, &control,
-                                  HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+    builder->places = hash_create("pg_herald schema places", 64, &control, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
 
     const JsonView view = ViewOf(schema->source);
     AddDocument(builder, view);
@@ -96,10 +94,9 @@ CompiledSchema *CompileSchema(Jsonb *source, bool check_formats, const char *wha
         ereport(ERROR, (errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED), errmsg("%s is too large", what),
                         errdetail("It has %u bytes as jsonb; at most %d are allowed.",
                                   static_cast<unsigned>(VARSIZE(source)), kMaxSchemaBytes)));
-    MemoryContext tree = AllocSetContextCreate(CurrentMemoryContext, "pg_herald schema",
-                                               ALLOCSET_SMALL_SIZES);
-    MemoryContext work = AllocSetContextCreate(CurrentMemoryContext, "pg_herald schema compiler",
-                                               ALLOCSET_DEFAULT_SIZES);
+    MemoryContext tree = AllocSetContextCreate(CurrentMemoryContext, "pg_herald schema", ALLOCSET_SMALL_SIZES);
+    MemoryContext work =
+        AllocSetContextCreate(CurrentMemoryContext, "pg_herald schema compiler", ALLOCSET_DEFAULT_SIZES);
     MemoryContext caller = MemoryContextSwitchTo(work);
     SchemaBuilder builder{};
     builder.what = what;
@@ -117,20 +114,17 @@ static char *PlaceOf(const SchemaNode *node, const char *keyword) {
     return path[0] == '\0' ? pstrdup("The schema") : psprintf("\"%s\"", path);
 }
 
-void RefuseSchema(const SchemaBuilder *builder, const SchemaNode *node, const char *keyword,
-                  const char *fault) {
-    ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-                    errmsg("%s is no valid JSON Schema", builder->what),
+void RefuseSchema(const SchemaBuilder *builder, const SchemaNode *node, const char *keyword, const char *fault) {
+    ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("%s is no valid JSON Schema", builder->what),
                     errdetail("%s %s.", PlaceOf(node, keyword), fault)));
     pg_unreachable();
 }
 
-void RefuseUnsupported(const SchemaBuilder *builder, const SchemaNode *node, const char *keyword,
-                       const char *fault, const char *hint) {
-    ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-                    errmsg("%s has something that is not supported", builder->what),
-                    errdetail("%s %s.", PlaceOf(node, keyword), fault),
-                    hint == nullptr ? 0 : errhint("%s", hint)));
+void RefuseUnsupported(const SchemaBuilder *builder, const SchemaNode *node, const char *keyword, const char *fault,
+                       const char *hint) {
+    ereport(ERROR,
+            (errcode(ERRCODE_FEATURE_NOT_SUPPORTED), errmsg("%s has something that is not supported", builder->what),
+             errdetail("%s %s.", PlaceOf(node, keyword), fault), hint == nullptr ? 0 : errhint("%s", hint)));
     pg_unreachable();
 }
 

@@ -49,12 +49,11 @@ constexpr struct {
 constexpr std::size_t kMaxUriBytes = 8192;
 
 uint32 HashOf(std::string_view text) {
-    return hash_bytes(reinterpret_cast<const unsigned char *>(text.data()),
-                      static_cast<int>(text.size()));
+    return hash_bytes(reinterpret_cast<const unsigned char *>(text.data()), static_cast<int>(text.size()));
 }
 
-bool TextMember(const SchemaBuilder *builder, const SchemaNode *node, const JsonView &schema,
-                const char *keyword, std::string_view *text) {
+bool TextMember(const SchemaBuilder *builder, const SchemaNode *node, const JsonView &schema, const char *keyword,
+                std::string_view *text) {
     JsonView value;
     if (!FindMember(schema, keyword, &value)) return false;
     if (value.type != JsonType::kString) RefuseSchema(builder, node, keyword, "must be a string");
@@ -100,8 +99,7 @@ const Anchor *FindAnchor(const SchemaBuilder *builder, int resource, std::string
     return nullptr;
 }
 
-void AddAnchor(SchemaBuilder *builder, SchemaNode *node, const char *keyword, std::string_view name,
-               bool dynamic) {
+void AddAnchor(SchemaBuilder *builder, SchemaNode *node, const char *keyword, std::string_view name, bool dynamic) {
     if (name.empty()) RefuseSchema(builder, node, keyword, "must not be empty");
     if (FindAnchor(builder, node->resource, name) != nullptr)
         RefuseSchema(builder, node, keyword, "names something twice");
@@ -131,8 +129,7 @@ void ReadIdentifiers(SchemaBuilder *builder, SchemaNode *node, const JsonView &s
 
     if (TextMember(builder, node, schema, "$id", &text)) {
         const std::size_t hash = text.find('#');
-        const std::string_view fragment =
-            hash == std::string_view::npos ? std::string_view() : text.substr(hash + 1);
+        const std::string_view fragment = hash == std::string_view::npos ? std::string_view() : text.substr(hash + 1);
         if (!fragment.empty() && !draft7)
             RefuseSchema(builder, node, "$id", "must not have a fragment: that is \"$anchor\"");
         if (hash != 0) {
@@ -141,15 +138,12 @@ void ReadIdentifiers(SchemaBuilder *builder, SchemaNode *node, const JsonView &s
         if (!fragment.empty()) AddAnchor(builder, node, "$id", fragment, false);
     }
     if (draft7) return;
-    if (TextMember(builder, node, schema, "$anchor", &text))
-        AddAnchor(builder, node, "$anchor", text, false);
+    if (TextMember(builder, node, schema, "$anchor", &text)) AddAnchor(builder, node, "$anchor", text, false);
     if (TextMember(builder, node, schema, "$dynamicAnchor", &text))
         AddAnchor(builder, node, "$dynamicAnchor", text, true);
 }
 
-bool IsSchema(const JsonView &view) {
-    return view.type == JsonType::kObject || view.type == JsonType::kBoolean;
-}
+bool IsSchema(const JsonView &view) { return view.type == JsonType::kObject || view.type == JsonType::kBoolean; }
 
 // What is no schema is refused where the keyword is read.
 void IndexSubschemas(SchemaBuilder *builder, const SchemaNode *node, const JsonView &schema) {
@@ -166,8 +160,7 @@ void IndexSubschemas(SchemaBuilder *builder, const SchemaNode *node, const JsonV
                    (applicator.holds == Holds::kArray || applicator.holds == Holds::kSchemaOrArray)) {
             for (ArrayWalk walk(value); walk.Next();)
                 if (walk.value.type == JsonType::kObject)
-                    (void)NodeAt(builder, walk.value, node, applicator.keyword, {},
-                                 static_cast<int>(walk.index) - 1);
+                    (void)NodeAt(builder, walk.value, node, applicator.keyword, {}, static_cast<int>(walk.index) - 1);
         } else if (value.type == JsonType::kObject && applicator.holds != Holds::kArray) {
             (void)NodeAt(builder, value, node, applicator.keyword, {}, -1);
         }
@@ -186,8 +179,8 @@ SchemaNode *FollowPointer(SchemaBuilder *builder, const SchemaNode *node, const 
 
     while (true) {
         if (view.type == JsonType::kObject) {
-            const Place *place = static_cast<const Place *>(
-                hash_search(builder->places, &view.container, HASH_FIND, nullptr));
+            const Place *place =
+                static_cast<const Place *>(hash_search(builder->places, &view.container, HASH_FIND, nullptr));
             if (place != nullptr) {
                 above = place->node;
                 since = token;
@@ -234,8 +227,8 @@ void AddDocument(SchemaBuilder *builder, const JsonView &document) {
     resource->dialect = DialectOf(builder, &root, text.text());
 }
 
-SchemaNode *NodeAt(SchemaBuilder *builder, const JsonView &view, const SchemaNode *parent,
-                   const char *keyword, std::string_view name, int index) {
+SchemaNode *NodeAt(SchemaBuilder *builder, const JsonView &view, const SchemaNode *parent, const char *keyword,
+                   std::string_view name, int index) {
     check_stack_depth();
     CHECK_FOR_INTERRUPTS();
     Place *place = nullptr;
@@ -267,14 +260,12 @@ SchemaNode *NodeAt(SchemaBuilder *builder, const JsonView &view, const SchemaNod
 SchemaNode *ResolveReference(SchemaBuilder *builder, const SchemaNode *node, const char *keyword,
                              std::string_view reference, const std::string_view **anchor_name) {
     const std::size_t hash = reference.find('#');
-    std::string_view fragment =
-        hash == std::string_view::npos ? std::string_view() : reference.substr(hash + 1);
+    std::string_view fragment = hash == std::string_view::npos ? std::string_view() : reference.substr(hash + 1);
     int resource = node->resource;
     if (hash != 0 && !reference.empty()) {
         resource = FindResource(builder, Resolve(builder, node, keyword, reference));
         if (resource < 0)
-            RefuseUnsupported(builder, node, keyword,
-                              "refers to another document, and none is fetched",
+            RefuseUnsupported(builder, node, keyword, "refers to another document, and none is fetched",
                               builder->resources.items[node->resource].dialect == Dialect::kDraft7
                                   ? "Put that document under \"definitions\" of this one, with its \"$id\"."
                                   : "Put that document under \"$defs\" of this one, with its \"$id\".");
@@ -283,8 +274,7 @@ SchemaNode *ResolveReference(SchemaBuilder *builder, const SchemaNode *node, con
     const std::ptrdiff_t length = core::DecodePercent(fragment, decoded);
     if (length < 0) RefuseSchema(builder, node, keyword, "has a wrong %-escape");
     const std::string_view plain(decoded, static_cast<std::size_t>(length));
-    if (plain.empty() || plain[0] == '/')
-        return FollowPointer(builder, node, keyword, resource, decoded, plain.size());
+    if (plain.empty() || plain[0] == '/') return FollowPointer(builder, node, keyword, resource, decoded, plain.size());
 
     const Anchor *anchor = FindAnchor(builder, resource, plain);
     if (anchor == nullptr) RefuseSchema(builder, node, keyword, "refers to an anchor that is not there");

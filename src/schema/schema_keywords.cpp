@@ -70,8 +70,7 @@ struct Reader {
 };
 
 int CompareMembers(const void *left, const void *right) {
-    return CompareKeys(static_cast<const MemberRule *>(left)->name,
-                       static_cast<const MemberRule *>(right)->name);
+    return CompareKeys(static_cast<const MemberRule *>(left)->name, static_cast<const MemberRule *>(right)->name);
 }
 
 TypeSet TypeOfName(const Reader &reader, const JsonView &name) {
@@ -79,8 +78,7 @@ TypeSet TypeOfName(const Reader &reader, const JsonView &name) {
     if (name.type != JsonType::kString) reader.Refuse("type", kFault);
     if (name.text() == "integer") return kIntegerBit;
     if (name.text() == "number") return TypeBit(JsonType::kNumber) | kIntegerBit;
-    for (JsonType type : {JsonType::kNull, JsonType::kBoolean, JsonType::kString, JsonType::kArray,
-                          JsonType::kObject})
+    for (JsonType type : {JsonType::kNull, JsonType::kBoolean, JsonType::kString, JsonType::kArray, JsonType::kObject})
         if (name.text() == NameOfType(type)) return TypeBit(type);
     reader.Refuse("type", kFault);
 }
@@ -114,9 +112,8 @@ void ReadValues(const Reader &reader) {
 }
 
 void ReadNumberRules(const Reader &reader) {
-    const NumberRules rules = {reader.Number("minimum"), reader.Number("maximum"),
-                               reader.Number("exclusiveMinimum"), reader.Number("exclusiveMaximum"),
-                               reader.Number("multipleOf")};
+    const NumberRules rules = {reader.Number("minimum"), reader.Number("maximum"), reader.Number("exclusiveMinimum"),
+                               reader.Number("exclusiveMaximum"), reader.Number("multipleOf")};
     if (rules.multiple_of != nullptr && CompareNumbers(rules.multiple_of, int64_to_numeric(0)) <= 0)
         reader.Refuse("multipleOf", "must be greater than 0");
     if (rules.minimum == nullptr && rules.maximum == nullptr && rules.exclusive_minimum == nullptr &&
@@ -137,9 +134,9 @@ Pattern *ReadPattern(const Reader &reader, const char *keyword, std::string_view
     PatternFault fault;
     Pattern *pattern = CompilePattern(source, reader.builder->tree, &reader.builder->pattern_space, &fault);
     if (pattern != nullptr) return pattern;
-    const char *what = psprintf("%s: the regular expression \"%.*s\" %s", "can't be used",
-                                pg_mbcliplen(source.data(), static_cast<int>(source.size()), 100),
-                                source.data(), fault.fault);
+    const char *what =
+        psprintf("%s: the regular expression \"%.*s\" %s", "can't be used",
+                 pg_mbcliplen(source.data(), static_cast<int>(source.size()), 100), source.data(), fault.fault);
     if (fault.unsupported) RefuseUnsupported(reader.builder, reader.node, keyword, what, nullptr);
     reader.Refuse(keyword, what);
 }
@@ -198,9 +195,8 @@ void ReadArrayRules(const Reader &reader) {
         if (value.type != JsonType::kBoolean) reader.Refuse("uniqueItems", "must be a boolean");
         rules.unique = value.boolean;
     }
-    if (rules.prefix.count == 0 && rules.rest == nullptr && rules.contains == nullptr &&
-        rules.unevaluated == nullptr && rules.min_items == 0 && rules.max_items == PG_INT64_MAX &&
-        !rules.unique)
+    if (rules.prefix.count == 0 && rules.rest == nullptr && rules.contains == nullptr && rules.unevaluated == nullptr &&
+        rules.min_items == 0 && rules.max_items == PG_INT64_MAX && !rules.unique)
         return;
     ArrayRules *kept = NewInTree<ArrayRules>(reader.builder);
     *kept = rules;
@@ -235,8 +231,7 @@ void ReadMembers(const Reader &reader, ObjectRules *rules) {
     if (properties.size > 0)
         for (ObjectWalk walk(properties); walk.Next();)
             members[count++] = {walk.key.text(),
-                                NodeAt(reader.builder, walk.value, reader.node, "properties",
-                                       walk.key.text(), -1),
+                                NodeAt(reader.builder, walk.value, reader.node, "properties", walk.key.text(), -1),
                                 false};
     if (required.size > 0)
         for (ArrayWalk walk(required); walk.Next();) {
@@ -287,8 +282,7 @@ void ReadDependents(const Reader &reader, ObjectRules *rules) {
             if (i == 1 || (i == 0 && walk.value.type == JsonType::kArray))
                 rule->required = ReadNames(reader, kKeywords[i], walk.value, &rule->required_count);
             else
-                rule->node = NodeAt(reader.builder, walk.value, reader.node, kKeywords[i],
-                                    walk.key.text(), -1);
+                rule->node = NodeAt(reader.builder, walk.value, reader.node, kKeywords[i], walk.key.text(), -1);
         }
     }
     rules->dependents = dependents;
@@ -323,8 +317,8 @@ void ReadApplicators(const Reader &reader) {
     rules.if_node = reader.Schema("if");
     rules.then_node = reader.Schema("then");
     rules.else_node = reader.Schema("else");
-    if (rules.all_of.count == 0 && rules.any_of.count == 0 && rules.one_of.count == 0 &&
-        rules.no == nullptr && rules.if_node == nullptr)
+    if (rules.all_of.count == 0 && rules.any_of.count == 0 && rules.one_of.count == 0 && rules.no == nullptr &&
+        rules.if_node == nullptr)
         return;
     Applicators *kept = NewInTree<Applicators>(reader.builder);
     *kept = rules;
@@ -355,8 +349,7 @@ void ReadKeywords(SchemaBuilder *builder, SchemaNode *node, const JsonView &sche
         if (draft7) return;
     }
     if (!draft7 && reader.Text("$dynamicRef", &reference))
-        node->dynamic_default =
-            ResolveReference(builder, node, "$dynamicRef", reference, &node->dynamic_ref);
+        node->dynamic_default = ResolveReference(builder, node, "$dynamicRef", reference, &node->dynamic_ref);
     ReadTypes(reader);
     ReadValues(reader);
     ReadNumberRules(reader);

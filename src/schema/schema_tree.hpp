@@ -50,12 +50,12 @@ struct ArrayRules {
     int64 max_items;
     bool unique;
     NodeList prefix;
-    SchemaNode *rest;          // those after the prefix; may be NULL
-    SchemaNode *contains;      // may be NULL
+    SchemaNode *rest;      // those after the prefix; may be NULL
+    SchemaNode *contains;  // may be NULL
     int64 min_contains;
     int64 max_contains;
-    bool contains_evaluates;   // what it matches counts as evaluated
-    SchemaNode *unevaluated;   // may be NULL
+    bool contains_evaluates;  // what it matches counts as evaluated
+    SchemaNode *unevaluated;  // may be NULL
 };
 
 // A name in "properties" or "required".
@@ -86,7 +86,7 @@ struct ObjectRules {
     int member_count;
     const PatternRule *patterns;
     int pattern_count;
-    SchemaNode *additional;   // these may be NULL
+    SchemaNode *additional;  // these may be NULL
     SchemaNode *names;
     SchemaNode *unevaluated;
     const DependentRule *dependents;
@@ -120,10 +120,10 @@ struct SchemaNode {
 
     NodeKind kind;
     TypeSet types;
-    bool tracks_evaluated;  // has unevaluatedItems or unevaluatedProperties
-    uint8 visit;            // of the search for loops
-    int resource;           // the schema resource it belongs to
-    SchemaNode *ref;        // these may be NULL
+    bool tracks_evaluated;                // has unevaluatedItems or unevaluatedProperties
+    uint8 visit;                          // of the search for loops
+    int resource;                         // the schema resource it belongs to
+    SchemaNode *ref;                      // these may be NULL
     const std::string_view *dynamic_ref;  // an anchor's name, to be looked for in the dynamic scope
     SchemaNode *dynamic_default;          // what it means where nothing else is found
     const ValueList *enumeration;

@@ -85,8 +85,7 @@ char *ExpectedTypes(TypeSet types) {
     int count = 0;
     for (int type = 0; type < 6; type++) {
         if ((types & (1 << type)) == 0) continue;
-        constexpr const char *kNames[] = {"null", "a boolean", "a number", "a string", "an array",
-                                          "an object"};
+        constexpr const char *kNames[] = {"null", "a boolean", "a number", "a string", "an array", "an object"};
         names[count++] = kNames[type];
     }
     if ((types & kIntegerBit) != 0 && (types & TypeBit(JsonType::kNumber)) == 0) names[count++] = "an integer";
@@ -123,8 +122,8 @@ char *ShortJson(const JsonView &value) {
             appendStringInfoString(&text, value.boolean ? "true" : "false");
             break;
         case JsonType::kNumber:
-            appendStringInfoString(&text, DatumGetCString(DirectFunctionCall1(
-                                              numeric_out, NumericGetDatum(value.number))));
+            appendStringInfoString(&text,
+                                   DatumGetCString(DirectFunctionCall1(numeric_out, NumericGetDatum(value.number))));
             break;
         case JsonType::kString:
             escape_json(&text, pnstrdup(value.string, value.size));

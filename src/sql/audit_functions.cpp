@@ -27,10 +27,8 @@ const char **TextsArgument(FunctionCallInfo fcinfo, int argument, const char *na
     Datum *elements;
     bool *nulls;
     if (PG_ARGISNULL(argument)) pg::ReportNull(name);
-    deconstruct_array(PG_GETARG_ARRAYTYPE_P(argument), TEXTOID, -1, false, TYPALIGN_INT, &elements,
-                      &nulls, count);
-    const char **texts =
-        static_cast<const char **>(palloc(sizeof(char *) * static_cast<Size>(Max(*count, 1))));
+    deconstruct_array(PG_GETARG_ARRAYTYPE_P(argument), TEXTOID, -1, false, TYPALIGN_INT, &elements, &nulls, count);
+    const char **texts = static_cast<const char **>(palloc(sizeof(char *) * static_cast<Size>(Max(*count, 1))));
     for (int i = 0; i < *count; i++) {
         if (nulls[i]) pg::ReportNull(psprintf("an element of %s", name));
         texts[i] = TextDatumGetCString(elements[i]);
@@ -59,8 +57,7 @@ const TriggerData *GuardOf(FunctionCallInfo fcinfo) {
 // masked and hashed columns, as herald.enable_audit takes them.
 Datum MaskOf(const StoredTarget &target) {
     const int count = target.masked.count + target.hashed.count;
-    const char **names =
-        static_cast<const char **>(palloc(sizeof(char *) * static_cast<Size>(Max(count, 1))));
+    const char **names = static_cast<const char **>(palloc(sizeof(char *) * static_cast<Size>(Max(count, 1))));
     for (int i = 0; i < target.masked.count; i++) names[i] = target.masked.names[i];
     for (int i = 0; i < target.hashed.count; i++)
         names[target.masked.count + i] = psprintf("hash:%s", target.hashed.names[i]);
@@ -134,10 +131,8 @@ HERALD_FUNCTION(guard_audit_log) {
     const TriggerData *trigger = GuardOf(fcinfo);
     const bool allowed = TRIGGER_FIRED_BY_INSERT(trigger->tg_event) ? superuser() : PurgingAuditLog();
     if (!allowed)
-        ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-                        errmsg("the audit trail can't be changed"),
-                        errdetail("\"%s\" belongs to it.",
-                                  RelationGetRelationName(trigger->tg_relation)),
+        ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE), errmsg("the audit trail can't be changed"),
+                        errdetail("\"%s\" belongs to it.", RelationGetRelationName(trigger->tg_relation)),
                         errhint("herald.audit_retention and herald.purge_audit_log() delete what is old.")));
     return static_cast<Datum>(0);
 }

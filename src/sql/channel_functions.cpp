@@ -18,8 +18,7 @@ char *TextArgument(FunctionCallInfo fcinfo, int argument) {
 }
 
 char *RequireText(FunctionCallInfo fcinfo, int argument, const char *name) {
-    if (PG_ARGISNULL(argument))
-        ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("%s is null", name)));
+    if (PG_ARGISNULL(argument)) ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("%s is null", name)));
     return TextArgument(fcinfo, argument);
 }
 
@@ -28,9 +27,7 @@ std::optional<bool> BoolArgument(FunctionCallInfo fcinfo, int argument) {
     return PG_GETARG_BOOL(argument);
 }
 
-bool FlagArgument(FunctionCallInfo fcinfo, int argument) {
-    return !PG_ARGISNULL(argument) && PG_GETARG_BOOL(argument);
-}
+bool FlagArgument(FunctionCallInfo fcinfo, int argument) { return !PG_ARGISNULL(argument) && PG_GETARG_BOOL(argument); }
 
 // Arguments 1 to 7, 9 and 10, which create_channel and alter_channel share.
 ChannelOptions OptionArguments(FunctionCallInfo fcinfo) {
@@ -39,13 +36,11 @@ ChannelOptions OptionArguments(FunctionCallInfo fcinfo) {
     if (!PG_ARGISNULL(2)) options.schema = PG_GETARG_JSONB_P(2);
     if (char *validation = TextArgument(fcinfo, 3); validation != nullptr)
         options.validation = ValidationOfName(validation);
-    if (char *announce = TextArgument(fcinfo, 4); announce != nullptr)
-        options.announce = AnnounceOfName(announce);
+    if (char *announce = TextArgument(fcinfo, 4); announce != nullptr) options.announce = AnnounceOfName(announce);
     options.accept_notify = BoolArgument(fcinfo, 5);
     if (!PG_ARGISNULL(6)) options.max_payload_bytes = PG_GETARG_INT32(6);
     options.description = TextArgument(fcinfo, 7);
-    if (char *when_full = TextArgument(fcinfo, 9); when_full != nullptr)
-        options.when_full = WhenFullOfName(when_full);
+    if (char *when_full = TextArgument(fcinfo, 9); when_full != nullptr) options.when_full = WhenFullOfName(when_full);
     options.check_formats = BoolArgument(fcinfo, 10);
     return options;
 }
@@ -58,14 +53,10 @@ uint8 PrivilegesArgument(FunctionCallInfo fcinfo, int argument) {
     uint8 privileges = 0;
 
     if (PG_ARGISNULL(argument))
-        ereport(ERROR,
-                (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("privileges are null")));
-    deconstruct_array(PG_GETARG_ARRAYTYPE_P(argument), TEXTOID, -1, false, TYPALIGN_INT, &elements,
-                      &nulls, &count);
+        ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("privileges are null")));
+    deconstruct_array(PG_GETARG_ARRAYTYPE_P(argument), TEXTOID, -1, false, TYPALIGN_INT, &elements, &nulls, &count);
     for (int i = 0; i < count; i++) {
-        if (nulls[i])
-            ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-                            errmsg("privilege %d is null", i + 1)));
+        if (nulls[i]) ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("privilege %d is null", i + 1)));
         privileges |= RequirePrivilege(TextDatumGetCString(elements[i]));
     }
     return privileges;
@@ -132,15 +123,14 @@ HERALD_FUNCTION(has_channel_privilege) {
     uint8 asked = 0;
 
     if (!OidIsValid(role))
-        ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT),
-                        errmsg("role \"%s\" does not exist", role_name)));
+        ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT), errmsg("role \"%s\" does not exist", role_name)));
     for (char *rest = list, *name; (name = strsep(&rest, ",")) != nullptr;) {
         while (*name == ' ') name++;
         for (char *end = name + std::strlen(name); end > name && end[-1] == ' ';) *--end = '\0';
         asked |= RequirePrivilege(name);
     }
     const Channel &channel = LookUpChannel(channel_name);
-    uint8 privileges = !channel.declared       ? PrivilegesOnUndeclared(role)
+    uint8 privileges = !channel.declared      ? PrivilegesOnUndeclared(role)
                        : role == channel.role ? channel.privileges
                                               : PrivilegesOf(channel.id, channel.owner, role);
     PG_RETURN_BOOL((privileges & asked) != 0);

@@ -59,8 +59,7 @@ void PutRow(ReturnSetInfo *result, const ChannelCounterSnapshot &snapshot, int64
         values[kFirstPercentile + i] = Float8GetDatum(latency.value_or(0) / 1000);
         nulls[kFirstPercentile + i] = !latency.has_value();
     }
-    const TimestampTz times[] = {snapshot.last_published_at, snapshot.last_delivered_at,
-                                 snapshot.stats_reset};
+    const TimestampTz times[] = {snapshot.last_published_at, snapshot.last_delivered_at, snapshot.stats_reset};
     for (int i = 0; i < 3; i++) {
         values[kLastPublishedAt + i] = TimestampTzGetDatum(times[i]);
         nulls[kLastPublishedAt + i] = times[i] == 0;
@@ -95,10 +94,10 @@ HERALD_FUNCTION(reset_stats) {
 
     if (!MaySeeEverything()) {
         if (all)
-            ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-                            errmsg("permission denied to reset all statistics"),
-                            errhint("Only superusers and members of pg_monitor may; owners of channels "
-                                    "may reset those.")));
+            ereport(ERROR,
+                    (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE), errmsg("permission denied to reset all statistics"),
+                     errhint("Only superusers and members of pg_monitor may; owners of channels "
+                             "may reset those.")));
         const Channel &channel = LookUpChannel(name);
         if (!channel.declared)
             ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),

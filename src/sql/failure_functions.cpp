@@ -13,9 +13,7 @@ HERALD_FUNCTION(replay) {
     PG_RETURN_BOOL(ReplayDeadLetter(PG_GETARG_INT64(0)));
 }
 
-HERALD_FUNCTION(replay_all) {
-    PG_RETURN_INT64(ReplayDeadLetters(pg::RequiredText(fcinfo, 0, "subscription")));
-}
+HERALD_FUNCTION(replay_all) { PG_RETURN_INT64(ReplayDeadLetters(pg::RequiredText(fcinfo, 0, "subscription"))); }
 
 HERALD_FUNCTION(discard_dead_letters) {
     const char *subscription = pg::RequiredText(fcinfo, 0, "subscription");

@@ -28,8 +28,7 @@ HERALD_FUNCTION(next_id) {
 HERALD_FUNCTION(guard_ids) {
     const TriggerData *trigger = reinterpret_cast<TriggerData *>(fcinfo->context);
     if (!CALLED_AS_TRIGGER(fcinfo) || !TRIGGER_FIRED_BY_INSERT(trigger->tg_event) ||
-        !TRIGGER_FIRED_FOR_ROW(trigger->tg_event) ||
-        RelationGetRelid(trigger->tg_relation) != pg::Tables().id_store)
+        !TRIGGER_FIRED_FOR_ROW(trigger->tg_event) || RelationGetRelid(trigger->tg_relation) != pg::Tables().id_store)
         ereport(ERROR, (errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
                         errmsg("herald_internal.guard_ids() is the trigger of the table herald_internal.id_store")));
     bool is_null[2];

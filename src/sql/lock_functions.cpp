@@ -17,6 +17,4 @@ HERALD_FUNCTION(try_lock) {
 }
 
 // herald.unlock(name text) -> boolean
-HERALD_FUNCTION(unlock) {
-    PG_RETURN_BOOL(Unlock(pg::RequiredText(fcinfo, 0, "name")));
-}
+HERALD_FUNCTION(unlock) { PG_RETURN_BOOL(Unlock(pg::RequiredText(fcinfo, 0, "name"))); }

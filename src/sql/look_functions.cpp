@@ -33,8 +33,7 @@ bool MaySeeEverything() { return has_privs_of_role(GetUserId(), ROLE_PG_MONITOR)
 
 bool MaySeeSubscription(const Subscription &subscription) {
     if (MaySeeEverything() || OwnsSubscription(subscription)) return true;
-    if (OidIsValid(subscription.role) && has_privs_of_role(GetUserId(), subscription.role))
-        return true;
+    if (OidIsValid(subscription.role) && has_privs_of_role(GetUserId(), subscription.role)) return true;
     const Channel *channel = LookUpChannelById(subscription.channel_id);
     return channel != nullptr && pg::HasRightsOf(GetUserId(), channel->owner);
 }
@@ -104,8 +103,7 @@ const char *NameOfWorkerState(SlotState state) {
 }
 
 // A process without a role of its own: launcher, dispatcher, announcer.
-void PutProcess(FunctionCallInfo fcinfo, uint32 pid, const char *kind, const char *database,
-                TimestampTz started_at) {
+void PutProcess(FunctionCallInfo fcinfo, uint32 pid, const char *kind, const char *database, TimestampTz started_at) {
     Row row = {};
     if (pid == 0) return;
     Add(&row, Int32GetDatum(static_cast<int32>(pid)));
@@ -128,8 +126,7 @@ void PutConsumers(FunctionCallInfo fcinfo) {
         const char *name = get_database_name(databases[i]);
         if (entry == nullptr || name == nullptr) continue;
         for (int consumer = 0; consumer < kConsumers; consumer++)
-            PutProcess(fcinfo, pg_atomic_read_u32(&entry->consumer_pids[consumer]), kKinds[consumer],
-                       name,
+            PutProcess(fcinfo, pg_atomic_read_u32(&entry->consumer_pids[consumer]), kKinds[consumer], name,
                        static_cast<TimestampTz>(pg_atomic_read_u64(&entry->started_at[consumer])));
     }
 }
@@ -170,8 +167,7 @@ void PutWorkers(FunctionCallInfo fcinfo) {
             Add(&row, Int64GetDatum(message_id));
         else
             AddNull(&row);
-        AddTime(&row, state == SlotState::kRunning && slot->started_at != 0 ? slot->started_at
-                                                                            : slot->ready_at);
+        AddTime(&row, state == SlotState::kRunning && slot->started_at != 0 ? slot->started_at : slot->ready_at);
         Put(fcinfo, &row);
     }
 }
@@ -219,8 +215,7 @@ void PutSubscription(FunctionCallInfo fcinfo, const Subscription &subscription) 
             AddTime(&row, static_cast<TimestampTz>(pg_atomic_read_u64(&shared->oldest_published_at)));
         else
             AddNull(&row);
-        for (int i = 0; i < core::kHistogramBuckets; i++)
-            counts[i] = pg_atomic_read_u64(&shared->latency[i]);
+        for (int i = 0; i < core::kHistogramBuckets; i++) counts[i] = pg_atomic_read_u64(&shared->latency[i]);
     }
     AddPercentile(&row, counts, 0.50);
     AddPercentile(&row, counts, 0.95);
@@ -265,8 +260,9 @@ HERALD_FUNCTION(version) {
     values[0] = CStringGetTextDatum(PG_HERALD_VERSION);
     pg::Identity caller = pg::BecomeOwner();
     pg::SpiBegin();
-    nulls[1] = pg::SpiRun("SELECT extversion FROM pg_catalog.pg_extension "
-                          "WHERE extname = 'pg_herald'") == 0;
+    nulls[1] = pg::SpiRun(
+                   "SELECT extversion FROM pg_catalog.pg_extension "
+                   "WHERE extname = 'pg_herald'") == 0;
     char *extension = nulls[1] ? nullptr : MemoryContextStrdup(context, pg::SpiText(0, 1));
     pg::SpiEnd();
     pg::BecomeCaller(caller);
@@ -301,9 +297,10 @@ HERALD_FUNCTION(activate) {
 
     pg::Identity caller = pg::BecomeOwner();
     pg::SpiBegin();
-    pg::SpiRun("UPDATE herald_internal.subscription_store SET system_identifier = $1, database_oid = $2 "
-               "WHERE system_identifier <> $1 OR database_oid <> $2",
-               std::array{pg::Text(system_identifier), pg::Int8(MyDatabaseId)});
+    pg::SpiRun(
+        "UPDATE herald_internal.subscription_store SET system_identifier = $1, database_oid = $2 "
+        "WHERE system_identifier <> $1 OR database_oid <> $2",
+        std::array{pg::Text(system_identifier), pg::Int8(MyDatabaseId)});
     RaiseMessageIds();
     pg::SpiEnd();
     pg::InvalidateCatalogCaches();

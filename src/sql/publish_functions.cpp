@@ -24,8 +24,7 @@ namespace {
 
 void RefuseNullPayload(const Channel &channel) {
     CountNow(CountersOf(channel), ChannelCounter::kRejected, 1);
-    ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-                    errmsg("payload for channel \"%s\" is null", channel.name),
+    ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("payload for channel \"%s\" is null", channel.name),
                     errhint("The JSON value null is written 'null'.")));
 }
 
@@ -36,12 +35,11 @@ Datum CheckHeaders(const Channel &channel, Datum value, bool is_null, Oid type, 
     if (type != JSONBOID) value = ParseHeaders(channel, DatumGetTextPP(value), element);
     Jsonb *headers = DatumGetJsonbP(value);
     if (!JB_ROOT_IS_OBJECT(headers))
-        ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-                        element == 0
-                            ? errmsg("headers of a message to channel \"%s\" are not a JSON object",
-                                     channel.name)
-                            : errmsg("headers of message %d to channel \"%s\" are not a JSON object",
-                                     element, channel.name)));
+        ereport(ERROR,
+                (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+                 element == 0
+                     ? errmsg("headers of a message to channel \"%s\" are not a JSON object", channel.name)
+                     : errmsg("headers of message %d to channel \"%s\" are not a JSON object", element, channel.name)));
     return JsonbPGetDatum(headers);
 }
 
@@ -86,8 +84,7 @@ Datum KeyAsText(Datum key, Oid type) {
     bool is_varlena;
     if (type == TEXTOID || type == VARCHAROID) return PointerGetDatum(DatumGetTextPP(key));
     if (!HasOneText(type))
-        ereport(ERROR, (errcode(ERRCODE_DATATYPE_MISMATCH),
-                        errmsg("a key can't be of type %s", format_type_be(type)),
+        ereport(ERROR, (errcode(ERRCODE_DATATYPE_MISMATCH), errmsg("a key can't be of type %s", format_type_be(type)),
                         errhint("Cast it to text: key => ...::text.")));
     getTypeOutputInfo(type, &output, &is_varlena);
     char *result = OidOutputFunctionCall(output, key);
@@ -105,9 +102,8 @@ ArrayType *ListArgument(FunctionCallInfo fcinfo, const Channel &channel, int arg
     ereport(ERROR, (errcode(ERRCODE_ARRAY_SUBSCRIPT_ERROR),
                     errmsg("%s for channel \"%s\" must be an array of one dimension", name, channel.name),
                     errdetail("It has %d.", ARR_NDIM(array)),
-                    argument == 1
-                        ? errhint("A JSON array is one element, as JSON text: ARRAY['[1, 2]', '[3]'].")
-                        : errhint("It has one element per payload.")));
+                    argument == 1 ? errhint("A JSON array is one element, as JSON text: ARRAY['[1, 2]', '[3]'].")
+                                  : errhint("It has one element per payload.")));
     pg_unreachable();
 }
 
@@ -127,8 +123,7 @@ Datum *OptionalElements(FunctionCallInfo fcinfo, const Channel &channel, int arg
     Datum *elements = ElementsOf(array, nulls, &found);
     if (type != nullptr) *type = ARR_ELEMTYPE(array);
     if (found != count)
-        ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-                        errmsg("%s must have one element per payload", name),
+        ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("%s must have one element per payload", name),
                         errdetail("There are %d payloads and %d elements.", count, found),
                         errhint("An element may be NULL.")));
     return elements;
@@ -157,12 +152,12 @@ HERALD_FUNCTION(publish_any) {
     NewMessage message{};
 
     if (type != JSONBOID && type != JSONOID && type != TEXTOID)
-        ereport(ERROR, (errcode(ERRCODE_DATATYPE_MISMATCH),
-                        errmsg("a payload can't be of type %s", format_type_be(type)),
-                        errhint("to_jsonb() makes JSON of any value.")));
+        ereport(ERROR,
+                (errcode(ERRCODE_DATATYPE_MISMATCH), errmsg("a payload can't be of type %s", format_type_be(type)),
+                 errhint("to_jsonb() makes JSON of any value.")));
     if (PG_ARGISNULL(1)) RefuseNullPayload(channel);
-    message.payload = type == JSONBOID ? JsonbPGetDatum(PG_GETARG_JSONB_P(1))
-                                       : ParsePayload(channel, PG_GETARG_TEXT_PP(1), 0);
+    message.payload =
+        type == JSONBOID ? JsonbPGetDatum(PG_GETARG_JSONB_P(1)) : ParsePayload(channel, PG_GETARG_TEXT_PP(1), 0);
     if (!PG_ARGISNULL(2)) message.key = KeyAsText(PG_GETARG_DATUM(2), ArgumentType(fcinfo, 2));
     if (!PG_ARGISNULL(3))
         message.headers = CheckHeaders(channel, PG_GETARG_DATUM(3), false, ArgumentType(fcinfo, 3), 0);
@@ -204,9 +199,8 @@ HERALD_FUNCTION(publish_batch) {
         }
         messages[i].payload = is_jsonb ? JsonbPGetDatum(DatumGetJsonbP(payloads[i]))
                                        : ParsePayload(channel, DatumGetTextPP(payloads[i]), i + 1);
-        messages[i].key = keys == nullptr || key_nulls[i]
-                              ? static_cast<Datum>(0)
-                              : PointerGetDatum(DatumGetTextPP(keys[i]));
+        messages[i].key =
+            keys == nullptr || key_nulls[i] ? static_cast<Datum>(0) : PointerGetDatum(DatumGetTextPP(keys[i]));
         messages[i].headers = headers == nullptr
                                   ? static_cast<Datum>(0)
                                   : CheckHeaders(channel, headers[i], header_nulls[i], header_type, i + 1);

@@ -49,9 +49,9 @@ bool DescribeRelation(HeapTuple tuple, Target *target) {
     const bool is_sequence = relation->relkind == RELKIND_SEQUENCE;
     // Indexes and composite types have none.
     if (!is_sequence && relation->relkind != RELKIND_RELATION && relation->relkind != RELKIND_VIEW) return false;
-    target->name = psprintf("%s %s", is_sequence ? "SEQUENCE" : "TABLE",
-                            quote_qualified_identifier(get_namespace_name(relation->relnamespace),
-                                                       NameStr(relation->relname)));
+    target->name =
+        psprintf("%s %s", is_sequence ? "SEQUENCE" : "TABLE",
+                 quote_qualified_identifier(get_namespace_name(relation->relnamespace), NameStr(relation->relname)));
     target->owner = relation->relowner;
     target->acl = AclOf(RELOID, tuple, Anum_pg_class_relacl);
     return true;
@@ -118,11 +118,10 @@ void Withdraw(const Target &target) {
         appendStringInfo(&grantees, "%s%s", grantees.len == 0 ? "" : ", ",
                          quote_identifier(GetUserNameFromId(grantee, false)));
     }
-    if (grantees.len > 0)
-        (void)pg::SpiRun(psprintf("REVOKE ALL ON %s FROM %s CASCADE", target.name, grantees.data));
+    if (grantees.len > 0) (void)pg::SpiRun(psprintf("REVOKE ALL ON %s FROM %s CASCADE", target.name, grantees.data));
     // They may also have taken away what an owner has.
-    (void)pg::SpiRun(psprintf("GRANT ALL ON %s TO %s", target.name,
-                              quote_identifier(GetUserNameFromId(target.owner, false))));
+    (void)pg::SpiRun(
+        psprintf("GRANT ALL ON %s TO %s", target.name, quote_identifier(GetUserNameFromId(target.owner, false))));
 }
 
 // The members that the running script has made: later a role may have rights that an administrator gave it.

@@ -19,8 +19,7 @@ constexpr int kMaxViolations = 1000;
 bool Fits(const CompiledSchema *schema, Jsonb *payload) {
     const Fit fit = FitsSchema(schema, payload);
     if (fit == Fit::kTooManySteps)
-        ereport(ERROR, (errcode(ERRCODE_STATEMENT_TOO_COMPLEX),
-                        errmsg("checking the payload takes too many steps"),
+        ereport(ERROR, (errcode(ERRCODE_STATEMENT_TOO_COMPLEX), errmsg("checking the payload takes too many steps"),
                         errhint("Alternatives within alternatives multiply: tell them apart by \"if\".")));
     return fit == Fit::kFits;
 }
@@ -49,10 +48,9 @@ HERALD_FUNCTION(validation_errors) {
     const int count = FindViolations(schema, payload, violations, kMaxViolations);
     for (int i = 0; i < count; i++) {
         Datum values[] = {CStringGetTextDatum(violations[i].payload_path),
-                                CStringGetTextDatum(violations[i].schema_path),
-                                CStringGetTextDatum(violations[i].message),
-                                CStringGetTextDatum(violations[i].payload_path),
-                                CStringGetTextDatum(violations[i].keyword_location)};
+                          CStringGetTextDatum(violations[i].schema_path), CStringGetTextDatum(violations[i].message),
+                          CStringGetTextDatum(violations[i].payload_path),
+                          CStringGetTextDatum(violations[i].keyword_location)};
         bool nulls[] = {false, false, false, false, false};
         tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
     }

@@ -61,7 +61,8 @@ void ReportTrails(FunctionCallInfo fcinfo) {
     const char *value = hidden == 0 ? psprintf("%d tables", audited)
                                     : psprintf("%d tables, and %d that only others may see", audited, hidden);
     Report(fcinfo, "audit", broken.count == 0, broken.count == 0 ? value : broken.text.data,
-           "Changes may be missing in herald.audit_log. Call herald.enable_audit() for the table again.", {static_cast<double>(audited), "tables"});
+           "Changes may be missing in herald.audit_log. Call herald.enable_audit() for the table again.",
+           {static_cast<double>(audited), "tables"});
 }
 
 void ReportFeeds(FunctionCallInfo fcinfo) {
@@ -121,10 +122,11 @@ void ReportOrphans(FunctionCallInfo fcinfo) {
         if (IsOrphan(tables[i]))
             AddListed(&orphans, tables[i].name,
                       tables[i].feed == 0 ? "audit" : psprintf("herald_feed_%d_*", tables[i].feed));
-    ReportListed(fcinfo, "orphan_triggers", orphans, "tables",
-                 "A dump of the structure alone has brought the triggers, and not what they are for: nothing is recorded or "
-                 "published. Call herald.enable_audit() or herald.enable_change_feed() for the table again; or "
-                 "herald.disable_audit(), and DROP TRIGGER for those of a feed.");
+    ReportListed(
+        fcinfo, "orphan_triggers", orphans, "tables",
+        "A dump of the structure alone has brought the triggers, and not what they are for: nothing is recorded or "
+        "published. Call herald.enable_audit() or herald.enable_change_feed() for the table again; or "
+        "herald.disable_audit(), and DROP TRIGGER for those of a feed.");
 }
 
 }  // namespace

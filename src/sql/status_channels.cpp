@@ -52,7 +52,8 @@ void ReportChannelStatistics(FunctionCallInfo fcinfo) {
            psprintf("%d of %d places in use, %d of %d by undeclared channels", usage.used, capacity, usage.undeclared,
                     capacity / 2),
            "Channels of the roles with most places are counted together as \"(other)\". Raise herald.max_channels, "
-           "declare channels, or free the places of undeclared ones by herald.reset_stats().", {static_cast<double>(usage.used), "channels"});
+           "declare channels, or free the places of undeclared ones by herald.reset_stats().",
+           {static_cast<double>(usage.used), "channels"});
 }
 
 }  // namespace
@@ -62,13 +63,14 @@ void ReportListeners(FunctionCallInfo fcinfo) {
     const int64 accepting = CountNotifyChannels();
     Report(fcinfo, "notify_channels", accepting < kMaxNotifyChannels,
            psprintf(INT64_FORMAT " of %d channels accept notifications", accepting, kMaxNotifyChannels),
-           "No other channel can: turn accept_notify off where it is not needed, by herald.alter_channel().", {static_cast<double>(accepting), "channels"});
+           "No other channel can: turn accept_notify off where it is not needed, by herald.alter_channel().",
+           {static_cast<double>(accepting), "channels"});
     const ListenerUsage usage = ReadListenerUsage();
     Report(fcinfo, "listeners", usage.unrecorded == 0,
-           psprintf("%d of %d places in use, %d more not recorded", usage.used, kListenerPlaces,
-                    usage.unrecorded),
+           psprintf("%d of %d places in use, %d more not recorded", usage.used, kListenerPlaces, usage.unrecorded),
            "herald.listeners and the counts of listeners lack those: one role has LISTENed to very many "
-           "channels.", {static_cast<double>(usage.used), "places"});
+           "channels.",
+           {static_cast<double>(usage.used), "places"});
     if (usage.unrecorded == 0)
         ReportUnheard(fcinfo);
     else

@@ -14,17 +14,15 @@ extern "C" {
 
 namespace herald {
 
-void Report(FunctionCallInfo fcinfo, const char *name, bool ok, const char *value,
-            const char *hint, const Measure &measure) {
+void Report(FunctionCallInfo fcinfo, const char *name, bool ok, const char *value, const char *hint,
+            const Measure &measure) {
     ReturnSetInfo *result = reinterpret_cast<ReturnSetInfo *>(fcinfo->resultinfo);
     const bool has_hint = !ok && hint != nullptr;
     const bool has_number = measure.unit != nullptr;
-    Datum values[6] = {CStringGetTextDatum(name),
-                       BoolGetDatum(ok),
-                       CStringGetTextDatum(value),
-                       has_hint ? CStringGetTextDatum(hint) : static_cast<Datum>(0),
-                       Float8GetDatum(measure.number),
-                       has_number ? CStringGetTextDatum(measure.unit) : static_cast<Datum>(0)};
+    Datum values[6] = {
+        CStringGetTextDatum(name),      BoolGetDatum(ok),
+        CStringGetTextDatum(value),     has_hint ? CStringGetTextDatum(hint) : static_cast<Datum>(0),
+        Float8GetDatum(measure.number), has_number ? CStringGetTextDatum(measure.unit) : static_cast<Datum>(0)};
     bool nulls[6] = {false, false, false, !has_hint, !has_number, !has_number};
     tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
 }
@@ -40,8 +38,7 @@ void AddListed(Listed *listed, const char *name, const char *detail) {
     if (detail != nullptr) appendStringInfo(&listed->text, ": %s", detail);
 }
 
-void ReportListed(FunctionCallInfo fcinfo, const char *name, const Listed &listed, const char *unit,
-                  const char *hint) {
+void ReportListed(FunctionCallInfo fcinfo, const char *name, const Listed &listed, const char *unit, const char *hint) {
     Report(fcinfo, name, listed.count == 0, listed.count == 0 ? "none" : listed.text.data, hint,
            {static_cast<double>(listed.count), unit});
 }

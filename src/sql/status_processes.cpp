@@ -55,7 +55,8 @@ char *WaitOf(uint32 pid) {
     const uint32 event = process == nullptr ? 0 : process->wait_event_info;
     if (event == 0) return pstrdup("waits for nothing");
     char *wait = psprintf("waits for %s %s", pgstat_get_wait_event_type(event), pgstat_get_wait_event(event));
-    ArrayType *blockers = DatumGetArrayTypeP(DirectFunctionCall1(pg_blocking_pids, Int32GetDatum(static_cast<int>(pid))));
+    ArrayType *blockers =
+        DatumGetArrayTypeP(DirectFunctionCall1(pg_blocking_pids, Int32GetDatum(static_cast<int>(pid))));
     if (ArrayGetNItems(ARR_NDIM(blockers), ARR_DIMS(blockers)) > 0)
         wait = psprintf("%s, held by pid %d", wait, *reinterpret_cast<int32 *>(ARR_DATA_PTR(blockers)));
     return wait;
@@ -65,12 +66,12 @@ char *WaitOf(uint32 pid) {
 char *TurnProblem(uint32 pid, const Turns &turns) {
     const TimestampTz now = GetCurrentTimestamp();
     if (turns.busy_since != 0 && now - turns.busy_since > kLongTurn)
-        return psprintf("in one turn for %lld s, %s",
-                        static_cast<long long>((now - turns.busy_since) / USECS_PER_SEC), WaitOf(pid));
+        return psprintf("in one turn for %lld s, %s", static_cast<long long>((now - turns.busy_since) / USECS_PER_SEC),
+                        WaitOf(pid));
     if (turns.busy_since == 0 && turns.turned_at != 0 &&
         now - turns.turned_at > 2 * settings::sweep_interval * USECS_PER_SEC + kLongTurn)
-        return psprintf("no turn for %lld s, %s",
-                        static_cast<long long>((now - turns.turned_at) / USECS_PER_SEC), WaitOf(pid));
+        return psprintf("no turn for %lld s, %s", static_cast<long long>((now - turns.turned_at) / USECS_PER_SEC),
+                        WaitOf(pid));
     return nullptr;
 }
 
@@ -100,8 +101,7 @@ char *StepProblem(DatabaseShared *database) {
                     timestamptz_to_str(since), code == 0 ? "" : psprintf(" (SQLSTATE %s)", unpack_sql_state(code)));
 }
 
-void ReportProcess(FunctionCallInfo fcinfo, const char *name, uint32 pid, const char *problem,
-                   const char *where) {
+void ReportProcess(FunctionCallInfo fcinfo, const char *name, uint32 pid, const char *problem, const char *where) {
     const char *hint = pid == 0 ? where
                                 : "End the transaction that it waits for, or remove what the server log names; it "
                                   "goes on by itself.";
@@ -110,8 +110,7 @@ void ReportProcess(FunctionCallInfo fcinfo, const char *name, uint32 pid, const 
     Report(fcinfo, name, pid != 0 && problem == nullptr, value, hint);
 }
 
-void ReportConsumer(FunctionCallInfo fcinfo, const char *name, DatabaseShared *database,
-                    Consumer consumer) {
+void ReportConsumer(FunctionCallInfo fcinfo, const char *name, DatabaseShared *database, Consumer consumer) {
     const int place = static_cast<int>(consumer);
     const uint32 pid = database == nullptr ? 0 : pg_atomic_read_u32(&database->consumer_pids[place]);
     if (pid != 0) {
@@ -123,8 +122,9 @@ void ReportConsumer(FunctionCallInfo fcinfo, const char *name, DatabaseShared *d
         return;
     }
     const char *value = "not running";
-    const char *hint = "It runs where the checks above are ok; else look at the server log, and for a transaction that "
-                       "renames the database or has prepared to.";
+    const char *hint =
+        "It runs where the checks above are ok; else look at the server log, and for a transaction that "
+        "renames the database or has prepared to.";
     bool ok = false;
     if (database != nullptr && settings::enabled && LauncherPid() != 0 &&
         pg_atomic_read_u32(&database->presence) == static_cast<uint32>(Presence::kPresent)) {
@@ -156,10 +156,9 @@ bool ReportPlaces(FunctionCallInfo fcinfo) {
     const PlaceGauges places = ReadPlaces();
     const bool ok = static_cast<int>(places.needed) <= max_worker_processes;
     Report(fcinfo, "places", ok,
-           places.needed == 0
-               ? psprintf("max_worker_processes is %d", max_worker_processes)
-               : psprintf("%u of max_worker_processes = %d needed, for %u databases", places.needed,
-                          max_worker_processes, places.databases),
+           places.needed == 0 ? psprintf("max_worker_processes is %d", max_worker_processes)
+                              : psprintf("%u of max_worker_processes = %d needed, for %u databases", places.needed,
+                                         max_worker_processes, places.databases),
            psprintf("Raise max_worker_processes to at least %u and restart the server: until then databases take "
                     "turns.",
                     places.needed),
@@ -176,14 +175,13 @@ void ReportLog(FunctionCallInfo fcinfo, DatabaseShared *database) {
     const uint64 parked = database == nullptr ? 0 : pg_atomic_read_u64(&database->parked_bytes);
     char *value = psprintf(UINT64_FORMAT " MB", bytes / megabyte);
     if (parked >= megabyte) value = psprintf("%s, " UINT64_FORMAT " MB of it parked", value, parked / megabyte);
-    if (held != 0)
-        value = psprintf("%s, a segment cannot be emptied since %s", value, timestamptz_to_str(held));
-    const bool late =
-        held != 0 && GetCurrentTimestamp() - held > settings::rotation_period * USECS_PER_SEC;
+    if (held != 0) value = psprintf("%s, a segment cannot be emptied since %s", value, timestamptz_to_str(held));
+    const bool late = held != 0 && GetCurrentTimestamp() - held > settings::rotation_period * USECS_PER_SEC;
     Report(fcinfo, "log", !late && (limit == 0 || bytes < limit / 2), value,
            late ? "A transaction has locked it: pg_dump, a prepared transaction, a task that runs for long; see "
                   "pg_locks."
-                : "Raise herald.max_log_size: what is published when it is reached is refused.", {static_cast<double>(bytes), "bytes"});
+                : "Raise herald.max_log_size: what is published when it is reached is refused.",
+           {static_cast<double>(bytes), "bytes"});
 }
 
 }  // namespace
@@ -199,15 +197,15 @@ void ReportProcesses(FunctionCallInfo fcinfo) {
     ReportConsumer(fcinfo, "announcer", database, Consumer::kAnnouncer);
 
     const uint32 starved = database == nullptr ? 0 : pg_atomic_read_u32(&database->starved);
-    const StartProblem problem =
-        database == nullptr ? StartProblem::kNone
-                            : static_cast<StartProblem>(pg_atomic_read_u32(&database->start_problem));
+    const StartProblem problem = database == nullptr
+                                     ? StartProblem::kNone
+                                     : static_cast<StartProblem>(pg_atomic_read_u32(&database->start_problem));
     const char *hint = "Raise herald.max_workers where this lasts.";
     if (problem == StartProblem::kNoWorkerProcess) hint = "See the row worker_start.";
     if (!enough) hint = "See the row places.";
     Report(fcinfo, "workers", starved == 0,
-           psprintf("%d of %d in use, %u roles have tasks and no worker", WorkerSlotsInUse(),
-                    settings::max_workers, starved),
+           psprintf("%d of %d in use, %u roles have tasks and no worker", WorkerSlotsInUse(), settings::max_workers,
+                    starved),
            hint, {static_cast<double>(WorkerSlotsInUse()), "workers"});
     Report(fcinfo, "worker_start", problem == StartProblem::kNone,
            psprintf("%s (max_worker_processes is %d)", NameOfProblem(problem), max_worker_processes),
@@ -215,15 +213,15 @@ void ReportProcesses(FunctionCallInfo fcinfo) {
     ReportRecording(fcinfo, database);
     const OutboxGauges outbox = ReadOutboxGauges();
     Report(fcinfo, "outbox", outbox.usage < 0.8,
-           psprintf("%d %% in use, no room " UINT64_FORMAT " times",
-                    static_cast<int>(outbox.usage * 100), outbox.refusals),
+           psprintf("%d %% in use, no room " UINT64_FORMAT " times", static_cast<int>(outbox.usage * 100),
+                    outbox.refusals),
            "Raise herald.outbox_size, unless a consumer that is not running is the reason.", {outbox.usage, "ratio"});
     ReportLog(fcinfo, database);
     const int kept = database == nullptr ? 0 : PointerSpaceUsage(database);
-    Report(fcinfo, "pointer_space", kept < 90,
-           psprintf("%d %% used by the busiest role", kept),
+    Report(fcinfo, "pointer_space", kept < 90, psprintf("%d %% used by the busiest role", kept),
            "Large payloads of channels that are not durable will not be kept: raise herald.pointer_space, "
-           "lower herald.pointer_retention, or make the channel durable.", {kept / 100.0, "ratio"});
+           "lower herald.pointer_retention, or make the channel durable.",
+           {kept / 100.0, "ratio"});
 }
 
 }  // namespace herald

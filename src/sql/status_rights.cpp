@@ -88,15 +88,15 @@ bool ReportForeignRights(FunctionCallInfo fcinfo) {
     pg::Identity caller = pg::BecomeOwner();
     pg::SpiBegin();
     static pg::SavedPlan plan = {kForeign};
-    const uint64 rows = pg::SpiRunSaved(plan, std::array{pg::ObjectId(extension), pg::ObjectId(internal), pg::ObjectId(schema)});
+    const uint64 rows =
+        pg::SpiRunSaved(plan, std::array{pg::ObjectId(extension), pg::ObjectId(internal), pg::ObjectId(schema)});
     MemoryContext spi = MemoryContextSwitchTo(context);
     bool readable = true;
     for (uint64 row = 0; row < rows; row++) {
         if (row < kListedFaults) AddListed(&foreign, pg::SpiText(row, 1), pg::SpiText(row, 2));
         readable = readable && !pg::SpiBool(row, 3);
     }
-    if (rows > kListedFaults)
-        appendStringInfo(&foreign.text, "; and " UINT64_FORMAT " more", rows - kListedFaults);
+    if (rows > kListedFaults) appendStringInfo(&foreign.text, "; and " UINT64_FORMAT " more", rows - kListedFaults);
     MemoryContextSwitchTo(spi);
     pg::SpiEnd();
     pg::BecomeCaller(caller);

@@ -19,8 +19,8 @@ struct Measure {
 };
 
 // One row. The hint, which may be NULL, is shown where the check is not ok.
-void Report(FunctionCallInfo fcinfo, const char *name, bool ok, const char *value,
-            const char *hint, const Measure &measure = {0, nullptr});
+void Report(FunctionCallInfo fcinfo, const char *name, bool ok, const char *value, const char *hint,
+            const Measure &measure = {0, nullptr});
 
 // A list of subscriptions, channels or tables that share a fault.
 struct Listed {
@@ -31,8 +31,7 @@ struct Listed {
 void InitListed(Listed *listed);
 void AddListed(Listed *listed, const char *name, const char *detail);  // detail may be NULL
 // `unit`: what is counted.
-void ReportListed(FunctionCallInfo fcinfo, const char *name, const Listed &listed, const char *unit,
-                  const char *hint);
+void ReportListed(FunctionCallInfo fcinfo, const char *name, const Listed &listed, const char *unit, const char *hint);
 
 void ReportServer(FunctionCallInfo fcinfo);
 // False where the tables are not to be read.

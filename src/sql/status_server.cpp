@@ -43,8 +43,7 @@ void ReportServer(FunctionCallInfo fcinfo) {
     Report(fcinfo, "database", selected, selected ? "selected" : "not selected",
            "Add this database to herald.databases, or empty that setting.");
     const bool standby = RecoveryInProgress();
-    Report(fcinfo, "recovery", !standby, standby ? "standby" : "primary",
-           "Handlers run on the primary server only.");
+    Report(fcinfo, "recovery", !standby, standby ? "standby" : "primary", "Handlers run on the primary server only.");
     const char *extension = ExtensionVersion();
     const bool same = std::strcmp(extension, PG_HERALD_VERSION) == 0;
     Report(fcinfo, "version", same, psprintf("library %s, extension %s", PG_HERALD_VERSION, extension),

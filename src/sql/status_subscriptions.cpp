@@ -22,10 +22,8 @@ const char *CrashesOf(const Subscription &subscription) {
     for (int i = 0; i < core::kOffenders; i++) {
         const core::Offender &offender = CrashOffenders()[i];
         if (offender.database == MyDatabaseId && offender.extension == pg::Tables().extension &&
-            offender.subscription == subscription.id &&
-            GetCurrentTimestamp() - offender.crashed_at < core::kForgiven)
-            return psprintf("%d in a row, the last %s", offender.crashes,
-                            timestamptz_to_str(offender.crashed_at));
+            offender.subscription == subscription.id && GetCurrentTimestamp() - offender.crashed_at < core::kForgiven)
+            return psprintf("%d in a row, the last %s", offender.crashes, timestamptz_to_str(offender.crashed_at));
     }
     return nullptr;
 }
@@ -54,8 +52,7 @@ void ReportSubscriptions(FunctionCallInfo fcinfo) {
         if (subscription.inert) AddListed(&inert, subscription.name, nullptr);
         if (subscription.state == SubscriptionState::kPaused)
             AddListed(&paused, subscription.name, subscription.reason);
-        if (subscription.state == SubscriptionState::kHeld)
-            AddListed(&held, subscription.name, subscription.reason);
+        if (subscription.state == SubscriptionState::kHeld) AddListed(&held, subscription.name, subscription.reason);
         int sqlstate;
         const char *fault = RoleProblem(subscription.role, subscription.run_as, &sqlstate);
         if (fault == nullptr) fault = OwnerProblem(subscription, &sqlstate);
@@ -68,9 +65,7 @@ void ReportSubscriptions(FunctionCallInfo fcinfo) {
         SubscriptionShared *shared = FindSubscriptionShared(MyDatabaseId, subscription.id);
         unknown = unknown || shared == nullptr;
         const TimestampTz published =
-            shared == nullptr
-                ? 0
-                : static_cast<TimestampTz>(pg_atomic_read_u64(&shared->oldest_published_at));
+            shared == nullptr ? 0 : static_cast<TimestampTz>(pg_atomic_read_u64(&shared->oldest_published_at));
         if (published != 0 && (oldest == 0 || published < oldest)) oldest = published;
     }
 
@@ -80,7 +75,8 @@ void ReportSubscriptions(FunctionCallInfo fcinfo) {
     Report(fcinfo, "subscription_places", unplaced == 0,
            psprintf("%d of %d in use, %u subscriptions have none", places.used, places.capacity, unplaced),
            "Those have no statistics. Raise herald.max_subscriptions and restart the server, or unsubscribe what is "
-           "no longer needed.", {static_cast<double>(places.used), "subscriptions"});
+           "no longer needed.",
+           {static_cast<double>(places.used), "subscriptions"});
     ReportListed(fcinfo, "inert_subscriptions", inert, "subscriptions",
                  "They were restored from another server or database: call herald.activate() if they "
                  "are to run here.");
@@ -101,7 +97,7 @@ void ReportSubscriptions(FunctionCallInfo fcinfo) {
     if (!GaugesKnown(MyDatabaseId)) unknown = count > 0;
     const int64 age = oldest == 0 ? 0 : Max(GetCurrentTimestamp() - oldest, 0);
     Report(fcinfo, "oldest_pending", age < kOldAge && !unknown,
-           unknown        ? "unknown"
+           unknown       ? "unknown"
            : oldest == 0 ? "none"
                          : psprintf("%lld s old", static_cast<long long>(age / USECS_PER_SEC)),
            unknown ? "No dispatcher counts what waits; herald.tasks tells."

@@ -9,8 +9,7 @@ namespace herald {
 
 bool ReportTables(FunctionCallInfo fcinfo) {
     const char *misfits = FindMisfits();
-    Report(fcinfo, "tables", misfits == nullptr, misfits == nullptr ? "as they were made" : misfits,
-           pg::kMisfitHint);
+    Report(fcinfo, "tables", misfits == nullptr, misfits == nullptr ? "as they were made" : misfits, pg::kMisfitHint);
     return misfits == nullptr;
 }
 

@@ -40,9 +40,7 @@ std::optional<bool> BoolArgument(FunctionCallInfo fcinfo, int argument) {
 // A time to wait, in microseconds.
 int64 WaitArgument(const Interval *interval, const char *name) {
     const int64 wait = pg::IntervalMicroseconds(interval);
-    if (wait < 0)
-        ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-                        errmsg("%s must not be negative", name)));
+    if (wait < 0) ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("%s must not be negative", name)));
     return wait;
 }
 
@@ -76,11 +74,9 @@ void RefuseOwnTasks(const Subscription &subscription) {
 }  // namespace
 
 HERALD_FUNCTION(subscribe) {
-    static const char *const kNames[] = {"subscription",    "channel",     "handler",
-                                         "max_concurrency", "max_attempts", "retry_delay",
-                                         "retry_backoff",   "max_retry_delay", "timeout",
-                                         "start_at",        "run_as",      "batch",
-                                         "if_not_exists",   "isolation"};
+    static const char *const kNames[] = {
+        "subscription",    "channel", "handler",  "max_concurrency", "max_attempts", "retry_delay",   "retry_backoff",
+        "max_retry_delay", "timeout", "start_at", "run_as",          "batch",        "if_not_exists", "isolation"};
     constexpr int kHandler = 2;
     constexpr int kRunAs = 10;
 

@@ -86,10 +86,9 @@ void PutTask(FunctionCallInfo fcinfo, const Subscription &subscription, uint64 r
     const bool running = !dead && IsRunning(subscription.id, message_id);
     const bool waits = !dead && !running;
     const char *state = dead ? "dead" : running ? "running" : attempts > 0 ? "retrying" : "pending";
-    const char *reason =
-        waits ? WaitReason(subscription, due.is_null ? DT_NOBEGIN : DatumGetTimestampTz(due.value),
-                           pg::SpiField(row, 7, INT8OID))
-              : "";
+    const char *reason = waits ? WaitReason(subscription, due.is_null ? DT_NOBEGIN : DatumGetTimestampTz(due.value),
+                                            pg::SpiField(row, 7, INT8OID))
+                               : "";
     Datum values[9] = {CStringGetTextDatum(subscription.name),
                        CStringGetTextDatum(subscription.channel),
                        Int64GetDatum(message_id),
@@ -109,8 +108,7 @@ void PutTasks(FunctionCallInfo fcinfo, const Subscription *subscriptions, int co
     pg::Identity caller = pg::BecomeOwner();
     pg::SpiBegin();
     Portal portal = pg::SpiOpenCursor(kSelectTasks, {INT4ARRAYOID, ids, false});
-    MemoryContext per_batch =
-        AllocSetContextCreate(CurrentMemoryContext, "pg_herald tasks", ALLOCSET_DEFAULT_SIZES);
+    MemoryContext per_batch = AllocSetContextCreate(CurrentMemoryContext, "pg_herald tasks", ALLOCSET_DEFAULT_SIZES);
     do {
         SPI_cursor_fetch(portal, true, kRowsAtOnce);
         MemoryContext spi = MemoryContextSwitchTo(per_batch);
@@ -179,8 +177,7 @@ HERALD_FUNCTION(list_tasks) {
     for (int i = 0; i < count; i++)
         if (MaySeeSubscription(subscriptions[i])) ids[seen++] = Int32GetDatum(subscriptions[i].id);
     if (seen == 0) return static_cast<Datum>(0);
-    const Datum list =
-        PointerGetDatum(construct_array(ids, seen, INT4OID, sizeof(int32), true, TYPALIGN_INT));
+    const Datum list = PointerGetDatum(construct_array(ids, seen, INT4OID, sizeof(int32), true, TYPALIGN_INT));
     pg::ReadAndLetGo([&] { PutTasks(fcinfo, subscriptions, count, list); });
     return static_cast<Datum>(0);
 }

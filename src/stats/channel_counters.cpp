@@ -52,15 +52,13 @@ bool ChannelCounterSlotValid(int slot) { return slot >= 0 && IsValid(slot); }
 
 void CountNow(int slot, ChannelCounter counter, uint64 amount) {
     if (slot < 0) return;
-    pg_atomic_fetch_add_u64(&SlotOf(slot)->counters[static_cast<int>(counter)],
-                            static_cast<int64>(amount));
+    pg_atomic_fetch_add_u64(&SlotOf(slot)->counters[static_cast<int>(counter)], static_cast<int64>(amount));
 }
 
 void CountCommitted(int slot, const uint64 *amounts, TimestampTz now) {
     ChannelSlotShared *shared = SlotOf(slot);
     for (int i = 0; i < kChannelCounters; i++)
-        if (amounts[i] != 0)
-            pg_atomic_fetch_add_u64(&shared->counters[i], static_cast<int64>(amounts[i]));
+        if (amounts[i] != 0) pg_atomic_fetch_add_u64(&shared->counters[i], static_cast<int64>(amounts[i]));
     if (amounts[static_cast<int>(ChannelCounter::kPublished)] != 0)
         pg_atomic_write_u64(&shared->last_published_at, static_cast<uint64>(now));
 }
@@ -112,9 +110,9 @@ bool ReadChannelUsers(Oid database, const char *channel, Oid *users) {
     LWLockAcquire(Lock(kChannelCounterLock), LW_SHARED);
     const int number = FindSlot(key);
     ChannelSlotShared *slot = number < 0 ? nullptr : &channel_table->slots[number];
-    const bool in_use = slot != nullptr && !IsDropped(slot) &&
-                        static_cast<TimestampTz>(pg_atomic_read_u64(&slot->last_published_at)) >
-                            GetCurrentTimestamp() - kRecentUse;
+    const bool in_use =
+        slot != nullptr && !IsDropped(slot) &&
+        static_cast<TimestampTz>(pg_atomic_read_u64(&slot->last_published_at)) > GetCurrentTimestamp() - kRecentUse;
     if (in_use) std::memcpy(users, slot->users, sizeof(slot->users));
     LWLockRelease(Lock(kChannelCounterLock));
     return in_use;
@@ -131,16 +129,11 @@ bool ReadChannelCounters(int number, ChannelCounterSnapshot *snapshot) {
         snapshot->declared = slot->declared;
         snapshot->role = slot->role;
         std::memcpy(snapshot->users, slot->users, sizeof(snapshot->users));
-        pg::CopyString(snapshot->channel, other ? kOtherChannels : slot->key.channel,
-                sizeof(snapshot->channel));
-        for (int i = 0; i < kChannelCounters; i++)
-            snapshot->counters[i] = pg_atomic_read_u64(&slot->counters[i]);
-        for (int i = 0; i < core::kHistogramBuckets; i++)
-            snapshot->latency[i] = pg_atomic_read_u64(&slot->latency[i]);
-        snapshot->last_published_at =
-            static_cast<TimestampTz>(pg_atomic_read_u64(&slot->last_published_at));
-        snapshot->last_delivered_at =
-            static_cast<TimestampTz>(pg_atomic_read_u64(&slot->last_delivered_at));
+        pg::CopyString(snapshot->channel, other ? kOtherChannels : slot->key.channel, sizeof(snapshot->channel));
+        for (int i = 0; i < kChannelCounters; i++) snapshot->counters[i] = pg_atomic_read_u64(&slot->counters[i]);
+        for (int i = 0; i < core::kHistogramBuckets; i++) snapshot->latency[i] = pg_atomic_read_u64(&slot->latency[i]);
+        snapshot->last_published_at = static_cast<TimestampTz>(pg_atomic_read_u64(&slot->last_published_at));
+        snapshot->last_delivered_at = static_cast<TimestampTz>(pg_atomic_read_u64(&slot->last_delivered_at));
         snapshot->stats_reset = static_cast<TimestampTz>(pg_atomic_read_u64(&slot->stats_reset));
     }
     LWLockRelease(Lock(kChannelCounterLock));
@@ -172,10 +165,10 @@ bool ResetChannelCounters(Oid database, const char *channel) {
     LWLockAcquire(Lock(kChannelCounterLock), LW_EXCLUSIVE);
     for (int number = 0; number <= channel_table->capacity; number++) {
         ChannelSlotShared *slot = &channel_table->slots[number];
-        bool chosen = number == channel_table->capacity ? channel == nullptr
-                                                : slot->key.database == database &&
-                                                      (channel == nullptr ||
-                                                       std::strcmp(slot->key.channel, channel) == 0);
+        bool chosen = number == channel_table->capacity
+                          ? channel == nullptr
+                          : slot->key.database == database &&
+                                (channel == nullptr || std::strcmp(slot->key.channel, channel) == 0);
         if (!chosen) continue;
         found = true;
         ZeroSlot(slot);

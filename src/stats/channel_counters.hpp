@@ -85,6 +85,6 @@ void AddChannelCounters(const ChannelCounterSnapshot &snapshot);
 bool ResetChannelCounters(Oid database, const char *channel);
 
 Size ChannelCounterMemory();
-void InitChannelCounters();          // in the shmem_startup_hook, under AddinShmemInitLock
+void InitChannelCounters();  // in the shmem_startup_hook, under AddinShmemInitLock
 
 }  // namespace herald

@@ -14,7 +14,7 @@ namespace {
 
 constexpr int64 kReclaimInterval = 10 * USECS_PER_SEC;
 constexpr int64 kIdle = USECS_PER_MINUTE;  // a channel without a use for so long makes room for others of its role
-constexpr int kLongestSearch = 4096;  // slots looked at for one to give away, under the lock
+constexpr int kLongestSearch = 4096;       // slots looked at for one to give away, under the lock
 
 HTAB *numbers = nullptr;  // ChannelKey -> ChannelEntry, guarded by the channel counter lock
 
@@ -24,9 +24,7 @@ ChannelEntry *Search(const ChannelKey &key, HASHACTION action) {
 
 }  // namespace
 
-bool IsDropped(ChannelSlotShared *slot) {
-    return (pg_atomic_read_u32(&slot->generation) & 1) != 0;
-}
+bool IsDropped(ChannelSlotShared *slot) { return (pg_atomic_read_u32(&slot->generation) & 1) != 0; }
 
 ChannelKey KeyOf(Oid database, const char *channel) {
     ChannelKey key;
@@ -77,7 +75,8 @@ void ReclaimSlots() {
 }
 
 bool HasRoom(bool declared) {
-    return channel_table->used < channel_table->capacity && (declared || channel_table->undeclared < channel_table->capacity / 2);
+    return channel_table->used < channel_table->capacity &&
+           (declared || channel_table->undeclared < channel_table->capacity / 2);
 }
 
 TimestampTz UsedAt(ChannelSlotShared *slot) {
@@ -228,11 +227,9 @@ void InitChannelSlots() {
     std::memset(&control, 0, sizeof(control));
     control.keysize = sizeof(ChannelKey);
     control.entrysize = sizeof(ChannelEntry);
-    numbers = pg::InitSharedHash("pg_herald channel names", settings::max_channels, &control,
-                                 HASH_ELEM | HASH_BLOBS);
+    numbers = pg::InitSharedHash("pg_herald channel names", settings::max_channels, &control, HASH_ELEM | HASH_BLOBS);
     InitSlotShares();
-    channel_table = static_cast<ChannelTableShared *>(
-        ShmemInitStruct("pg_herald channel counters", size, &found));
+    channel_table = static_cast<ChannelTableShared *>(ShmemInitStruct("pg_herald channel counters", size, &found));
     if (found) return;
     std::memset(static_cast<void *>(channel_table), 0, size);
     channel_table->capacity = settings::max_channels;

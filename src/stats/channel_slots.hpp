@@ -42,9 +42,9 @@ struct ChannelTableShared {
     int capacity;  // immutable; the slot of that number is "(other)"
     // Guarded by the channel counter lock.
     int used;
-    int undeclared;        // of these; at most half of the capacity
-    int next;              // where to look for a free slot first
-    int hand;              // where to look for a slot to give away first
+    int undeclared;            // of these; at most half of the capacity
+    int next;                  // where to look for a free slot first
+    int hand;                  // where to look for a slot to give away first
     TimestampTz reclaimed_at;  // when slots without a use were last looked for
     ChannelSlotShared slots[FLEXIBLE_ARRAY_MEMBER];
 };

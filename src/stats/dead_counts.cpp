@@ -68,10 +68,9 @@ int64 CountIn(Snapshot snapshot, int32 subscription) {
     ScanKeyData key;
     const Oid schema = pg::Tables().internal;
     ScanKeyInit(&key, kSubscriptionId, BTEqualStrategyNumber, F_INT4EQ, Int32GetDatum(subscription));
-    Relation table =
-        pg::OpenTable(get_relname_relid("dead_letter_store", schema), AccessShareLock, kDeadLetterForm);
-    SysScanDesc scan = systable_beginscan(
-        table, get_relname_relid("dead_letter_store_subscription", schema), true, snapshot, 1, &key);
+    Relation table = pg::OpenTable(get_relname_relid("dead_letter_store", schema), AccessShareLock, kDeadLetterForm);
+    SysScanDesc scan =
+        systable_beginscan(table, get_relname_relid("dead_letter_store_subscription", schema), true, snapshot, 1, &key);
     for (; HeapTupleIsValid(systable_getnext(scan)); count++) CHECK_FOR_INTERRUPTS();
     systable_endscan(scan);
     table_close(table, AccessShareLock);
@@ -104,8 +103,7 @@ void CountDeadAtCommit(int32 subscription, int64 difference) {
 
 int64 DeadLettersOf(int32 subscription) {
     DatabaseShared *database = RecoveryInProgress() ? nullptr : ThisDatabase();
-    SubscriptionShared *entry =
-        database == nullptr ? nullptr : FindSubscriptionShared(MyDatabaseId, subscription);
+    SubscriptionShared *entry = database == nullptr ? nullptr : FindSubscriptionShared(MyDatabaseId, subscription);
     uint64 epoch = 0;
     uint64 changes = 0;
     int64 before = 0;
@@ -143,8 +141,6 @@ int64 DeadLettersOf(int32 subscription) {
     return count;
 }
 
-void ForgetDeadCounts(DatabaseShared *database) {
-    pg_atomic_fetch_add_u64(&database->dead_epoch, 1);
-}
+void ForgetDeadCounts(DatabaseShared *database) { pg_atomic_fetch_add_u64(&database->dead_epoch, 1); }
 
 }  // namespace herald

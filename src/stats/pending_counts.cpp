@@ -26,8 +26,8 @@ int *topmost = nullptr;  // by slot number: its topmost entry + 1, or 0
 Pending *PendingOf(int slot) {
     SubTransactionId own = GetCurrentSubTransactionId();
     if (topmost == nullptr)
-        topmost = static_cast<int *>(MemoryContextAllocZero(
-            TopMemoryContext, sizeof(int) * (static_cast<Size>(ChannelCounterCapacity()) + 1)));
+        topmost = static_cast<int *>(
+            MemoryContextAllocZero(TopMemoryContext, sizeof(int) * (static_cast<Size>(ChannelCounterCapacity()) + 1)));
 
     int below = topmost[SlotNumber(slot)] - 1;
     if (below >= 0 && pending.items[below].subtransaction == own && pending.items[below].slot == slot)

@@ -13,8 +13,8 @@ namespace herald {
 struct SlotShare {
     Oid role;
     int all;
-    int undeclared;            // of these
-    TimestampTz searched_at;   // when it last looked for slots that it does not use any more
+    int undeclared;           // of these
+    TimestampTz searched_at;  // when it last looked for slots that it does not use any more
 };
 
 // NULL: it has none.

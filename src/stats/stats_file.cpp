@@ -62,8 +62,8 @@ Header MakeHeader() {
 }
 
 void AddToChecksum(File *file, const void *data, Size size) {
-    file->checksum = hash_bytes_extended(static_cast<const unsigned char *>(data),
-                                         static_cast<int>(size), file->checksum);
+    file->checksum =
+        hash_bytes_extended(static_cast<const unsigned char *>(data), static_cast<int>(size), file->checksum);
 }
 
 template <typename Part>
@@ -96,8 +96,7 @@ bool WriteAll(File *file) {
     for (int number = 0; number <= ChannelCounterCapacity(); number++)
         if (ReadChannelCounters(number, &channel) && !WritePart(file, channel)) return false;
     for (int number = 0; number < ReadSubscriptionPlaces().capacity; number++)
-        if (ReadSubscriptionCounters(number, &subscription) && !WritePart(file, subscription))
-            return false;
+        if (ReadSubscriptionCounters(number, &subscription) && !WritePart(file, subscription)) return false;
     return fwrite(&file->checksum, sizeof(file->checksum), 1, file->stream) == 1;
 }
 
@@ -127,22 +126,18 @@ void Load() {
     File file = {AllocateFile(kFile, PG_BINARY_R), 0};
 
     if (file.stream == nullptr) {
-        if (errno != ENOENT)
-            ereport(LOG, (errcode_for_file_access(),
-                          errmsg("could not read file \"%s\": %m", kFile)));
+        if (errno != ENOENT) ereport(LOG, (errcode_for_file_access(), errmsg("could not read file \"%s\": %m", kFile)));
         return;
     }
     if (ReadAll(&file, false) && fseek(file.stream, 0, SEEK_SET) == 0)
         (void)ReadAll(&file, true);
     else
         ereport(LOG, (errcode(ERRCODE_DATA_CORRUPTED),
-                      errmsg("ignoring file \"%s\": it is damaged, or of another version or server",
-                             kFile),
+                      errmsg("ignoring file \"%s\": it is damaged, or of another version or server", kFile),
                       errdetail("Statistics of channels and subscriptions start anew.")));
     FreeFile(file.stream);
     if (unlink(kFile) != 0)
-        ereport(LOG, (errcode_for_file_access(),
-                      errmsg("could not remove file \"%s\": %m", kFile)));
+        ereport(LOG, (errcode_for_file_access(), errmsg("could not remove file \"%s\": %m", kFile)));
 }
 
 // An immediate stop ends with code 0, too, but leaves no checkpoint; and processes killed by it may have
@@ -150,8 +145,7 @@ void Load() {
 bool WasShutDown() {
     bool intact;
     ControlFileData *control = get_controlfile(DataDir, &intact);
-    const bool shut_down = intact && (control->state == DB_SHUTDOWNED ||
-                                      control->state == DB_SHUTDOWNED_IN_RECOVERY);
+    const bool shut_down = intact && (control->state == DB_SHUTDOWNED || control->state == DB_SHUTDOWNED_IN_RECOVERY);
     pfree(control);
     return shut_down;
 }
@@ -163,8 +157,7 @@ void Save(int code, Datum) {
     // The last bytes are written when it is closed.
     if (file.stream != nullptr && FreeFile(file.stream) != 0) written = false;
     if (!written) {
-        ereport(LOG, (errcode_for_file_access(),
-                      errmsg("could not write file \"%s\": %m", kTemporaryFile)));
+        ereport(LOG, (errcode_for_file_access(), errmsg("could not write file \"%s\": %m", kTemporaryFile)));
         (void)unlink(kTemporaryFile);
         return;
     }

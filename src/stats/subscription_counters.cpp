@@ -41,8 +41,7 @@ Size KeysSize() {
 
 SubscriptionShared *Search(Oid database, int32 subscription) {
     for (int i = 0; i < table->capacity; i++)
-        if (table->keys[i].database == database && table->keys[i].subscription == subscription)
-            return &entries[i];
+        if (table->keys[i].database == database && table->keys[i].subscription == subscription) return &entries[i];
     return nullptr;
 }
 
@@ -118,14 +117,12 @@ void SettleReservations(Oid database) {
     for (int i = 0; i < table->capacity; i++) {
         SubscriptionShared *entry = &entries[i];
         LWLockAcquire(Lock(kSubscriptionCounterLock), LW_SHARED);
-        const TransactionId xid =
-            entry->database == database ? entry->reserved_by : InvalidTransactionId;
+        const TransactionId xid = entry->database == database ? entry->reserved_by : InvalidTransactionId;
         LWLockRelease(Lock(kSubscriptionCounterLock));
         // Prepared ones are in progress, too.
         if (!TransactionIdIsValid(xid) || TransactionIdIsInProgress(xid)) continue;
         LWLockAcquire(Lock(kSubscriptionCounterLock), LW_EXCLUSIVE);
-        if (entry->database == database && entry->reserved_by == xid)
-            entry->reserved_by = InvalidTransactionId;
+        if (entry->database == database && entry->reserved_by == xid) entry->reserved_by = InvalidTransactionId;
         LWLockRelease(Lock(kSubscriptionCounterLock));
     }
 }
@@ -168,8 +165,7 @@ bool ReadSubscriptionCounters(int number, SubscriptionCounterSnapshot *snapshot)
     snapshot->subscription = entry->subscription;
     snapshot->done = pg_atomic_read_u64(&entry->done);
     snapshot->failed = pg_atomic_read_u64(&entry->failed);
-    for (int i = 0; i < core::kHistogramBuckets; i++)
-        snapshot->latency[i] = pg_atomic_read_u64(&entry->latency[i]);
+    for (int i = 0; i < core::kHistogramBuckets; i++) snapshot->latency[i] = pg_atomic_read_u64(&entry->latency[i]);
     LWLockRelease(Lock(kSubscriptionCounterLock));
     return OidIsValid(snapshot->database);
 }
@@ -194,8 +190,7 @@ void RemoveDatabaseStatistics(Oid database) {
 }
 
 Size SubscriptionCounterMemory() {
-    return add_size(KeysSize(),
-                    mul_size(sizeof(SubscriptionShared), static_cast<Size>(settings::max_subscriptions)));
+    return add_size(KeysSize(), mul_size(sizeof(SubscriptionShared), static_cast<Size>(settings::max_subscriptions)));
 }
 
 void InitSubscriptionCounters() {

@@ -24,21 +24,17 @@ constexpr std::string_view kPayloadSuffix = "(jsonb)";
 
 enum class Signature { kAny, kTask, kPayload };
 
-Oid ArgumentType(HandlerKind kind) {
-    return kind == HandlerKind::kTask ? pg::Tables().task_type : JSONBOID;
-}
+Oid ArgumentType(HandlerKind kind) { return kind == HandlerKind::kTask ? pg::Tables().task_type : JSONBOID; }
 
 // The function schema.name with this argument type, whatever it is (function, procedure, aggregate).
 Oid FindFunction(const char *name, Oid schema, HandlerKind kind) {
     Oid argument = ArgumentType(kind);
     if (!OidIsValid(argument)) return InvalidOid;
     return GetSysCacheOid3(PROCNAMEARGSNSP, Anum_pg_proc_oid, CStringGetDatum(name),
-                           PointerGetDatum(buildoidvector(&argument, 1)),
-                           ObjectIdGetDatum(schema));
+                           PointerGetDatum(buildoidvector(&argument, 1)), ObjectIdGetDatum(schema));
 }
 
-bool FindInSchema(const char *name, Oid schema, Signature signature, Oid *function,
-                  HandlerKind *kind) {
+bool FindInSchema(const char *name, Oid schema, Signature signature, Oid *function, HandlerKind *kind) {
     if (signature != Signature::kPayload) {
         *kind = HandlerKind::kTask;
         *function = FindFunction(name, schema, *kind);
@@ -67,14 +63,12 @@ List *ParseName(const char *start, std::size_t length) {
 }
 
 int HintSignatures(const char *name) {
-    return errhint("A handler takes one argument, the task or its payload: %s(herald.task) or %s(jsonb).",
-                   name, name);
+    return errhint("A handler takes one argument, the task or its payload: %s(herald.task) or %s(jsonb).", name, name);
 }
 
 [[noreturn]] void ReportBadSignature(const char *written, const char *name) {
     ereport(ERROR, (errcode(ERRCODE_UNDEFINED_FUNCTION),
-                    errmsg("\"%s\" does not have the arguments of a handler", written),
-                    HintSignatures(name)));
+                    errmsg("\"%s\" does not have the arguments of a handler", written), HintSignatures(name)));
     pg_unreachable();
 }
 
@@ -104,11 +98,9 @@ Signature ParseSignature(const char *written, const char *arguments, const char 
     const char *schema = list_length(type) == 2 ? strVal(linitial(type)) : nullptr;
     const char *type_name = strVal(llast(type));
     if (list_length(type) <= 2) {
-        if (std::strcmp(type_name, "task") == 0 &&
-            (schema == nullptr || std::strcmp(schema, "herald") == 0))
+        if (std::strcmp(type_name, "task") == 0 && (schema == nullptr || std::strcmp(schema, "herald") == 0))
             return Signature::kTask;
-        if (std::strcmp(type_name, "jsonb") == 0 &&
-            (schema == nullptr || std::strcmp(schema, "pg_catalog") == 0))
+        if (std::strcmp(type_name, "jsonb") == 0 && (schema == nullptr || std::strcmp(schema, "pg_catalog") == 0))
             return Signature::kPayload;
     }
     ReportBadSignature(written, name);
@@ -116,8 +108,7 @@ Signature ParseSignature(const char *written, const char *arguments, const char 
 
 void RequirePlainFunction(Oid function, const char *name) {
     if (get_func_prokind(function) != PROKIND_FUNCTION)
-        ereport(ERROR, (errcode(ERRCODE_WRONG_OBJECT_TYPE),
-                        errmsg("handler \"%s\" is not a plain function", name),
+        ereport(ERROR, (errcode(ERRCODE_WRONG_OBJECT_TYPE), errmsg("handler \"%s\" is not a plain function", name),
                         errhint("Procedures, aggregates and window functions can't be handlers; "
                                 "create a function that calls them.")));
 }
@@ -153,36 +144,30 @@ char *CheckHandler(const char *written, Oid role, const char *role_name, Oid *fo
     if (!OidIsValid(function)) ReportNoFunction(name, signature);
     RequirePlainFunction(function, name);
     if (isAnyTempNamespace(schema))
-        ereport(ERROR, (errcode(ERRCODE_INVALID_SCHEMA_NAME),
-                        errmsg("handler \"%s\" is a temporary function", name),
+        ereport(ERROR, (errcode(ERRCODE_INVALID_SCHEMA_NAME), errmsg("handler \"%s\" is a temporary function", name),
                         errhint("Create it in a schema that workers can see too.")));
 
-    char *stored =
-        psprintf("%s%s", quote_qualified_identifier(get_namespace_name(schema), function_name),
-                 kind == HandlerKind::kTask ? kTaskSuffix.data() : kPayloadSuffix.data());
+    char *stored = psprintf("%s%s", quote_qualified_identifier(get_namespace_name(schema), function_name),
+                            kind == HandlerKind::kTask ? kTaskSuffix.data() : kPayloadSuffix.data());
     if (!MayExecuteHandler(function, GetUserId()))
-        ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-                        errmsg("permission denied for function %s", stored)));
+        ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE), errmsg("permission denied for function %s", stored)));
     if (!MayExecuteHandler(function, role))
-        ereport(ERROR,
-                (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-                 errmsg("role \"%s\" may not execute function %s", role_name, stored),
-                 errhint("Grant it EXECUTE on the function and USAGE on its schema, or choose "
-                         "another role by run_as.")));
+        ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+                        errmsg("role \"%s\" may not execute function %s", role_name, stored),
+                        errhint("Grant it EXECUTE on the function and USAGE on its schema, or choose "
+                                "another role by run_as.")));
     *found = function;
     return stored;
 }
 
 HandlerKind KindOfHandler(const char *stored) {
-    return std::string_view(stored).ends_with(kPayloadSuffix) ? HandlerKind::kPayload
-                                                              : HandlerKind::kTask;
+    return std::string_view(stored).ends_with(kPayloadSuffix) ? HandlerKind::kPayload : HandlerKind::kTask;
 }
 
 Oid ResolveHandler(const char *stored, HandlerKind *kind) {
     const HandlerKind stored_kind = KindOfHandler(stored);
     if (kind != nullptr) *kind = stored_kind;
-    const std::size_t suffix =
-        stored_kind == HandlerKind::kTask ? kTaskSuffix.size() : kPayloadSuffix.size();
+    const std::size_t suffix = stored_kind == HandlerKind::kTask ? kTaskSuffix.size() : kPayloadSuffix.size();
     const std::size_t length = std::strlen(stored);
     if (length <= suffix) return InvalidOid;
 

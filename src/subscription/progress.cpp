@@ -28,7 +28,7 @@ namespace herald {
 
 namespace {
 
-constexpr long kStep = 20;                      // milliseconds between two looks at shared memory
+constexpr long kStep = 20;  // milliseconds between two looks at shared memory
 constexpr int64 kAnswerTime = USECS_PER_SEC / 5;
 constexpr long kLongestSleep = 1000;            // milliseconds
 constexpr int64 kSlowestCheck = USECS_PER_SEC;  // of the tables
@@ -66,22 +66,18 @@ void KeepSub(SubTransactionId own, SubTransactionId parent) { raised.KeepSub(own
 
 void Sleep(int64 microseconds) {
     const long timeout = static_cast<long>(Min(microseconds / 1000 + 1, kLongestSleep));
-    (void)WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, timeout,
-                    PG_WAIT_EXTENSION);
+    (void)WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, timeout, PG_WAIT_EXTENSION);
     ResetLatch(MyLatch);
     CHECK_FOR_INTERRUPTS();
 }
 
-int64 Remaining(TimestampTz started, int64 timeout) {
-    return timeout - (GetCurrentTimestamp() - started);
-}
+int64 Remaining(TimestampTz started, int64 timeout) { return timeout - (GetCurrentTimestamp() - started); }
 
 void RaiseRequest(int32 subscription_id) {
     SubscriptionShared *shared = FindSubscriptionShared(MyDatabaseId, subscription_id);
     if (shared == nullptr)
         ereport(ERROR,
-                (errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
-                 errmsg("cannot wait for more subscriptions to pause"),
+                (errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED), errmsg("cannot wait for more subscriptions to pause"),
                  errhint("Pause without waiting, and look at herald.workers for what still runs.")));
     (void)raised.Add({subscription_id, GetCurrentSubTransactionId()});
     pg_atomic_fetch_add_u32(&shared->pauses, 1);
@@ -91,9 +87,11 @@ void RaiseRequest(int32 subscription_id) {
 // Unsettled entries of one log segment. EXCEPT, because the settled tables have neither index nor
 // statistics: a join might become a nested loop. "+ 0", so that an index that an administrator has made of the columns
 // does not decide what is found.
-#define UNSETTLED(segment)                                                             \
-    "(SELECT l.id FROM herald_internal.log_" segment " AS l WHERE l.channel_id + 0 = $2 EXCEPT " \
-    "SELECT pg_catalog.unnest(t.message_ids) FROM herald_internal.settled_" segment " AS t " \
+#define UNSETTLED(segment)                                                          \
+    "(SELECT l.id FROM herald_internal.log_" segment                                \
+    " AS l WHERE l.channel_id + 0 = $2 EXCEPT "                                     \
+    "SELECT pg_catalog.unnest(t.message_ids) FROM herald_internal.settled_" segment \
+    " AS t "                                                                        \
     "WHERE t.subscription_id + 0 = $1) AS u"
 
 // Whether anything is left, as everybody sees it now: also in a transaction with an older snapshot.
@@ -111,8 +109,7 @@ bool LookForOpenTasks(const Subscription &subscription) {
         "OR EXISTS (SELECT FROM " UNSETTLED("0") ") OR EXISTS (SELECT FROM " UNSETTLED("1") ") "
         "OR EXISTS (SELECT FROM " UNSETTLED("2") ")",
         2, types, values, nullptr, true, 0);
-    if (code != SPI_OK_SELECT)
-        elog(ERROR, "could not count tasks: %s", SPI_result_code_string(code));
+    if (code != SPI_OK_SELECT) elog(ERROR, "could not count tasks: %s", SPI_result_code_string(code));
     const bool exists = pg::SpiBool(0, 1);
     const bool open = pg::SpiBool(0, 2);
     PopActiveSnapshot();
@@ -163,8 +160,7 @@ Look AskDispatcher(DatabaseShared *database, int32 subscription_id, TimestampTz 
     }
     SubscriptionShared *shared = FindSubscriptionShared(MyDatabaseId, subscription_id);
     if (shared == nullptr) return Look::kUnknown;
-    bool idle = pg_atomic_read_u32(&shared->pending) == 0 &&
-                pg_atomic_read_u32(&shared->running) == 0 &&
+    bool idle = pg_atomic_read_u32(&shared->pending) == 0 && pg_atomic_read_u32(&shared->running) == 0 &&
                 pg_atomic_read_u32(&shared->retrying) == 0;
     return idle ? Look::kIdle : Look::kBusy;
 }
@@ -190,8 +186,8 @@ int CountRunning(int32 subscription_id) {
     for (int i = 0; i < WorkerSlotLimit(); i++) {
         const WorkerSlotShared *slot = WorkerSlot(i);
         const SlotState state = StateOf(slot);
-        if ((state == SlotState::kAssigned || state == SlotState::kRunning) &&
-            slot->database == MyDatabaseId && TaskOf(slot).subscription == subscription_id)
+        if ((state == SlotState::kAssigned || state == SlotState::kRunning) && slot->database == MyDatabaseId &&
+            TaskOf(slot).subscription == subscription_id)
             running++;
     }
     return running;
@@ -209,8 +205,7 @@ bool PauseSubscription(const char *name, int64 wait) {
         RaiseFlag(database, kFlagReload);
         WakeConsumer(database, Consumer::kDispatcher);
         while (ConsumerRuns(database, Consumer::kDispatcher) &&
-               (pg_atomic_read_u32(&database->flags) & kFlagReload) != 0 &&
-               Remaining(started, wait) > 0)
+               (pg_atomic_read_u32(&database->flags) & kFlagReload) != 0 && Remaining(started, wait) > 0)
             Sleep(Min(Remaining(started, wait), kStep * 1000));
         // Nobody wakes this process when a task ends.
         while (CountRunning(subscription->id) > 0 && Remaining(started, wait) > 0)
@@ -240,7 +235,7 @@ void ResumeSubscription(const char *name) {
     pg::InvalidateCatalogCaches();
     pg::BecomeCaller(caller);
     if (subscription->state == SubscriptionState::kHeld)
-        ereport(LOG, (errcode(ERRCODE_SUCCESSFUL_COMPLETION), 
+        ereport(LOG, (errcode(ERRCODE_SUCCESSFUL_COMPLETION),
                       errmsg("subscription \"%s\" was held, and is resumed by role \"%s\"", subscription->name,
                              caller_name == nullptr ? "?" : caller_name)));
     RaiseFlagAtCommit(kFlagReload);
@@ -251,8 +246,7 @@ bool WaitIdle(const char *name, int64 timeout) {
     DatabaseShared *database = ThisDatabase();
     const TimestampTz started = GetCurrentTimestamp();
     // The dispatcher gets the time to answer once, however short the timeout is.
-    const TimestampTz until =
-        timeout > PG_INT64_MAX - started ? PG_INT64_MAX : started + Max(timeout, kAnswerTime);
+    const TimestampTz until = timeout > PG_INT64_MAX - started ? PG_INT64_MAX : started + Max(timeout, kAnswerTime);
     int64 pause = kStep * 1000;
 
     for (;;) {

@@ -30,7 +30,8 @@ const char *RoleProblem(Oid role, const char *role_name, int *sqlstate, const ch
 
     if (pg::kWorkersNeedLogin && !can_login) {
         *sqlstate = ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION;
-        *hint = "Before PostgreSQL 17 a role without LOGIN can't run handlers: ALTER ROLE ... LOGIN, without a password.";
+        *hint =
+            "Before PostgreSQL 17 a role without LOGIN can't run handlers: ALTER ROLE ... LOGIN, without a password.";
         return psprintf("role \"%s\" is not permitted to log in, which a worker needs before PostgreSQL 17", role_name);
     }
     if (!pg::HasDatabasePrivilege(MyDatabaseId, role, ACL_CONNECT)) {

@@ -26,14 +26,13 @@ namespace {
     "s.max_concurrency, s.max_attempts, s.retry_delay, s.retry_backoff, s.max_retry_delay, " \
     "s.timeout, s.batch, s.state, s.reason, s.system_identifier, s.database_oid, "           \
     "s.owner_role, s.run_as_role, s.handler_owner, s.handler_owner_role, s.isolation "       \
-    "FROM herald_internal.subscription_store AS s "                                                   \
+    "FROM herald_internal.subscription_store AS s "                                          \
     "JOIN herald_internal.channel_store AS c ON c.id = s.channel_id "
 
 pg::SavedPlan select_by_id = {SUBSCRIPTION_COLUMNS "WHERE s.id = $1"};
 pg::SavedPlan select_by_name = {SUBSCRIPTION_COLUMNS "WHERE s.subscription = $1"};
 pg::SavedPlan select_all = {SUBSCRIPTION_COLUMNS "ORDER BY s.id"};
-pg::SavedPlan lock_row = {
-    "SELECT FROM herald_internal.subscription_store WHERE id = $1 FOR KEY SHARE SKIP LOCKED"};
+pg::SavedPlan lock_row = {"SELECT FROM herald_internal.subscription_store WHERE id = $1 FOR KEY SHARE SKIP LOCKED"};
 
 pg::SavedPlan update_held = {
     "UPDATE herald_internal.subscription_store SET state = 'held', reason = $2 WHERE id IN ("
@@ -61,8 +60,7 @@ SubscriptionState StateFromName(const char *name) {
 bool BelongsHere(const char *system_identifier, int64 database) {
     char here[32];
     snprintf(here, sizeof(here), UINT64_FORMAT, GetSystemIdentifier());
-    return std::strcmp(system_identifier, here) == 0 &&
-           database == static_cast<int64>(MyDatabaseId);
+    return std::strcmp(system_identifier, here) == 0 && database == static_cast<int64>(MyDatabaseId);
 }
 
 // The role that is stored in two columns, with its name now; both are NULL where nothing is stored.
@@ -101,8 +99,7 @@ void ReadRow(uint64 row, MemoryContext context, Subscription *subscription) {
 
 Subscription *ReadOne(uint64 rows, MemoryContext context) {
     if (rows == 0) return nullptr;
-    Subscription *subscription =
-        static_cast<Subscription *>(MemoryContextAllocZero(context, sizeof(Subscription)));
+    Subscription *subscription = static_cast<Subscription *>(MemoryContextAllocZero(context, sizeof(Subscription)));
     ReadRow(0, context, subscription);
     return subscription;
 }
@@ -133,8 +130,8 @@ Subscription *LoadSubscriptions(MemoryContext context, int *count) {
     pg::Identity caller = pg::BecomeOwner();
     pg::SpiBegin();
     uint64 rows = pg::SpiRunSaved(select_all, std::array<pg::Param, 0>{});
-    Subscription *subscriptions = static_cast<Subscription *>(
-        MemoryContextAllocZero(context, sizeof(Subscription) * Max(rows, 1)));
+    Subscription *subscriptions =
+        static_cast<Subscription *>(MemoryContextAllocZero(context, sizeof(Subscription) * Max(rows, 1)));
     for (uint64 row = 0; row < rows; row++) ReadRow(row, context, &subscriptions[row]);
     pg::SpiEnd();
     pg::BecomeCaller(caller);
@@ -197,14 +194,13 @@ bool OwnsSubscription(const Subscription &subscription) {
 Subscription *FindOwnedSubscription(const char *name) {
     Subscription *subscription = LoadSubscriptionByName(name, CurrentMemoryContext);
     if (subscription == nullptr)
-        ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT),
-                        errmsg("subscription \"%s\" does not exist", name),
+        ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT), errmsg("subscription \"%s\" does not exist", name),
                         errhint("herald.subscriptions lists the subscriptions; names are "
                                 "case-sensitive.")));
     if (!OwnsSubscription(*subscription))
-        ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-                        errmsg("permission denied for subscription \"%s\"", name),
-                        errhint("Only its owner \"%s\" may do this.", subscription->owner)));
+        ereport(ERROR,
+                (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE), errmsg("permission denied for subscription \"%s\"", name),
+                 errhint("Only its owner \"%s\" may do this.", subscription->owner)));
     return subscription;
 }
 

@@ -22,10 +22,10 @@ struct Subscription {
     char *channel;  // its name
     char *handler;  // as stored: schema.function(argument type), quoted
     HandlerKind handler_kind;
-    char *owner;     // role name as it is now, or as it was if the role is gone
-    Oid owner_role;  // InvalidOid: it is gone
-    char *run_as;    // as owner
-    Oid role;        // of run_as; InvalidOid: it is gone
+    char *owner;             // role name as it is now, or as it was if the role is gone
+    Oid owner_role;          // InvalidOid: it is gone
+    char *run_as;            // as owner
+    Oid role;                // of run_as; InvalidOid: it is gone
     char *handler_owner;     // who owned the function that was meant, as owner; NULL: unknown
     Oid handler_owner_role;  // InvalidOid: it is gone, or unknown
     int32 max_concurrency;
@@ -35,8 +35,8 @@ struct Subscription {
     bool batch;     // may share a transaction with other tasks
     int isolation;  // XACT_READ_COMMITTED and its like: of the transactions that handlers run in
     SubscriptionState state;
-    char *reason;   // why it is held or paused, or NULL
-    bool inert;     // belongs to another cluster or database: nothing runs until activate()
+    char *reason;  // why it is held or paused, or NULL
+    bool inert;    // belongs to another cluster or database: nothing runs until activate()
 };
 
 // The subscription of that id, or that name, with all its strings in `context`; NULL: there is none.

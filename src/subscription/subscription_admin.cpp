@@ -52,8 +52,7 @@ int32 RequireSubscribableChannel(const char *name) {
                         errhint("Its owner can grant it: SELECT herald.grant_channel(channel, role, "
                                 "'{subscribe}').")));
     if (!channel.durable)
-        ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-                        errmsg("channel \"%s\" is ephemeral", name),
+        ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("channel \"%s\" is ephemeral", name),
                         errdetail("A subscription needs the messages stored."),
                         errhint("Make it durable: SELECT herald.alter_channel(channel, durable => true).")));
     return channel.id;
@@ -71,11 +70,10 @@ void ReportConcurrency(const char *name, std::optional<int32> max_concurrency) {
 
 void ReportTaken(const char *name, bool if_not_exists) {
     if (if_not_exists)
-        ereport(NOTICE, (errcode(ERRCODE_DUPLICATE_OBJECT),
-                         errmsg("subscription \"%s\" already exists, skipping", name)));
+        ereport(NOTICE,
+                (errcode(ERRCODE_DUPLICATE_OBJECT), errmsg("subscription \"%s\" already exists, skipping", name)));
     else
-        ereport(ERROR, (errcode(ERRCODE_DUPLICATE_OBJECT),
-                        errmsg("subscription \"%s\" already exists", name),
+        ereport(ERROR, (errcode(ERRCODE_DUPLICATE_OBJECT), errmsg("subscription \"%s\" already exists", name),
                         errhint("Use herald.alter_subscription() to change it.")));
 }
 
@@ -98,16 +96,15 @@ void SettleExisting(int32 id, int32 channel_id) {
 void RequireNewOwnerRights(const Subscription &subscription, Oid owner, const char *owner_name, Oid function) {
     if (superuser()) return;
     const Channel *channel = LookUpChannelById(subscription.channel_id);
-    if (channel == nullptr ||
-        (PrivilegesOf(channel->id, channel->owner, owner) & kPrivilegeSubscribe) == 0)
+    if (channel == nullptr || (PrivilegesOf(channel->id, channel->owner, owner) & kPrivilegeSubscribe) == 0)
         ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
                         errmsg("role \"%s\" may not subscribe to channel \"%s\"", owner_name, subscription.channel),
                         errhint("The channel's owner can grant it: SELECT herald.grant_channel(channel, role, "
                                 "'{subscribe}').")));
     if (!MayExecuteHandler(function, owner))
-        ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-                        errmsg("role \"%s\" may not execute the handler", owner_name),
-                        errhint("Grant it EXECUTE on the function and USAGE on its schema.")));
+        ereport(ERROR,
+                (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE), errmsg("role \"%s\" may not execute the handler", owner_name),
+                 errhint("Grant it EXECUTE on the function and USAGE on its schema.")));
 }
 
 // Roles and handler as they shall be; strings are NULL where the row keeps them.
@@ -128,8 +125,8 @@ NewDefinition CheckNewDefinition(const Subscription &subscription, const Subscri
     const Oid role = options.run_as == nullptr ? subscription.role : pg::RoleByName(run_as);
     CheckRunAs(role, run_as);
     Oid function;
-    definition.handler = CheckHandler(options.handler == nullptr ? subscription.handler : options.handler, role,
-                                      run_as, &function);
+    definition.handler =
+        CheckHandler(options.handler == nullptr ? subscription.handler : options.handler, role, run_as, &function);
     if (options.handler != nullptr) {
         const Oid handler_owner = OwnerOfFunction(function);
         definition.handler_owner = pg::RoleNameNow(handler_owner, nullptr);
@@ -142,8 +139,8 @@ NewDefinition CheckNewDefinition(const Subscription &subscription, const Subscri
         int sqlstate;
         const char *problem = HandlerProblem(changed, &function, &sqlstate);
         if (problem != nullptr)
-            ereport(ERROR, (errcode(sqlstate), errmsg("%s", problem),
-                            errhint("Name the handler that is meant, by handler.")));
+            ereport(ERROR,
+                    (errcode(sqlstate), errmsg("%s", problem), errhint("Name the handler that is meant, by handler.")));
     }
     if (options.run_as != nullptr) definition.run_as_role = pg::RoleIdentity(role);
     if (options.owner != nullptr) {
@@ -170,17 +167,17 @@ SubscriptionShared *PlaceAfterCleaning(int32 id, TransactionId xid) {
 // The new subscription gets its place now, or is refused: later nobody could be told.
 void RequirePlace(int32 id) {
     const TransactionId xid = GetTopTransactionId();
-    if (PlaceSubscription(MyDatabaseId, id, GetUserId(), xid) != nullptr ||
-        PlaceAfterCleaning(id, xid) != nullptr)
+    if (PlaceSubscription(MyDatabaseId, id, GetUserId(), xid) != nullptr || PlaceAfterCleaning(id, xid) != nullptr)
         return;
     const SubscriptionPlaces places = ReadSubscriptionPlaces();
-    ereport(ERROR,
-            (errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
-             errmsg("no place is left for another subscription of this role"),
-             errdetail("%d of %d places of the server are in use. A role may have as many as are left, all roles of a "
-                       "database three times as many.",
-                       places.used, places.capacity),
-             errhint("Unsubscribe what is no longer needed, or raise herald.max_subscriptions and restart the server.")));
+    ereport(
+        ERROR,
+        (errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
+         errmsg("no place is left for another subscription of this role"),
+         errdetail("%d of %d places of the server are in use. A role may have as many as are left, all roles of a "
+                   "database three times as many.",
+                   places.used, places.capacity),
+         errhint("Unsubscribe what is no longer needed, or raise herald.max_subscriptions and restart the server.")));
 }
 
 }  // namespace
@@ -212,28 +209,24 @@ void Subscribe(const char *name, const SubscriptionOptions &options, bool if_not
     // The channel must not be dropped between the look at it and our commit.
     if (pg::SpiRun("SELECT FROM herald_internal.channel_store WHERE id = $1 FOR KEY SHARE",
                    std::array{pg::Int4(channel_id)}) == 0)
-        ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT),
-                        errmsg("channel \"%s\" was dropped meanwhile", options.channel)));
+        ereport(ERROR,
+                (errcode(ERRCODE_UNDEFINED_OBJECT), errmsg("channel \"%s\" was dropped meanwhile", options.channel)));
     bool inserted =
-        pg::SpiRun("INSERT INTO herald_internal.subscription_store (subscription, channel_id, owner, handler, "
-                   "run_as, max_concurrency, max_attempts, retry_delay, retry_backoff, "
-                   "max_retry_delay, timeout, batch, system_identifier, database_oid, "
-                   "owner_role, run_as_role, handler_owner, handler_owner_role, isolation) "
-                   "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19) "
-                   "ON CONFLICT (subscription) DO NOTHING RETURNING id",
-                   std::array{pg::Text(name), pg::Int4(channel_id), pg::Text(owner),
-                              pg::Text(handler), pg::Text(run_as),
-                              OptionalInt4(options.max_concurrency),
-                              OptionalInt4(options.max_attempts),
-                              OptionalInterval(options.retry_delay),
-                              pg::Float8(options.retry_backoff.value_or(1)),
-                              OptionalInterval(options.max_retry_delay),
-                              OptionalInterval(options.timeout),
-                              pg::Bool(options.batch.value_or(true)),
-                              pg::Text(system_identifier), pg::Int8(MyDatabaseId), pg::Text(owner_role),
-                              pg::Text(pg::RoleIdentity(role)), pg::Text(handler_owner_name),
-                              pg::Text(pg::RoleIdentity(handler_owner)),
-                              pg::Text(options.isolation == nullptr ? "read committed" : options.isolation)}) > 0;
+        pg::SpiRun(
+            "INSERT INTO herald_internal.subscription_store (subscription, channel_id, owner, handler, "
+            "run_as, max_concurrency, max_attempts, retry_delay, retry_backoff, "
+            "max_retry_delay, timeout, batch, system_identifier, database_oid, "
+            "owner_role, run_as_role, handler_owner, handler_owner_role, isolation) "
+            "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19) "
+            "ON CONFLICT (subscription) DO NOTHING RETURNING id",
+            std::array{pg::Text(name), pg::Int4(channel_id), pg::Text(owner), pg::Text(handler), pg::Text(run_as),
+                       OptionalInt4(options.max_concurrency), OptionalInt4(options.max_attempts),
+                       OptionalInterval(options.retry_delay), pg::Float8(options.retry_backoff.value_or(1)),
+                       OptionalInterval(options.max_retry_delay), OptionalInterval(options.timeout),
+                       pg::Bool(options.batch.value_or(true)), pg::Text(system_identifier), pg::Int8(MyDatabaseId),
+                       pg::Text(owner_role), pg::Text(pg::RoleIdentity(role)), pg::Text(handler_owner_name),
+                       pg::Text(pg::RoleIdentity(handler_owner)),
+                       pg::Text(options.isolation == nullptr ? "read committed" : options.isolation)}) > 0;
     const int32 id = inserted ? pg::SpiInt4(0, 1) : 0;
     if (inserted && std::strcmp(options.start_at, "new") == 0) SettleExisting(id, channel_id);
     pg::SpiEnd();
@@ -253,43 +246,40 @@ void AlterSubscription(const char *name, const SubscriptionOptions &options) {
     Subscription *subscription = FindOwnedSubscription(name);
 
     if (options.channel != nullptr && std::strcmp(options.channel, subscription->channel) != 0)
-        ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-                        errmsg("the channel of a subscription cannot be changed"),
-                        errdetail("Subscription \"%s\" reads channel \"%s\".", name,
-                                  subscription->channel),
-                        errhint("Make another subscription, and unsubscribe this one when it is idle.")));
+        ereport(ERROR,
+                (errcode(ERRCODE_FEATURE_NOT_SUPPORTED), errmsg("the channel of a subscription cannot be changed"),
+                 errdetail("Subscription \"%s\" reads channel \"%s\".", name, subscription->channel),
+                 errhint("Make another subscription, and unsubscribe this one when it is idle.")));
     const NewDefinition definition = CheckNewDefinition(*subscription, options);
 
     pg::Identity caller = pg::BecomeOwner();
     pg::SpiBegin();
-    pg::SpiRun("UPDATE herald_internal.subscription_store SET "
-               "handler = COALESCE($2, handler), run_as = COALESCE($3, run_as), "
-               "max_concurrency = COALESCE($4, max_concurrency), "
-               "max_attempts = COALESCE($5, max_attempts), "
-               "retry_delay = COALESCE($6, retry_delay), "
-               "retry_backoff = COALESCE($7, retry_backoff), "
-               "max_retry_delay = COALESCE($8, max_retry_delay), "
-               "timeout = COALESCE($9, timeout), batch = COALESCE($10, batch), "
-               "run_as_role = COALESCE($11, run_as_role), "
-               "owner = COALESCE($12, owner), owner_role = COALESCE($13, owner_role), "
-               "handler_owner = COALESCE($14, handler_owner), "
-               "handler_owner_role = COALESCE($15, handler_owner_role), "
-               "isolation = COALESCE($16, isolation), "
-               "state = CASE WHEN state = 'held' AND $2 IS NOT NULL THEN 'active' ELSE state END, "
-               "reason = CASE WHEN state = 'held' AND $2 IS NOT NULL THEN NULL ELSE reason END "
-               "WHERE id = $1",
-               std::array{pg::Int4(subscription->id), pg::Text(definition.handler), pg::Text(options.run_as),
-                          OptionalInt4(options.max_concurrency), OptionalInt4(options.max_attempts),
-                          OptionalInterval(options.retry_delay),
-                          pg::Param{FLOAT8OID, Float8GetDatum(options.retry_backoff.value_or(0)),
-                                    !options.retry_backoff.has_value()},
-                          OptionalInterval(options.max_retry_delay),
-                          OptionalInterval(options.timeout),
-                          pg::Param{BOOLOID, BoolGetDatum(options.batch.value_or(false)),
-                                    !options.batch.has_value()},
-                          pg::Text(definition.run_as_role), pg::Text(options.owner),
-                          pg::Text(definition.owner_role), pg::Text(definition.handler_owner),
-                          pg::Text(definition.handler_owner_role), pg::Text(options.isolation)});
+    pg::SpiRun(
+        "UPDATE herald_internal.subscription_store SET "
+        "handler = COALESCE($2, handler), run_as = COALESCE($3, run_as), "
+        "max_concurrency = COALESCE($4, max_concurrency), "
+        "max_attempts = COALESCE($5, max_attempts), "
+        "retry_delay = COALESCE($6, retry_delay), "
+        "retry_backoff = COALESCE($7, retry_backoff), "
+        "max_retry_delay = COALESCE($8, max_retry_delay), "
+        "timeout = COALESCE($9, timeout), batch = COALESCE($10, batch), "
+        "run_as_role = COALESCE($11, run_as_role), "
+        "owner = COALESCE($12, owner), owner_role = COALESCE($13, owner_role), "
+        "handler_owner = COALESCE($14, handler_owner), "
+        "handler_owner_role = COALESCE($15, handler_owner_role), "
+        "isolation = COALESCE($16, isolation), "
+        "state = CASE WHEN state = 'held' AND $2 IS NOT NULL THEN 'active' ELSE state END, "
+        "reason = CASE WHEN state = 'held' AND $2 IS NOT NULL THEN NULL ELSE reason END "
+        "WHERE id = $1",
+        std::array{
+            pg::Int4(subscription->id), pg::Text(definition.handler), pg::Text(options.run_as),
+            OptionalInt4(options.max_concurrency), OptionalInt4(options.max_attempts),
+            OptionalInterval(options.retry_delay),
+            pg::Param{FLOAT8OID, Float8GetDatum(options.retry_backoff.value_or(0)), !options.retry_backoff.has_value()},
+            OptionalInterval(options.max_retry_delay), OptionalInterval(options.timeout),
+            pg::Param{BOOLOID, BoolGetDatum(options.batch.value_or(false)), !options.batch.has_value()},
+            pg::Text(definition.run_as_role), pg::Text(options.owner), pg::Text(definition.owner_role),
+            pg::Text(definition.handler_owner), pg::Text(definition.handler_owner_role), pg::Text(options.isolation)});
     pg::SpiEnd();
     TellAtCommit();
     pg::BecomeCaller(caller);
@@ -301,15 +291,13 @@ void Unsubscribe(const char *name, bool force) {
     if (!force) {
         OpenTasks open = CountOpenTasks(*subscription);
         if (open.pending + open.parked + open.dead > 0)
-            ereport(ERROR,
-                    (errcode(ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST),
-                     errmsg("subscription \"%s\" still has tasks", name),
-                     errdetail("%lld pending, %lld waiting for another attempt, %lld dead letters.",
-                               static_cast<long long>(open.pending),
-                               static_cast<long long>(open.parked),
-                               static_cast<long long>(open.dead)),
-                     errhint("Wait for them by herald.wait_idle(), replay or discard the dead letters, "
-                             "or throw all of them away by force => true.")));
+            ereport(ERROR, (errcode(ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST),
+                            errmsg("subscription \"%s\" still has tasks", name),
+                            errdetail("%lld pending, %lld waiting for another attempt, %lld dead letters.",
+                                      static_cast<long long>(open.pending), static_cast<long long>(open.parked),
+                                      static_cast<long long>(open.dead)),
+                            errhint("Wait for them by herald.wait_idle(), replay or discard the dead letters, "
+                                    "or throw all of them away by force => true.")));
     }
 
     pg::Identity caller = pg::BecomeOwner();

@@ -22,19 +22,18 @@ constexpr int64 kLongestTimeout = INT64CONST(24) * USECS_PER_DAY;
 
 void CheckCount(const char *option, std::optional<int32> value, int32 least, int32 most) {
     if (!value || (*value >= least && *value <= most)) return;
-    ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-                    errmsg("%s must be between %d and %d", option, least, most)));
+    ereport(ERROR,
+            (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("%s must be between %d and %d", option, least, most)));
 }
 
 void CheckInterval(const char *option, const Interval *value, int64 longest) {
     if (value == nullptr) return;
     if (!pg::IntervalIsFinite(value) || pg::IntervalMicroseconds(value) < 0)
-        ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-                        errmsg("%s must be finite and not negative", option)));
+        ereport(ERROR,
+                (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("%s must be finite and not negative", option)));
     if (pg::IntervalMicroseconds(value) > longest)
-        ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-                        errmsg("%s must not be longer than %d days", option,
-                               static_cast<int>(longest / USECS_PER_DAY))));
+        ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("%s must not be longer than %d days", option,
+                                                                         static_cast<int>(longest / USECS_PER_DAY))));
 }
 
 }  // namespace
@@ -55,9 +54,9 @@ int IsolationFromName(const char *name) {
 
 void CheckSubscriptionOptions(const SubscriptionOptions &options) {
     if (options.isolation != nullptr && IsolationFromName(options.isolation) < 0)
-        ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-                        errmsg("invalid isolation: \"%s\"", options.isolation),
-                        errhint("Allowed are \"read committed\", \"repeatable read\" and \"serializable\".")));
+        ereport(ERROR,
+                (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("invalid isolation: \"%s\"", options.isolation),
+                 errhint("Allowed are \"read committed\", \"repeatable read\" and \"serializable\".")));
     CheckCount("max_concurrency", options.max_concurrency, 1, 1000);
     CheckCount("max_attempts", options.max_attempts, 1, 1000);
     CheckInterval("retry_delay", options.retry_delay, kLongestDelay);
@@ -65,12 +64,11 @@ void CheckSubscriptionOptions(const SubscriptionOptions &options) {
     CheckInterval("timeout", options.timeout, kLongestTimeout);
     // Also refuses NaN, which is no number of times longer.
     if (options.retry_backoff && !(*options.retry_backoff >= 1 && *options.retry_backoff <= 1e6))
-        ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-                        errmsg("retry_backoff must be between 1 and 1000000")));
+        ereport(ERROR,
+                (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("retry_backoff must be between 1 and 1000000")));
     if (options.start_at != nullptr && std::strcmp(options.start_at, "new") != 0 &&
         std::strcmp(options.start_at, "earliest") != 0)
-        ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-                        errmsg("invalid start_at: \"%s\"", options.start_at),
+        ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("invalid start_at: \"%s\"", options.start_at),
                         errhint("Allowed are \"new\" and \"earliest\".")));
 }
 
@@ -82,8 +80,7 @@ void CheckRunAs(Oid role, const char *name) {
     int sqlstate;
     const char *hint;
     const char *problem = RoleProblem(role, name, &sqlstate, &hint);
-    if (problem != nullptr)
-        ereport(ERROR, (errcode(sqlstate), errmsg("%s", problem), errhint("%s", hint)));
+    if (problem != nullptr) ereport(ERROR, (errcode(sqlstate), errmsg("%s", problem), errhint("%s", hint)));
 }
 
 Oid CheckNewOwner(const char *name, const char *subscription, Oid run_as, const char *run_as_name) {

@@ -166,7 +166,8 @@ int64 DrawIds(IdCounter counter, int64 count) {
 
 void RaiseIds(IdCounter counter, int64 used) {
     if (used < 0 || used == PG_INT64_MAX)
-        ereport(ERROR, (errcode(ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE), errmsg("ids end at " INT64_FORMAT, PG_INT64_MAX - 1)));
+        ereport(ERROR,
+                (errcode(ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE), errmsg("ids end at " INT64_FORMAT, PG_INT64_MAX - 1)));
     const int number = static_cast<int>(counter);
     const Oid oid = pg::Tables().id_store;
     Relation table = pg::OpenTable(oid, RowExclusiveLock, kIdForm);

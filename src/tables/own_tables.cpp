@@ -24,10 +24,10 @@ constexpr bool kNotNull = true;
 constexpr bool kMayBeNull = false;
 
 constexpr ColumnForm kLogColumnForms[] = {
-    {"id", INT8OID, kNotNull},          {"published_at", TIMESTAMPTZOID, kNotNull},
-    {"channel_id", INT4OID, kNotNull},  {"published_by", TEXTOID, kMayBeNull},
-    {"key", TEXTOID, kMayBeNull},       {"headers", JSONBOID, kMayBeNull},
-    {"payload", JSONBOID, kNotNull},    {"schema_version", INT4OID, kMayBeNull},
+    {"id", INT8OID, kNotNull},         {"published_at", TIMESTAMPTZOID, kNotNull},
+    {"channel_id", INT4OID, kNotNull}, {"published_by", TEXTOID, kMayBeNull},
+    {"key", TEXTOID, kMayBeNull},      {"headers", JSONBOID, kMayBeNull},
+    {"payload", JSONBOID, kNotNull},   {"schema_version", INT4OID, kMayBeNull},
 };
 
 constexpr ColumnForm kSettledColumnForms[] = {
@@ -36,22 +36,34 @@ constexpr ColumnForm kSettledColumnForms[] = {
 };
 
 constexpr ColumnForm kParkedColumnForms[] = {
-    {"subscription_id", INT4OID, kNotNull},     {"message_id", INT8OID, kNotNull},
-    {"channel_id", INT4OID, kNotNull},          {"published_at", TIMESTAMPTZOID, kNotNull},
-    {"published_by", TEXTOID, kMayBeNull},      {"key", TEXTOID, kMayBeNull},
-    {"headers", JSONBOID, kMayBeNull},          {"payload", JSONBOID, kNotNull},
-    {"schema_version", INT4OID, kMayBeNull},    {"attempts", INT4OID, kNotNull},
+    {"subscription_id", INT4OID, kNotNull},
+    {"message_id", INT8OID, kNotNull},
+    {"channel_id", INT4OID, kNotNull},
+    {"published_at", TIMESTAMPTZOID, kNotNull},
+    {"published_by", TEXTOID, kMayBeNull},
+    {"key", TEXTOID, kMayBeNull},
+    {"headers", JSONBOID, kMayBeNull},
+    {"payload", JSONBOID, kNotNull},
+    {"schema_version", INT4OID, kMayBeNull},
+    {"attempts", INT4OID, kNotNull},
     {"next_attempt_at", TIMESTAMPTZOID, kNotNull},
 };
 
 constexpr ColumnForm kChannelColumnForms[] = {
-    {"id", INT4OID, kNotNull},                  {"channel", TEXTOID, kNotNull},
-    {"owner", TEXTOID, kNotNull},               {"durable", BOOLOID, kNotNull},
-    {"announce", TEXTOID, kNotNull},            {"accept_notify", BOOLOID, kNotNull},
-    {"max_payload_bytes", INT4OID, kMayBeNull}, {"description", TEXTOID, kMayBeNull},
-    {"created_at", TIMESTAMPTZOID, kNotNull},   {"when_full", TEXTOID, kNotNull},
-    {"schema", JSONBOID, kMayBeNull},           {"validation", TEXTOID, kNotNull},
-    {"check_formats", BOOLOID, kNotNull},       {"schema_version", INT4OID, kNotNull},
+    {"id", INT4OID, kNotNull},
+    {"channel", TEXTOID, kNotNull},
+    {"owner", TEXTOID, kNotNull},
+    {"durable", BOOLOID, kNotNull},
+    {"announce", TEXTOID, kNotNull},
+    {"accept_notify", BOOLOID, kNotNull},
+    {"max_payload_bytes", INT4OID, kMayBeNull},
+    {"description", TEXTOID, kMayBeNull},
+    {"created_at", TIMESTAMPTZOID, kNotNull},
+    {"when_full", TEXTOID, kNotNull},
+    {"schema", JSONBOID, kMayBeNull},
+    {"validation", TEXTOID, kNotNull},
+    {"check_formats", BOOLOID, kNotNull},
+    {"schema_version", INT4OID, kNotNull},
     {"owner_role", TEXTOID, kMayBeNull},
 };
 
@@ -63,40 +75,67 @@ constexpr ColumnForm kChannelGrantColumnForms[] = {
 };
 
 constexpr ColumnForm kSubscriptionColumnForms[] = {
-    {"id", INT4OID, kNotNull},                  {"subscription", TEXTOID, kNotNull},
-    {"channel_id", INT4OID, kNotNull},          {"owner", TEXTOID, kNotNull},
-    {"handler", TEXTOID, kNotNull},             {"run_as", TEXTOID, kNotNull},
-    {"max_concurrency", INT4OID, kNotNull},     {"max_attempts", INT4OID, kNotNull},
-    {"retry_delay", INTERVALOID, kNotNull},     {"retry_backoff", FLOAT8OID, kNotNull},
-    {"max_retry_delay", INTERVALOID, kNotNull}, {"timeout", INTERVALOID, kNotNull},
-    {"batch", BOOLOID, kNotNull},               {"state", TEXTOID, kNotNull},
-    {"reason", TEXTOID, kMayBeNull},            {"system_identifier", TEXTOID, kNotNull},
-    {"database_oid", INT8OID, kNotNull},        {"created_at", TIMESTAMPTZOID, kNotNull},
-    {"owner_role", TEXTOID, kMayBeNull},        {"run_as_role", TEXTOID, kMayBeNull},
-    {"handler_owner", TEXTOID, kMayBeNull},     {"handler_owner_role", TEXTOID, kMayBeNull},
+    {"id", INT4OID, kNotNull},
+    {"subscription", TEXTOID, kNotNull},
+    {"channel_id", INT4OID, kNotNull},
+    {"owner", TEXTOID, kNotNull},
+    {"handler", TEXTOID, kNotNull},
+    {"run_as", TEXTOID, kNotNull},
+    {"max_concurrency", INT4OID, kNotNull},
+    {"max_attempts", INT4OID, kNotNull},
+    {"retry_delay", INTERVALOID, kNotNull},
+    {"retry_backoff", FLOAT8OID, kNotNull},
+    {"max_retry_delay", INTERVALOID, kNotNull},
+    {"timeout", INTERVALOID, kNotNull},
+    {"batch", BOOLOID, kNotNull},
+    {"state", TEXTOID, kNotNull},
+    {"reason", TEXTOID, kMayBeNull},
+    {"system_identifier", TEXTOID, kNotNull},
+    {"database_oid", INT8OID, kNotNull},
+    {"created_at", TIMESTAMPTZOID, kNotNull},
+    {"owner_role", TEXTOID, kMayBeNull},
+    {"run_as_role", TEXTOID, kMayBeNull},
+    {"handler_owner", TEXTOID, kMayBeNull},
+    {"handler_owner_role", TEXTOID, kMayBeNull},
     {"isolation", TEXTOID, kNotNull},
 };
 
 constexpr ColumnForm kDeadLetterColumnForms[] = {
-    {"id", INT8OID, kNotNull},                  {"subscription_id", INT4OID, kNotNull},
-    {"message_id", INT8OID, kNotNull},          {"channel_id", INT4OID, kNotNull},
-    {"published_at", TIMESTAMPTZOID, kNotNull}, {"published_by", TEXTOID, kMayBeNull},
-    {"key", TEXTOID, kMayBeNull},               {"headers", JSONBOID, kMayBeNull},
-    {"payload", JSONBOID, kNotNull},            {"schema_version", INT4OID, kMayBeNull},
-    {"attempts", INT4OID, kNotNull},            {"error_code", TEXTOID, kMayBeNull},
-    {"message", TEXTOID, kMayBeNull},           {"died_at", TIMESTAMPTZOID, kNotNull},
+    {"id", INT8OID, kNotNull},
+    {"subscription_id", INT4OID, kNotNull},
+    {"message_id", INT8OID, kNotNull},
+    {"channel_id", INT4OID, kNotNull},
+    {"published_at", TIMESTAMPTZOID, kNotNull},
+    {"published_by", TEXTOID, kMayBeNull},
+    {"key", TEXTOID, kMayBeNull},
+    {"headers", JSONBOID, kMayBeNull},
+    {"payload", JSONBOID, kNotNull},
+    {"schema_version", INT4OID, kMayBeNull},
+    {"attempts", INT4OID, kNotNull},
+    {"error_code", TEXTOID, kMayBeNull},
+    {"message", TEXTOID, kMayBeNull},
+    {"died_at", TIMESTAMPTZOID, kNotNull},
 };
 
 constexpr ColumnForm kFailureColumnForms[] = {
-    {"id", INT8OID, kNotNull},                  {"subscription_id", INT4OID, kNotNull},
-    {"subscription", TEXTOID, kNotNull},        {"channel", TEXTOID, kNotNull},
-    {"run_as", TEXTOID, kNotNull},              {"message_id", INT8OID, kMayBeNull},
-    {"task_id", TEXTOID, kNotNull},             {"attempt", INT4OID, kNotNull},
-    {"error_code", TEXTOID, kNotNull},          {"message", TEXTOID, kNotNull},
-    {"detail", TEXTOID, kMayBeNull},            {"hint", TEXTOID, kMayBeNull},
-    {"context", TEXTOID, kMayBeNull},           {"handler", TEXTOID, kNotNull},
-    {"started_at", TIMESTAMPTZOID, kNotNull},   {"failed_at", TIMESTAMPTZOID, kNotNull},
-    {"next_attempt_at", TIMESTAMPTZOID, kMayBeNull}, {"run_as_role", TEXTOID, kMayBeNull},
+    {"id", INT8OID, kNotNull},
+    {"subscription_id", INT4OID, kNotNull},
+    {"subscription", TEXTOID, kNotNull},
+    {"channel", TEXTOID, kNotNull},
+    {"run_as", TEXTOID, kNotNull},
+    {"message_id", INT8OID, kMayBeNull},
+    {"task_id", TEXTOID, kNotNull},
+    {"attempt", INT4OID, kNotNull},
+    {"error_code", TEXTOID, kNotNull},
+    {"message", TEXTOID, kNotNull},
+    {"detail", TEXTOID, kMayBeNull},
+    {"hint", TEXTOID, kMayBeNull},
+    {"context", TEXTOID, kMayBeNull},
+    {"handler", TEXTOID, kNotNull},
+    {"started_at", TIMESTAMPTZOID, kNotNull},
+    {"failed_at", TIMESTAMPTZOID, kNotNull},
+    {"next_attempt_at", TIMESTAMPTZOID, kMayBeNull},
+    {"run_as_role", TEXTOID, kMayBeNull},
 };
 
 constexpr ColumnForm kIdColumnForms[] = {
@@ -105,54 +144,77 @@ constexpr ColumnForm kIdColumnForms[] = {
 };
 
 constexpr ColumnForm kPointerColumnForms[] = {
-    {"message_id", INT8OID, kNotNull},          {"channel", TEXTOID, kNotNull},
-    {"role", OIDOID, kNotNull},                 {"published_at", TIMESTAMPTZOID, kNotNull},
-    {"payload", JSONBOID, kNotNull},            {"bytes", INT4OID, kNotNull},
+    {"message_id", INT8OID, kNotNull},          {"channel", TEXTOID, kNotNull},  {"role", OIDOID, kNotNull},
+    {"published_at", TIMESTAMPTZOID, kNotNull}, {"payload", JSONBOID, kNotNull}, {"bytes", INT4OID, kNotNull},
 };
 
 constexpr ColumnForm kChangeFeedColumnForms[] = {
-    {"id", INT4OID, kNotNull},                  {"relation", REGCLASSOID, kNotNull},
-    {"channel", TEXTOID, kNotNull},             {"channel_id", INT4OID, kMayBeNull},
-    {"message", TEXTOID, kNotNull},             {"columns", TEXTARRAYOID, kMayBeNull},
-    {"operations", TEXTARRAYOID, kNotNull},     {"owner", TEXTOID, kNotNull},
-    {"created_at", TIMESTAMPTZOID, kNotNull},   {"owner_role", TEXTOID, kMayBeNull},
+    {"id", INT4OID, kNotNull},
+    {"relation", REGCLASSOID, kNotNull},
+    {"channel", TEXTOID, kNotNull},
+    {"channel_id", INT4OID, kMayBeNull},
+    {"message", TEXTOID, kNotNull},
+    {"columns", TEXTARRAYOID, kMayBeNull},
+    {"operations", TEXTARRAYOID, kNotNull},
+    {"owner", TEXTOID, kNotNull},
+    {"created_at", TIMESTAMPTZOID, kNotNull},
+    {"owner_role", TEXTOID, kMayBeNull},
 };
 
 constexpr ColumnForm kAuditTargetColumnForms[] = {
-    {"id", INT4OID, kNotNull},                  {"relation", OIDOID, kNotNull},
-    {"schema_name", TEXTOID, kNotNull},         {"table_name", TEXTOID, kNotNull},
-    {"system_identifier", TEXTOID, kNotNull},   {"database_oid", INT8OID, kNotNull},
-    {"enabled", BOOLOID, kNotNull},             {"record", TEXTOID, kNotNull},
-    {"operations", TEXTARRAYOID, kNotNull},     {"excluded", TEXTARRAYOID, kNotNull},
-    {"excluded_numbers", INT2ARRAYOID, kNotNull}, {"masked", TEXTARRAYOID, kNotNull},
-    {"masked_numbers", INT2ARRAYOID, kNotNull}, {"hashed", TEXTARRAYOID, kNotNull},
-    {"hashed_numbers", INT2ARRAYOID, kNotNull}, {"salt", BYTEAOID, kNotNull},
-    {"disturbed", BOOLOID, kNotNull},           {"created_at", TIMESTAMPTZOID, kNotNull},
+    {"id", INT4OID, kNotNull},
+    {"relation", OIDOID, kNotNull},
+    {"schema_name", TEXTOID, kNotNull},
+    {"table_name", TEXTOID, kNotNull},
+    {"system_identifier", TEXTOID, kNotNull},
+    {"database_oid", INT8OID, kNotNull},
+    {"enabled", BOOLOID, kNotNull},
+    {"record", TEXTOID, kNotNull},
+    {"operations", TEXTARRAYOID, kNotNull},
+    {"excluded", TEXTARRAYOID, kNotNull},
+    {"excluded_numbers", INT2ARRAYOID, kNotNull},
+    {"masked", TEXTARRAYOID, kNotNull},
+    {"masked_numbers", INT2ARRAYOID, kNotNull},
+    {"hashed", TEXTARRAYOID, kNotNull},
+    {"hashed_numbers", INT2ARRAYOID, kNotNull},
+    {"salt", BYTEAOID, kNotNull},
+    {"disturbed", BOOLOID, kNotNull},
+    {"created_at", TIMESTAMPTZOID, kNotNull},
     {"created_by", TEXTOID, kNotNull},
 };
 
 constexpr ColumnForm kAuditKeyColumnForms[] = {
-    {"target_id", INT4OID, kNotNull},           {"version", INT4OID, kNotNull},
-    {"names", TEXTARRAYOID, kNotNull},          {"numbers", INT2ARRAYOID, kNotNull},
-    {"renamed", BOOLOID, kNotNull},
+    {"target_id", INT4OID, kNotNull},    {"version", INT4OID, kNotNull}, {"names", TEXTARRAYOID, kNotNull},
+    {"numbers", INT2ARRAYOID, kNotNull}, {"renamed", BOOLOID, kNotNull},
 };
 
 constexpr ColumnForm kAuditColumnForms[] = {
-    {"id", INT8OID, kNotNull},                  {"context_id", INT8OID, kNotNull},
-    {"changed_at", TIMESTAMPTZOID, kNotNull},   {"record_hash", INT8OID, kMayBeNull},
-    {"old_record_hash", INT8OID, kMayBeNull},   {"target_id", INT4OID, kNotNull},
-    {"sequence", INT4OID, kNotNull},            {"operation", CHAROID, kNotNull},
-    {"schema_name", TEXTOID, kNotNull},         {"table_name", TEXTOID, kNotNull},
-    {"record_id", JSONBOID, kMayBeNull},        {"old_record_id", JSONBOID, kMayBeNull},
-    {"old", JSONBOID, kMayBeNull},              {"new", JSONBOID, kMayBeNull},
+    {"id", INT8OID, kNotNull},
+    {"context_id", INT8OID, kNotNull},
+    {"changed_at", TIMESTAMPTZOID, kNotNull},
+    {"record_hash", INT8OID, kMayBeNull},
+    {"old_record_hash", INT8OID, kMayBeNull},
+    {"target_id", INT4OID, kNotNull},
+    {"sequence", INT4OID, kNotNull},
+    {"operation", CHAROID, kNotNull},
+    {"schema_name", TEXTOID, kNotNull},
+    {"table_name", TEXTOID, kNotNull},
+    {"record_id", JSONBOID, kMayBeNull},
+    {"old_record_id", JSONBOID, kMayBeNull},
+    {"old", JSONBOID, kMayBeNull},
+    {"new", JSONBOID, kMayBeNull},
     {"changed", TEXTARRAYOID, kMayBeNull},
 };
 
 constexpr ColumnForm kAuditContextColumnForms[] = {
-    {"id", INT8OID, kNotNull},                  {"transaction_id", XID8OID, kNotNull},
-    {"session_user_name", TEXTOID, kNotNull},   {"current_user_name", TEXTOID, kNotNull},
-    {"application_name", TEXTOID, kMayBeNull},  {"client_addr", INETOID, kMayBeNull},
-    {"client_port", INT4OID, kMayBeNull},       {"statement", TEXTOID, kMayBeNull},
+    {"id", INT8OID, kNotNull},
+    {"transaction_id", XID8OID, kNotNull},
+    {"session_user_name", TEXTOID, kNotNull},
+    {"current_user_name", TEXTOID, kNotNull},
+    {"application_name", TEXTOID, kMayBeNull},
+    {"client_addr", INETOID, kMayBeNull},
+    {"client_port", INT4OID, kMayBeNull},
+    {"statement", TEXTOID, kMayBeNull},
     {"context", JSONBOID, kMayBeNull},
 };
 
@@ -276,10 +338,12 @@ bool TaskTablesFit() {
     const TimestampTz now = GetCurrentTimestamp();
     if (first != nullptr && now - logged_at >= USECS_PER_MINUTE) {
         logged_at = now;
-        ereport(LOG, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-                      errmsg("no task is run, as table \"herald_internal.%s\" does not have the form that this version of "
-                             "pg_herald needs", name),
-                      errdetail("%s", first), errhint("%s", pg::kMisfitHint)));
+        ereport(LOG,
+                (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+                 errmsg("no task is run, as table \"herald_internal.%s\" does not have the form that this version of "
+                        "pg_herald needs",
+                        name),
+                 errdetail("%s", first), errhint("%s", pg::kMisfitHint)));
     }
     return first == nullptr;
 }

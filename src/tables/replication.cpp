@@ -43,8 +43,6 @@ void EmptyTables(const Oid *tables, int count) {
     list_free(oids);
 }
 
-bool IsReplicatedChange() {
-    return (IsLogicalWorker() || pg::HasReplicationOrigin()) && !pg::InOwnStatement();
-}
+bool IsReplicatedChange() { return (IsLogicalWorker() || pg::HasReplicationOrigin()) && !pg::InOwnStatement(); }
 
 }  // namespace herald

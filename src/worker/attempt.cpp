@@ -62,8 +62,7 @@ Known *KnownSubscription(int32 id) {
     for (Known &entry : known)
         if (entry.subscription != nullptr && entry.id == id) return &entry;
 
-    MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "pg_herald subscription",
-                                                  ALLOCSET_SMALL_SIZES);
+    MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "pg_herald subscription", ALLOCSET_SMALL_SIZES);
     Subscription *subscription = LoadSubscription(id, context);
     MemoryContextSetParent(context, TopMemoryContext);
     // The look-up itself may have heard of a change: then the copy serves this task only.
@@ -136,8 +135,7 @@ FailureRecord StartRecord(const WorkerSlotShared *slot, const Subscription &subs
 }
 
 TimestampTz DelayOf(const WorkerSlotShared &slot, const Subscription &subscription, int32 attempt) {
-    const TimestampTz delay =
-        core::DelayAfter(subscription.backoff, attempt, pg_prng_double(&pg_global_prng_state));
+    const TimestampTz delay = core::DelayAfter(subscription.backoff, attempt, pg_prng_double(&pg_global_prng_state));
     // Whatever the subscription says: a server that crashes must come to rest in between.
     return slot.order == Order::kRecordCrash ? Max(delay, core::RestAfter(attempt)) : delay;
 }
@@ -159,8 +157,7 @@ void LogDeadLetter(const Subscription &subscription, const StoredMessage &messag
 // Records failed attempts up to number `attempt`: a row of the failure log for each (more than one where
 // workers died of the task), and the task parked or buried.
 void SettleFailure(WorkerSlotShared *slot, SlotTask *result, const Subscription &subscription,
-                   const StoredMessage &message, const ErrorData *error, int32 attempt,
-                   Settlement *settlement) {
+                   const StoredMessage &message, const ErrorData *error, int32 attempt, Settlement *settlement) {
     RequireExtension(slot, settlement);
     // Removed while the task ran: the failure is recorded, but there is nobody to park the task for.
     const Attempted keeping = KeepSubscription(subscription.id);
@@ -192,8 +189,7 @@ void SettleFailure(WorkerSlotShared *slot, SlotTask *result, const Subscription 
     if (again)
         ParkTask(subscription.id, message, attempt, next);
     else
-        BuryTask(subscription.id, message, attempt, error->sqlerrcode, error->message,
-                 record.failed_at);
+        BuryTask(subscription.id, message, attempt, error->sqlerrcode, error->message, record.failed_at);
     if (!again) LogDeadLetter(subscription, message, attempt, *error);
     result->attempts = attempt;
     result->next_attempt_at = next;
@@ -202,8 +198,7 @@ void SettleFailure(WorkerSlotShared *slot, SlotTask *result, const Subscription 
 
 // A fault of definition holds the subscription: one row in the failure log, nobody charged.
 void SettleFault(WorkerSlotShared *slot, SlotTask *result, const Subscription &subscription,
-                 const StoredMessage &message, const DefinitionFault &fault,
-                 Settlement *settlement) {
+                 const StoredMessage &message, const DefinitionFault &fault, Settlement *settlement) {
     RequireExtension(slot, settlement);
     FailureRecord record = StartRecord(slot, subscription, message);
     record.attempt = result->task.attempts + 1;
@@ -222,9 +217,9 @@ ErrorData *LostError(Order order, const core::Task &task, const Subscription &su
     error->elevel = ERROR;
     if (order == Order::kRecordTimeout) {
         error->sqlerrcode = ERRCODE_QUERY_CANCELED;
-        error->message = psprintf("the handler did not end after its timeout of " INT64_FORMAT
-                                  " ms and its worker was terminated",
-                                  subscription.timeout);
+        error->message =
+            psprintf("the handler did not end after its timeout of " INT64_FORMAT " ms and its worker was terminated",
+                     subscription.timeout);
     } else if (order == Order::kRecordCrash) {
         error->sqlerrcode = ERRCODE_CRASH_SHUTDOWN;
         error->message = pstrdup("the server crashed while the handler ran");
@@ -289,8 +284,7 @@ After RunAttempt(WorkerSlotShared *slot, int place, ErrorData *failure, Settleme
     }
     Known *entry = KnownSubscription(task.subscription);
     Subscription *subscription = entry->subscription;
-    Outcome unreadable =
-        subscription == nullptr ? Outcome::kMissing : ReadTask(slot, task, &message);
+    Outcome unreadable = subscription == nullptr ? Outcome::kMissing : ReadTask(slot, task, &message);
     if (unreadable != Outcome::kNone) {
         result->outcome = unreadable;
         return unreadable == Outcome::kMoved ? After::kStop : After::kGoOn;
@@ -298,8 +292,7 @@ After RunAttempt(WorkerSlotShared *slot, int place, ErrorData *failure, Settleme
     int32 attempt = task.attempts + 1;
     if (slot->order == Order::kRecordLoss || slot->order == Order::kRecordCrash)
         attempt = task.attempts + Max(task.losses, 1);
-    if (failure == nullptr && slot->order != Order::kRun)
-        failure = LostError(slot->order, task, *subscription);
+    if (failure == nullptr && slot->order != Order::kRun) failure = LostError(slot->order, task, *subscription);
 
     const bool shares = place > 0;
     // Dealt before the subscription got another role. That it has none any more, the check says.
@@ -316,9 +309,8 @@ After RunAttempt(WorkerSlotShared *slot, int place, ErrorData *failure, Settleme
         }
         slot->started_at = GetCurrentTimestamp();
         result->latency = slot->started_at - message.published_at;
-        slot->deadline = subscription->timeout > 0
-                             ? slot->started_at + subscription->timeout * INT64CONST(1000)
-                             : DT_NOEND;
+        slot->deadline =
+            subscription->timeout > 0 ? slot->started_at + subscription->timeout * INT64CONST(1000) : DT_NOEND;
         ReportActivity(*subscription, task.message.id, attempt);
         failure = CallHandler(*subscription, function, message, attempt, shares);
         if (failure != nullptr && IsolationUsesXactSnapshot() &&
@@ -343,8 +335,7 @@ After RunAttempt(WorkerSlotShared *slot, int place, ErrorData *failure, Settleme
 
 void InitAttempts() {
     pg::OnCatalogChange(ForgetKnown);
-    for (pg::SyscacheNumber cache :
-         {PROCOID, NAMESPACEOID, AUTHOID, AUTHMEMMEMROLE, DATABASEOID, TYPEOID})
+    for (pg::SyscacheNumber cache : {PROCOID, NAMESPACEOID, AUTHOID, AUTHMEMMEMROLE, DATABASEOID, TYPEOID})
         CacheRegisterSyscacheCallback(cache, OnDefinitionChange, static_cast<Datum>(0));
 }
 

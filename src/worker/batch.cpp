@@ -65,12 +65,10 @@ void RunTasks(WorkerSlotShared *slot, Settlement *settlement) {
 void WriteSettlement(WorkerSlotShared *slot, const Settlement &settlement) {
     for (int segment = 0; segment < pg::kSegments; segment++)
         if (settlement.count[segment] > 0)
-            WriteSettled(segment, slot->tasks[0].task.subscription, settlement.ids[segment],
-                         settlement.count[segment]);
+            WriteSettled(segment, slot->tasks[0].task.subscription, settlement.ids[segment], settlement.count[segment]);
     // Assigned here at the latest, so that it is known before the commit.
     pg_write_barrier();
-    pg_atomic_write_u32(&slot->xid, settlement.writes ? GetTopTransactionId()
-                                                      : GetTopTransactionIdIfAny());
+    pg_atomic_write_u32(&slot->xid, settlement.writes ? GetTopTransactionId() : GetTopTransactionIdIfAny());
 }
 
 enum class Run {
@@ -136,8 +134,7 @@ void LogUnrecorded(const WorkerSlotShared *slot, const ErrorData *error) {
     const TimestampTz now = GetCurrentTimestamp();
     if (last != 0 && now - last < USECS_PER_MINUTE) return;
     last = now;
-    ereport(LOG, (errcode(error->sqlerrcode),
-                  errmsg("could not record the outcome of a task: %s", error->message),
+    ereport(LOG, (errcode(error->sqlerrcode), errmsg("could not record the outcome of a task: %s", error->message),
                   errdetail("Subscription %d, message " INT64_FORMAT "; the task will be tried again.",
                             slot->tasks[0].task.subscription, slot->tasks[0].task.message.id)));
 }
@@ -146,8 +143,7 @@ void LogUnrecorded(const WorkerSlotShared *slot, const ErrorData *error) {
 void NoteNothing(WorkerSlotShared *slot, Outcome outcome) {
     const Progress progress = ProgressOf(slot);
     const uint32 concerned = progress.begun > 0 ? progress.begun : progress.end;
-    for (uint32 i = 0; i < concerned; i++)
-        slot->tasks[i].outcome = progress.begun > 0 ? outcome : Outcome::kNone;
+    for (uint32 i = 0; i < concerned; i++) slot->tasks[i].outcome = progress.begun > 0 ? outcome : Outcome::kNone;
     pg_atomic_write_u32(&slot->xid, InvalidTransactionId);
 }
 
@@ -193,10 +189,8 @@ bool IsConflict(const WorkerSlotShared &slot, const ErrorData &error) {
 
 void RunBatch(WorkerSlotShared *slot) {
     if (batch_context == nullptr) {
-        batch_context =
-            AllocSetContextCreate(TopMemoryContext, "pg_herald batch", ALLOCSET_DEFAULT_SIZES);
-        task_context =
-            AllocSetContextCreate(batch_context, "pg_herald attempt", ALLOCSET_DEFAULT_SIZES);
+        batch_context = AllocSetContextCreate(TopMemoryContext, "pg_herald batch", ALLOCSET_DEFAULT_SIZES);
+        task_context = AllocSetContextCreate(batch_context, "pg_herald attempt", ALLOCSET_DEFAULT_SIZES);
     }
     slot->started_at = GetCurrentTimestamp();
     pg::LimitLockWaits();

@@ -49,8 +49,7 @@ const char *NameInOption(const List *options, const char *option_name) {
     const char *value = nullptr;
     foreach (cell, options) {
         DefElem *option = static_cast<DefElem *>(lfirst(cell));
-        if (std::strcmp(option->defname, option_name) == 0 && option->arg != nullptr)
-            value = defGetString(option);
+        if (std::strcmp(option->defname, option_name) == 0 && option->arg != nullptr) value = defGetString(option);
     }
     return value;
 }
@@ -84,20 +83,17 @@ const char *NameOfWanted(Node *statement, bool is_top_level) {
 void WaitUntilLeft(DatabaseShared *database) {
     for (int waited = 0; waited < kLeavePatience; waited += 10) {
         bool left = true;
-        for (int i = 0; i < kConsumers; i++)
-            left = left && !ConsumerRuns(database, static_cast<Consumer>(i));
+        for (int i = 0; i < kConsumers; i++) left = left && !ConsumerRuns(database, static_cast<Consumer>(i));
         for (int i = 0; i < WorkerSlotLimit(); i++) {
             WorkerSlotShared *slot = WorkerSlot(i);
             SlotState state = StateOf(slot);
             // A busy worker may finish its task; the command waits for it, or ends it, on its own.
             if (slot->database == database->database &&
-                (state == SlotState::kIdle || state == SlotState::kLeaving ||
-                 state == SlotState::kStarting))
+                (state == SlotState::kIdle || state == SlotState::kLeaving || state == SlotState::kStarting))
                 left = false;
         }
         if (left) return;
-        (void)WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, 10,
-                        PG_WAIT_EXTENSION);
+        (void)WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, 10, PG_WAIT_EXTENSION);
         ResetLatch(MyLatch);
         CHECK_FOR_INTERRUPTS();
     }
@@ -130,8 +126,7 @@ const pg::TransactionPart kClaimsPart = {.before_commit = pg::NoEnd,
                                          .sub_aborted = DropSub};
 
 Oid DatabaseToLeave(Node *statement, bool is_top_level) {
-    if (nodeTag(statement) == T_RenameStmt &&
-        castNode(RenameStmt, statement)->renameType != OBJECT_DATABASE)
+    if (nodeTag(statement) == T_RenameStmt && castNode(RenameStmt, statement)->renameType != OBJECT_DATABASE)
         return InvalidOid;
     const char *name = NameOfWanted(statement, is_top_level);
     if (name == nullptr) return InvalidOid;

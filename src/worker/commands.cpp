@@ -49,8 +49,7 @@ bool HasChangedOurs(Node *statement) {
     const CopyStmt *copy = castNode(CopyStmt, statement);
     if (!copy->is_from || copy->relation == nullptr || !pg::ExtensionExists()) return false;
     const Oid table = RangeVarGetRelid(copy->relation, NoLock, true);
-    return OidIsValid(table) &&
-           getExtensionOfObject(RelationRelationId, table) == get_extension_oid("pg_herald", true);
+    return OidIsValid(table) && getExtensionOfObject(RelationRelationId, table) == get_extension_oid("pg_herald", true);
 }
 
 bool ChangesDatabases(Node *statement) {
@@ -85,24 +84,23 @@ struct Command {
 
 void Execute(const Command &command) {
     auto next = previous_hook != nullptr ? previous_hook : standard_ProcessUtility;
-    next(command.statement, command.query, command.read_only_tree, command.context, command.params,
-         command.environment, command.receiver, command.completion);
+    next(command.statement, command.query, command.read_only_tree, command.context, command.params, command.environment,
+         command.receiver, command.completion);
 }
 
-void OnCommand(PlannedStmt *statement, const char *query, bool read_only_tree,
-               ProcessUtilityContext context, ParamListInfo params, QueryEnvironment *environment,
-               DestReceiver *receiver, QueryCompletion *completion) {
-    const Command command = {statement, query,       read_only_tree, context,
-                             params,    environment, receiver,       completion};
+void OnCommand(PlannedStmt *statement, const char *query, bool read_only_tree, ProcessUtilityContext context,
+               ParamListInfo params, QueryEnvironment *environment, DestReceiver *receiver,
+               QueryCompletion *completion) {
+    const Command command = {statement, query, read_only_tree, context, params, environment, receiver, completion};
     Node *node = statement->utilityStmt;
 
     const Oid wanted = DatabaseToLeave(node, context == PROCESS_UTILITY_TOPLEVEL);
     DatabaseShared *database = OidIsValid(wanted) ? FindDatabase(wanted) : nullptr;
     if (database != nullptr) ClaimDatabase(database);
     if (ChangesDatabases(node)) NoteDatabaseChange();
-    bool two_phase = nodeTag(node) == T_TransactionStmt &&
-                     (castNode(TransactionStmt, node)->kind == TRANS_STMT_COMMIT_PREPARED ||
-                      castNode(TransactionStmt, node)->kind == TRANS_STMT_ROLLBACK_PREPARED);
+    bool two_phase =
+        nodeTag(node) == T_TransactionStmt && (castNode(TransactionStmt, node)->kind == TRANS_STMT_COMMIT_PREPARED ||
+                                               castNode(TransactionStmt, node)->kind == TRANS_STMT_ROLLBACK_PREPARED);
     if (nodeTag(node) == T_ConstraintsSetStmt) NoteSetConstraints();
     const bool creates = nodeTag(node) == T_CreateExtensionStmt && !pg::ExtensionExists();
     const bool may_drop = MayDropExtension(node) && pg::ExtensionExists();

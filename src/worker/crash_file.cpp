@@ -44,8 +44,7 @@ CrashFile *mapped = nullptr;
 core::RunningNote *own_note = nullptr;
 
 bool IsOurs(const CrashFile &file) {
-    return file.magic == kMagic && file.size == sizeof(CrashFile) &&
-           file.system_identifier == GetSystemIdentifier();
+    return file.magic == kMagic && file.size == sizeof(CrashFile) && file.system_identifier == GetSystemIdentifier();
 }
 
 // The whole file is allocated: a page of a mapping that finds no room later would end the process.
@@ -76,21 +75,18 @@ void *Map() {
     ereport(LOG, (errcode_for_file_access(), errmsg("could not map file \"%s\": %m", kFile),
                   errdetail("A handler that brings down the whole server will not be recognized.")));
     void *memory = mmap(nullptr, sizeof(CrashFile), protection, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    if (memory == MAP_FAILED)
-        ereport(FATAL, (errcode(ERRCODE_OUT_OF_MEMORY), errmsg("could not map memory: %m")));
+    if (memory == MAP_FAILED) ereport(FATAL, (errcode(ERRCODE_OUT_OF_MEMORY), errmsg("could not map memory: %m")));
     return memory;
 }
 
 void LogSuspects(TimestampTz now) {
     for (const core::Suspect &suspect : mapped->notes.suspects) {
         if (suspect.database == InvalidOid || suspect.crashed_at != now) continue;
-        ereport(LOG,
-                (errcode(ERRCODE_CRASH_SHUTDOWN),
-                 errmsg(suspect.guilty ? "a task's handler was running in the process that crashed the server"
-                                       : "a task's handler was running when the server crashed"),
-                 errdetail("Database %u, subscription %d, message " INT64_FORMAT ", process %d.",
-                           suspect.database, suspect.task.subscription, suspect.task.message.id,
-                           suspect.pid)));
+        ereport(LOG, (errcode(ERRCODE_CRASH_SHUTDOWN),
+                      errmsg(suspect.guilty ? "a task's handler was running in the process that crashed the server"
+                                            : "a task's handler was running when the server crashed"),
+                      errdetail("Database %u, subscription %d, message " INT64_FORMAT ", process %d.", suspect.database,
+                                suspect.task.subscription, suspect.task.message.id, suspect.pid)));
     }
 }
 

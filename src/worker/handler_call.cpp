@@ -46,9 +46,9 @@ HandlerPlan plans[kMaxPlans];
 int next_plan = 0;
 
 SPIPlanPtr PlanFor(Oid function, HandlerKind kind) {
-    const char *sql = psprintf("SELECT %s($1)", quote_qualified_identifier(
-                                                    get_namespace_name(get_func_namespace(function)),
-                                                    get_func_name(function)));
+    const char *sql =
+        psprintf("SELECT %s($1)",
+                 quote_qualified_identifier(get_namespace_name(get_func_namespace(function)), get_func_name(function)));
     for (const HandlerPlan &known : plans)
         if (known.plan != nullptr && known.function == function && known.kind == kind &&
             std::strcmp(known.sql, sql) == 0)
@@ -56,8 +56,7 @@ SPIPlanPtr PlanFor(Oid function, HandlerKind kind) {
 
     Oid type = kind == HandlerKind::kTask ? pg::Tables().task_type : JSONBOID;
     SPIPlanPtr plan = SPI_prepare(sql, 1, &type);
-    if (plan == nullptr)
-        elog(ERROR, "could not prepare \"%s\": %s", sql, SPI_result_code_string(SPI_result));
+    if (plan == nullptr) elog(ERROR, "could not prepare \"%s\": %s", sql, SPI_result_code_string(SPI_result));
     if (SPI_keepplan(plan) != 0) elog(ERROR, "SPI_keepplan failed");
     HandlerPlan *place = &plans[next_plan];
     next_plan = (next_plan + 1) % kMaxPlans;
@@ -106,8 +105,7 @@ Datum TaskDatum(const Subscription &subscription, const StoredMessage &message, 
 void AddCallContext(void *argument) {
     const char *handler = static_cast<const char *>(argument);
     const char *type = std::strrchr(handler, '(');
-    errcontext("SQL statement \"SELECT %.*s($1)\"",
-               type == nullptr ? 0 : static_cast<int>(type - handler), handler);
+    errcontext("SQL statement \"SELECT %.*s($1)\"", type == nullptr ? 0 : static_cast<int>(type - handler), handler);
 }
 
 // The call as such, without a statement around it, which would cost more than a small handler.
@@ -130,11 +128,9 @@ void CallFunction(const Subscription &subscription, FmgrInfo *function, Datum ar
     error_context_stack = context.previous;
 }
 
-void ExecuteHandler(const Subscription &subscription, Oid function, const StoredMessage &message,
-                    int32 attempt) {
-    Datum argument = subscription.handler_kind == HandlerKind::kTask
-                         ? TaskDatum(subscription, message, attempt)
-                         : JsonbPGetDatum(message.payload);
+void ExecuteHandler(const Subscription &subscription, Oid function, const StoredMessage &message, int32 attempt) {
+    Datum argument = subscription.handler_kind == HandlerKind::kTask ? TaskDatum(subscription, message, attempt)
+                                                                     : JsonbPGetDatum(message.payload);
     // Looked up at each call: what it remembers of the function must not be older.
     FmgrInfo call;
     fmgr_info(function, &call);
@@ -176,8 +172,8 @@ Oid CheckDefinition(const Subscription &subscription, DefinitionFault *fault) {
     return InvalidOid;
 }
 
-ErrorData *CallHandler(const Subscription &subscription, Oid function, const StoredMessage &message,
-                       int32 attempt, bool shares) {
+ErrorData *CallHandler(const Subscription &subscription, Oid function, const StoredMessage &message, int32 attempt,
+                       bool shares) {
     MemoryContext context = CurrentMemoryContext;
     ResourceOwner owner = CurrentResourceOwner;
     ErrorData *volatile failure = nullptr;

@@ -20,7 +20,7 @@ Oid CheckDefinition(const Subscription &subscription, DefinitionFault *fault);
 // where it `shares` the transaction, under that of the batch (batch_timer.hpp). Returns NULL if it
 // succeeded, or a copy of its error in the current memory context; then the subtransaction has been
 // rolled back.
-ErrorData *CallHandler(const Subscription &subscription, Oid function, const StoredMessage &message,
-                       int32 attempt, bool shares);
+ErrorData *CallHandler(const Subscription &subscription, Oid function, const StoredMessage &message, int32 attempt,
+                       bool shares);
 
 }  // namespace herald

@@ -143,8 +143,7 @@ bool Launcher::Ended(Process *process, bool may_fail, TimestampTz now) {
     if (may_fail) {
         if (now - process->started > kHealthy) process->failures = 0;
         // The first time at once, then slower and slower.
-        TimestampTz delay =
-            process->failures == 0 ? 0 : kFirstDelay << Min(process->failures - 1, 10);
+        TimestampTz delay = process->failures == 0 ? 0 : kFirstDelay << Min(process->failures - 1, 10);
         process->next_start = now + Min(delay, kLongestDelay);
         process->failures++;
     }
@@ -165,8 +164,7 @@ bool Launcher::IsLocked(Oid oid, TimestampTz now) {
 void Launcher::TendProcess(Oid oid, Consumer consumer, Process *process, TimestampTz now) {
     DatabaseShared *database = FindDatabase(oid);
     if (!Ended(process, true, now)) return;
-    if (database != nullptr &&
-        pg_atomic_exchange_u32(&database->left[static_cast<int>(consumer)], 0) != 0) {
+    if (database != nullptr && pg_atomic_exchange_u32(&database->left[static_cast<int>(consumer)], 0) != 0) {
         process->failures = 0;
         process->next_start = 0;
     }
@@ -183,8 +181,7 @@ void Launcher::TendProcess(Oid oid, Consumer consumer, Process *process, Timesta
         process->next_start = now + USECS_PER_SEC;
         NoteTime(process->next_start);
         if (database != nullptr)
-            pg_atomic_write_u32(&database->start_problem,
-                                static_cast<uint32>(StartProblem::kNoWorkerProcess));
+            pg_atomic_write_u32(&database->start_problem, static_cast<uint32>(StartProblem::kNoWorkerProcess));
     }
 }
 
@@ -192,9 +189,8 @@ void Launcher::TendProcess(Oid oid, Consumer consumer, Process *process, Timesta
 void Launcher::Look(Oid oid, Served *served, TimestampTz now) {
     DatabaseShared *database = FindDatabase(oid);
     Process *dispatcher = &served->processes[static_cast<int>(Consumer::kDispatcher)];
-    auto presence = database == nullptr
-                        ? Presence::kUnknown
-                        : static_cast<Presence>(pg_atomic_read_u32(&database->presence));
+    auto presence =
+        database == nullptr ? Presence::kUnknown : static_cast<Presence>(pg_atomic_read_u32(&database->presence));
 
     if (database != nullptr && pg_atomic_read_u32(&database->leave_requests) > 0) {
         NoteTime(now + USECS_PER_SEC);
@@ -247,18 +243,15 @@ void Launcher::TendAll(TimestampTz now) {
     NoteTime(places_.Decide(present, now));
     for (DatabaseShared *database : present) {
         const Oid oid = database->database;
-        const int needed = Min(ConsumersNeeded(database),
-                               static_cast<int>(pg_atomic_read_u32(&database->admitted)));
+        const int needed = Min(ConsumersNeeded(database), static_cast<int>(pg_atomic_read_u32(&database->admitted)));
         Process *processes = databases_[oid].processes;
         if (needed == 2 && !ConsumerRuns(database, Consumer::kDispatcher))
-            TendProcess(oid, Consumer::kDispatcher,
-                        &processes[static_cast<int>(Consumer::kDispatcher)], now);
+            TendProcess(oid, Consumer::kDispatcher, &processes[static_cast<int>(Consumer::kDispatcher)], now);
         // A dispatcher that only looks needs no company.
-        const bool announces = IsWanted(database, Consumer::kAnnouncer) ||
-                               !MayOnlyLook(database, Consumer::kDispatcher);
+        const bool announces =
+            IsWanted(database, Consumer::kAnnouncer) || !MayOnlyLook(database, Consumer::kDispatcher);
         if (needed > 0 && announces && !ConsumerRuns(database, Consumer::kAnnouncer))
-            TendProcess(oid, Consumer::kAnnouncer, &processes[static_cast<int>(Consumer::kAnnouncer)],
-                        now);
+            TendProcess(oid, Consumer::kAnnouncer, &processes[static_cast<int>(Consumer::kAnnouncer)], now);
     }
 }
 
@@ -269,10 +262,8 @@ void Launcher::TendLeftovers(TimestampTz now) {
     int count = ListDatabases(known.data(), kMaxDatabases);
     for (int i = 0; i < count; i++) {
         DatabaseShared *database = FindDatabase(known[i]);
-        if (database == nullptr || existing_.count(known[i]) == 0 ||
-            ConsumerRuns(database, Consumer::kAnnouncer) ||
-            OutboxLength(database, Consumer::kAnnouncer) == 0 ||
-            pg_atomic_read_u32(&database->leave_requests) > 0)
+        if (database == nullptr || existing_.count(known[i]) == 0 || ConsumerRuns(database, Consumer::kAnnouncer) ||
+            OutboxLength(database, Consumer::kAnnouncer) == 0 || pg_atomic_read_u32(&database->leave_requests) > 0)
             continue;
         auto served = databases_.find(known[i]);
         if (settings::enabled && served != databases_.end() && served->second.seen &&
@@ -290,8 +281,7 @@ void Launcher::FreeLostSlots() {
         SlotWord word = WordOf(slot);
         if (word.state == SlotState::kFree) continue;
         DatabaseShared *database = FindDatabase(slot->database);
-        if (database != nullptr &&
-            pg_atomic_read_u32(&database->presence) == static_cast<uint32>(Presence::kPresent))
+        if (database != nullptr && pg_atomic_read_u32(&database->presence) == static_cast<uint32>(Presence::kPresent))
             continue;
         bool no_process = pg_atomic_read_u32(&slot->pid) == 0;
         bool late = GetCurrentTimestamp() - slot->ready_at > kHealthy;

@@ -33,8 +33,7 @@ int PlacesOfOthers() {
     for (uint32 i = 0; i < ProcGlobal->allProcCount; i++) {
         const int pid = ProcGlobal->allProcs[i].pid;
         const char *type = pid == 0 ? nullptr : GetBackgroundWorkerTypeByPid(pid);
-        if (type != nullptr && std::strncmp(type, "pg_herald ", 10) != 0 &&
-            std::strcmp(type, "parallel worker") != 0)
+        if (type != nullptr && std::strncmp(type, "pg_herald ", 10) != 0 && std::strcmp(type, "parallel worker") != 0)
             count++;
     }
     return count;
@@ -49,8 +48,7 @@ int ConsumersRunning(DatabaseShared *database) {
 
 bool HasWork(DatabaseShared *database) {
     return pg_atomic_read_u32(&database->open_tasks) > 0 || pg_atomic_read_u32(&database->flags) != 0 ||
-           OutboxLength(database, Consumer::kDispatcher) > 0 ||
-           OutboxLength(database, Consumer::kAnnouncer) > 0;
+           OutboxLength(database, Consumer::kDispatcher) > 0 || OutboxLength(database, Consumer::kAnnouncer) > 0;
 }
 
 // Nobody has asked for its consumers.
@@ -60,9 +58,7 @@ bool OnlyLooks(DatabaseShared *database) {
     return true;
 }
 
-int PlacesOf(DatabaseShared *database) {
-    return static_cast<int>(pg_atomic_read_u32(&database->admitted));
-}
+int PlacesOf(DatabaseShared *database) { return static_cast<int>(pg_atomic_read_u32(&database->admitted)); }
 
 bool IsAdmitted(DatabaseShared *database) {
     return PlacesOf(database) > 0 && PlacesOf(database) >= ConsumersNeeded(database);
@@ -94,8 +90,7 @@ DatabaseShared *Places::ToRevoke(const std::vector<DatabaseShared *> &served, Ti
         if (!IsAdmitted(database) || pg_atomic_read_u32(&database->heard_channels) > 0) continue;
         const TimestampTz turn = now - tenants_[database->database].admitted_at;
         if (turn < (HasWork(database) ? kTurn : kShortTurn)) continue;
-        if (found == nullptr ||
-            tenants_[database->database].admitted_at < tenants_[found->database].admitted_at)
+        if (found == nullptr || tenants_[database->database].admitted_at < tenants_[found->database].admitted_at)
             found = database;
     }
     return found;

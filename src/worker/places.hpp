@@ -26,10 +26,10 @@ public:
 
 private:
     struct Tenant {
-        TimestampTz waits_since = 0;   // 0: admitted, or in no need of it
+        TimestampTz waits_since = 0;  // 0: admitted, or in no need of it
         TimestampTz admitted_at = 0;
-        bool dispatched = false;       // it had a dispatcher: its tasks are known
-        TimestampTz looked_at = 0;     // when it was last admitted, or found to be in no need of it
+        bool dispatched = false;    // it had a dispatcher: its tasks are known
+        TimestampTz looked_at = 0;  // when it was last admitted, or found to be in no need of it
     };
 
     bool LookAgain(const std::vector<DatabaseShared *> &served, TimestampTz now);

@@ -39,14 +39,12 @@ void RegisterLauncher() {
 }
 
 BackgroundWorkerHandle *StartDispatcher(Oid database) {
-    BackgroundWorker process =
-        Describe("dispatcher", "herald_dispatcher_main", ObjectIdGetDatum(database));
+    BackgroundWorker process = Describe("dispatcher", "herald_dispatcher_main", ObjectIdGetDatum(database));
     return Start(&process);
 }
 
 BackgroundWorkerHandle *StartAnnouncer(Oid database) {
-    BackgroundWorker process =
-        Describe("announcer", "herald_announcer_main", ObjectIdGetDatum(database));
+    BackgroundWorker process = Describe("announcer", "herald_announcer_main", ObjectIdGetDatum(database));
     return Start(&process);
 }
 

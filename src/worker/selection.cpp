@@ -18,7 +18,7 @@ namespace herald {
 namespace {
 char own_database_name[NAMEDATALEN];
 Oid served_extension = InvalidOid;
-}
+}  // namespace
 
 void WarnOfUnknownNames(int selected) {
     static char warned[1024];
@@ -28,10 +28,11 @@ void WarnOfUnknownNames(int selected) {
     (void)SplitGUCList(copy, ',', &names);
     const bool unknown = list_length(names) > selected;
     if (unknown && std::strncmp(warned, value, sizeof(warned) - 1) != 0)
-        ereport(WARNING, (errcode(ERRCODE_UNDEFINED_DATABASE),
-                          errmsg("herald.databases names databases that do not exist or are templates"),
-                          errdetail("It is \"%s\"; %d of these %d names are served.", value, selected, list_length(names)),
-                          errhint("Names count as they are written, upper and lower case are different.")));
+        ereport(WARNING,
+                (errcode(ERRCODE_UNDEFINED_DATABASE),
+                 errmsg("herald.databases names databases that do not exist or are templates"),
+                 errdetail("It is \"%s\"; %d of these %d names are served.", value, selected, list_length(names)),
+                 errhint("Names count as they are written, upper and lower case are different.")));
     pg::CopyString(warned, unknown ? value : "", sizeof(warned));
     list_free(names);
     pfree(copy);
@@ -45,25 +46,20 @@ bool DatabaseSelected(const char *name) {
     // The setting's check lets no malformed list in.
     if (SplitGUCList(copy, ',', &names)) {
         ListCell *cell;
-        foreach (cell, names)
-            selected = selected || std::strcmp(static_cast<const char *>(lfirst(cell)), name) == 0;
+        foreach (cell, names) selected = selected || std::strcmp(static_cast<const char *>(lfirst(cell)), name) == 0;
     }
     list_free(names);
     pfree(copy);
     return selected;
 }
 
-bool ExtensionServed() {
-    return OidIsValid(served_extension) &&
-           pg::CommittedExtension() == served_extension;
-}
+bool ExtensionServed() { return OidIsValid(served_extension) && pg::CommittedExtension() == served_extension; }
 
 Oid ServedExtension() { return served_extension; }
 
 DatabaseShared *EnterDatabase(Consumer consumer) {
     DatabaseShared *database = FindDatabase(MyDatabaseId);
-    uint32 changes =
-        database == nullptr ? 0 : pg_atomic_read_u32(&database->extension_changes);
+    uint32 changes = database == nullptr ? 0 : pg_atomic_read_u32(&database->extension_changes);
     pg::BeginTransaction();
     served_extension = pg::CommittedExtension();
     bool served = OidIsValid(served_extension);
@@ -73,8 +69,7 @@ DatabaseShared *EnterDatabase(Consumer consumer) {
     database = served ? FindOrCreateDatabase(MyDatabaseId) : FindDatabase(MyDatabaseId);
     if (database == nullptr) proc_exit(0);
     // Announcements left behind are sent even where nothing else is to be done.
-    const bool leftovers = consumer == Consumer::kAnnouncer &&
-                           pg_atomic_read_u32(&database->leave_requests) == 0 &&
+    const bool leftovers = consumer == Consumer::kAnnouncer && pg_atomic_read_u32(&database->leave_requests) == 0 &&
                            OutboxLength(database, Consumer::kAnnouncer) > 0;
     if (served)
         pg_atomic_write_u32(&database->presence, static_cast<uint32>(Presence::kPresent));

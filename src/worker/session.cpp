@@ -24,9 +24,7 @@ bool UsedTemporaryObjects() { return (MyXactFlags & XACT_FLAGS_ACCESSEDTEMPNAMES
 
 }  // namespace
 
-bool LeftTrace() {
-    return constraints_set || UsedTemporaryObjects() || pg::HoldsAdvisoryLock();
-}
+bool LeftTrace() { return constraints_set || UsedTemporaryObjects() || pg::HoldsAdvisoryLock(); }
 
 void NoteSetConstraints() { constraints_set = true; }
 

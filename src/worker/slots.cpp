@@ -23,9 +23,7 @@ struct SlotsShared {
 SlotsShared *shared = nullptr;
 WorkerSlotShared *slots = nullptr;
 
-uint64 Pack(uint64 generation, SlotState state) {
-    return generation << 8 | static_cast<uint64>(state);
-}
+uint64 Pack(uint64 generation, SlotState state) { return generation << 8 | static_cast<uint64>(state); }
 
 uint32 PackProgress(const Progress &progress) {
     return progress.begun | progress.end << 8 | (progress.committing ? 1u << 16 : 0);
@@ -65,8 +63,7 @@ bool ChangeState(WorkerSlotShared *slot, SlotWord from, SlotState to) {
 }
 
 Progress ProgressOf(const WorkerSlotShared *slot) {
-    return UnpackProgress(
-        pg_atomic_read_u32(const_cast<pg_atomic_uint32 *>(&slot->progress)));
+    return UnpackProgress(pg_atomic_read_u32(const_cast<pg_atomic_uint32 *>(&slot->progress)));
 }
 
 void StartProgress(WorkerSlotShared *slot, uint32 count) {
@@ -101,8 +98,7 @@ Recalled RecallTasks(WorkerSlotShared *slot) {
         const uint32 end = progress.end;
         if (progress.committing || kept >= end) return {end, end};
         progress.end = kept;
-        if (pg_atomic_compare_exchange_u32(&slot->progress, &word, PackProgress(progress)))
-            return {kept, end};
+        if (pg_atomic_compare_exchange_u32(&slot->progress, &word, PackProgress(progress))) return {kept, end};
     }
 }
 
@@ -141,8 +137,7 @@ int ClaimWorkerSlot(Oid database, Oid role) {
         StartProgress(slot, 0);
         pg_write_barrier();
         pg_atomic_write_u64(&slot->word, Pack(WordOf(slot).generation + 1, SlotState::kStarting));
-        if (claimed >= WorkerSlotLimit())
-            pg_atomic_write_u32(&shared->limit, static_cast<uint32>(claimed) + 1);
+        if (claimed >= WorkerSlotLimit()) pg_atomic_write_u32(&shared->limit, static_cast<uint32>(claimed) + 1);
     }
     LWLockRelease(Lock(kPoolLock));
     return claimed;
@@ -196,8 +191,7 @@ Size WorkerSlotMemory() { return MAXALIGN(sizeof(SlotsShared)); }
 
 void InitWorkerSlots() {
     bool found;
-    shared = static_cast<SlotsShared *>(
-        ShmemInitStruct("pg_herald worker slots", WorkerSlotMemory(), &found));
+    shared = static_cast<SlotsShared *>(ShmemInitStruct("pg_herald worker slots", WorkerSlotMemory(), &found));
     slots = shared->slots;
     if (found) return;
     std::memset(static_cast<void *>(shared), 0, WorkerSlotMemory());

@@ -65,11 +65,11 @@ enum class Outcome : uint8 {
     kLocked,      // rolled back, uncharged: somebody has locked what is to be written; the subscription rests
     kNone,        // nothing could be recorded: to be dealt again later, uncharged
     kDone,
-    kRetry,    // failed; parked until next_attempt_at
-    kDead,     // failed for the last time
-    kMissing,  // the message or its subscription is gone: nothing to do
-    kMoved,    // the message is not where it was (VACUUM FULL): all addresses must be read again
-    kHeld,     // a fault of definition: the subscription is held, the task not charged
+    kRetry,      // failed; parked until next_attempt_at
+    kDead,       // failed for the last time
+    kMissing,    // the message or its subscription is gone: nothing to do
+    kMoved,      // the message is not where it was (VACUUM FULL): all addresses must be read again
+    kHeld,       // a fault of definition: the subscription is held, the task not charged
     kOtherRole,  // not run: the subscription runs as another role by now; it must be read again
 };
 
@@ -82,7 +82,7 @@ struct SlotTask {
     Outcome outcome;
     int32 attempts;  // failed attempts so far, this one included
     TimestampTz next_attempt_at;
-    int64 latency;   // microseconds from publication to the start of the handler
+    int64 latency;  // microseconds from publication to the start of the handler
 };
 
 // How far a worker is with its batch.
@@ -128,10 +128,10 @@ struct WorkerSlotShared {
     TimestampTz started_at;  // of the attempt that runs
     TimestampTz deadline;    // of the attempt that runs; DT_NOEND: none
     // Written by the worker before its commit, for the size of the next batches.
-    int64 duration;          // microseconds that the handlers took together
-    bool trouble;            // tasks were kept back for the sake of others
-    int unrecorded;          // the SQLSTATE for which nothing can be recorded, whatever the task (a full disk); 0: none
-    pg_atomic_uint32 xid;    // of the transaction that settles the tasks
+    int64 duration;        // microseconds that the handlers took together
+    bool trouble;          // tasks were kept back for the sake of others
+    int unrecorded;        // the SQLSTATE for which nothing can be recorded, whatever the task (a full disk); 0: none
+    pg_atomic_uint32 xid;  // of the transaction that settles the tasks
 };
 
 static_assert(std::is_standard_layout_v<WorkerSlotShared>);

@@ -42,10 +42,8 @@ void LeaveSlot(int, Datum) {
     pg_memory_barrier();
     // Starting: the dispatcher sees by its handle that the process is gone. Reported: it frees the
     // slot when it has read the report. The order covers a dispatcher that assigns at this moment.
-    (void)(Step(SlotState::kIdle, SlotState::kFree) ||
-           Step(SlotState::kLeaving, SlotState::kFree) ||
-           Step(SlotState::kDealing, SlotState::kFree) ||
-           Step(SlotState::kAssigned, SlotState::kGone) ||
+    (void)(Step(SlotState::kIdle, SlotState::kFree) || Step(SlotState::kLeaving, SlotState::kFree) ||
+           Step(SlotState::kDealing, SlotState::kFree) || Step(SlotState::kAssigned, SlotState::kGone) ||
            Step(SlotState::kRunning, SlotState::kGone));
     WakeOwnDispatcher();
 }

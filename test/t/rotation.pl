@@ -82,9 +82,9 @@ ok(end_process($node, 'TERM', 'announcer'), 'the reader goes');
 wait_for('then it is emptied', sub { log_bytes() == 0 });
 $reader->quit;
 
-# Looks of a moment each, but without a gap between them, as of some dashboards. (The pause is the client's.)
+# Looks of a moment each, but without a gap between them, as of some dashboards.
 my $look = "${PostgreSQL::Test::Utils::tmp_check}/look.sql";
-append_to_file($look, "BEGIN;\nSELECT count(*) FROM stored;\n\\sleep 200 ms\nCOMMIT;\n");
+append_to_file($look, "BEGIN;\nSELECT count(*) FROM stored;\n\\sleep 200 ms\nCOMMIT;\n");  # pgbench itself pauses, not the server
 my $looks = IPC::Run::start([ 'pgbench', '-h', $node->host, '-p', $node->port, '-n', '-c', '5', '-T', '600', '-f', $look, 'dbname=postgres application_name=looks' ], '>', \$out, '2>', \$err);
 wait_until($node, q(SELECT count(*) >= 5 FROM pg_stat_activity WHERE application_name = 'looks'), 'somebody looks all the time');
 publish_many($node, 'jobs', 10);

@@ -47,15 +47,10 @@ TEST(Backoff, JitterLiesBetweenTheExactValueAndAQuarterAbove) {
 }
 
 TEST(Backoff, AnyInputStaysInBounds) {
-    const double numbers[] = {-kInfinity, -1, -0.0,  0,         0.5, 1,
-                              1.0000001,  2,  1e300, kInfinity, kNan};
-    const Microseconds delays[] = {std::numeric_limits<Microseconds>::min(),
-                                   -1,
-                                   0,
-                                   1,
-                                   kSecond,
-                                   std::numeric_limits<Microseconds>::max() - 1,
-                                   std::numeric_limits<Microseconds>::max()};
+    const double numbers[] = {-kInfinity, -1, -0.0, 0, 0.5, 1, 1.0000001, 2, 1e300, kInfinity, kNan};
+    const Microseconds delays[] = {
+        std::numeric_limits<Microseconds>::min(), -1, 0, 1, kSecond, std::numeric_limits<Microseconds>::max() - 1,
+        std::numeric_limits<Microseconds>::max()};
     const std::int32_t attempts[] = {std::numeric_limits<std::int32_t>::min(), -1, 0, 1, 2, 1000,
                                      std::numeric_limits<std::int32_t>::max()};
     for (const double factor : numbers)
@@ -63,8 +58,7 @@ TEST(Backoff, AnyInputStaysInBounds) {
             for (const Microseconds first : delays)
                 for (const Microseconds longest : delays)
                     for (const std::int32_t attempt : attempts) {
-                        const Microseconds delay =
-                            DelayAfter({first, factor, longest}, attempt, random);
+                        const Microseconds delay = DelayAfter({first, factor, longest}, attempt, random);
                         ASSERT_GE(delay, 0);
                         ASSERT_LE(delay, std::max<Microseconds>(longest, 0));
                         ASSERT_GE(delay, std::max<Microseconds>(std::min(first, longest), 0));

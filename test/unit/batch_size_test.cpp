@@ -8,7 +8,7 @@ namespace {
 constexpr Microseconds kBatchTime = 5000;
 
 // Full batches of tasks that take `each` microseconds.
-void RunCalm(BatchSize& size, int batches, Microseconds each) {
+void RunCalm(BatchSize &size, int batches, Microseconds each) {
     for (int i = 0; i < batches; ++i)
         size.NoteCalm(size.Limit(), each * static_cast<Microseconds>(size.Limit()), kBatchTime);
 }
@@ -50,8 +50,7 @@ TEST(BatchSize, BatchThatWasNotFullDoesNotGrow) {
     BatchSize size;
     RunCalm(size, 2, 10);
     EXPECT_EQ(size.Limit(), 4u);
-    for (int i = 0; i < 10; ++i)
-        size.NoteCalm(3, 30, kBatchTime);
+    for (int i = 0; i < 10; ++i) size.NoteCalm(3, 30, kBatchTime);
     EXPECT_EQ(size.Limit(), 4u);
     size.NoteCalm(0, 0, kBatchTime);
     EXPECT_EQ(size.Limit(), 4u);
@@ -85,8 +84,7 @@ TEST(BatchSize, TroubleThatComesBackIsTriedLessAndLess) {
 TEST(BatchSize, RecoversFromTrouble) {
     BatchSize size;
     RunCalm(size, 5, 10);
-    for (int i = 0; i < 100; ++i)
-        size.NoteTrouble();
+    for (int i = 0; i < 100; ++i) size.NoteTrouble();
     RunCalm(size, 1000, 10);
     EXPECT_EQ(size.Limit(), 32u);
     // And nothing is left of it.

@@ -16,11 +16,10 @@ namespace {
 constexpr Microseconds kSecond = 1000000;
 
 class CrashNotesTest : public testing::Test {
- protected:
+protected:
     // A worker that runs the last of these tasks of one subscription.
-    void Run(int place, std::vector<MessageId> messages, SubscriptionId subscription = 1,
-             bool committing = false) {
-        RunningNote& note = notes->running[place];
+    void Run(int place, std::vector<MessageId> messages, SubscriptionId subscription = 1, bool committing = false) {
+        RunningNote &note = notes->running[place];
         note.database = 5;
         note.extension = 6;
         note.pid = 1000 + place;
@@ -37,23 +36,20 @@ class CrashNotesTest : public testing::Test {
 
     std::multiset<MessageId> List(bool guilty) const {
         std::multiset<MessageId> ids;
-        for (const Suspect& suspect : notes->suspects)
-            if (suspect.database != 0 && suspect.guilty == guilty)
-                ids.insert(suspect.task.message.id);
+        for (const Suspect &suspect : notes->suspects)
+            if (suspect.database != 0 && suspect.guilty == guilty) ids.insert(suspect.task.message.id);
         return ids;
     }
 
     std::int32_t CrashesOf(MessageId id) const {
-        for (const Suspect& suspect : notes->suspects)
-            if (suspect.database != 0 && suspect.task.message.id == id)
-                return suspect.crashes;
+        for (const Suspect &suspect : notes->suspects)
+            if (suspect.database != 0 && suspect.task.message.id == id) return suspect.crashes;
         return 0;
     }
 
     std::int32_t OffencesOf(SubscriptionId id) const {
-        for (const Offender& offender : notes->offenders)
-            if (offender.database != 0 && offender.subscription == id)
-                return offender.crashes;
+        for (const Offender &offender : notes->offenders)
+            if (offender.database != 0 && offender.subscription == id) return offender.crashes;
         return 0;
     }
 

@@ -63,13 +63,15 @@ TEST(EcmaRegex, BracesThatAreNoBoundsAreBraces) {
 }
 
 TEST(EcmaRegex, RefusesWhatIsWrong) {
-    for (const char *pattern : {"(", ")", "[", "[a", "*", "a**", "a|*", "^*", "(?=a)*", "\\", "\\x1", "\\u12", "\\u{}", "\\u{110000}",
-                                "\\ud800", "\\c1", "\\Z", "\\a", "\\01", "a{2,1}", "[b-a]", "(?i)a", "(?<>a)", "{2}"})
+    for (const char *pattern : {"(",      ")",   "[",    "[a",     "*",     "a**",         "a|*",     "^*",
+                                "(?=a)*", "\\",  "\\x1", "\\u12",  "\\u{}", "\\u{110000}", "\\ud800", "\\c1",
+                                "\\Z",    "\\a", "\\01", "a{2,1}", "[b-a]", "(?i)a",       "(?<>a)",  "{2}"})
         EXPECT_TRUE(IsWrong(pattern)) << pattern << ": " << Translated(pattern);
 }
 
 TEST(EcmaRegex, RefusesWhatCannotBeDone) {
-    for (const char *pattern : {"(a)\\1", "\\k<a>", "(?=a(?!b))", "\\p{L}", "[\\P{L}]", "a{256}", "a{1,99999999999999999999}"})
+    for (const char *pattern :
+         {"(a)\\1", "\\k<a>", "(?=a(?!b))", "\\p{L}", "[\\P{L}]", "a{256}", "a{1,99999999999999999999}"})
         EXPECT_TRUE(IsUnsupported(pattern)) << pattern << ": " << Translated(pattern);
     EXPECT_TRUE(IsUnsupported(std::string(200, '(')));
     EXPECT_EQ(Translated("\\u00e9", false).rfind("unsupported: ", 0), 0u);
@@ -83,7 +85,8 @@ TEST(EcmaRegex, NeverWritesBeyondItsCapacity) {
 }
 
 TEST(EcmaRegex, LongPatternsTakeTimeInProportion) {
-    for (const char *piece : {"a", "(?<a", "(?<a>", "{1", "{1,1", "\\u{", "\\u{1", "[a", "[a]", "(a)", "a{1}", "\\ud800"}) {
+    for (const char *piece :
+         {"a", "(?<a", "(?<a>", "{1", "{1,1", "\\u{", "\\u{1", "[a", "[a]", "(a)", "a{1}", "\\ud800"}) {
         std::string pattern;
         while (pattern.size() < 2 * 1024 * 1024) pattern += piece;
         (void)TranslateEcmaRegex(pattern, true, nullptr, 0);

@@ -46,9 +46,7 @@ TEST(Histogram, MiddleIsCloseToEveryLatencyInTheBucket) {
         ASSERT_GE(bucket, last);
         last = bucket;
         const double middle = BucketMiddle(bucket);
-        ASSERT_LE(std::abs(middle - static_cast<double>(latency)) / static_cast<double>(latency),
-                  0.19)
-            << latency;
+        ASSERT_LE(std::abs(middle - static_cast<double>(latency)) / static_cast<double>(latency), 0.19) << latency;
     }
     for (const std::int64_t small : {1, 2, 3, 4, 5, 6, 7})
         EXPECT_EQ(BucketMiddle(BucketOf(small)), static_cast<double>(small));
@@ -96,8 +94,7 @@ TEST(Histogram, PercentileIsAtMostNineteenPercentOff) {
     }
     std::sort(exact.begin(), exact.end());
     for (const double fraction : {0.01, 0.25, 0.5, 0.95, 0.99, 0.999, 1.0}) {
-        const auto rank =
-            static_cast<std::size_t>(std::ceil(fraction * static_cast<double>(exact.size())));
+        const auto rank = static_cast<std::size_t>(std::ceil(fraction * static_cast<double>(exact.size())));
         const double truth = exact[rank - 1];
         EXPECT_NEAR(*Percentile(counts.data(), fraction), truth, 0.19 * truth) << fraction;
     }

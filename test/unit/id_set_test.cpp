@@ -28,36 +28,28 @@ TEST(IdSet, InsertsContainsErases) {
 }
 
 TEST(IdSet, TakesAnyId) {
-    const std::int64_t ids[] = {
-        std::numeric_limits<std::int64_t>::min(), -4097, -1, 0, 63, 64, 4095, 4096,
-        std::numeric_limits<std::int64_t>::max()};
+    const std::int64_t ids[] = {std::numeric_limits<std::int64_t>::min(), -4097, -1, 0, 63, 64, 4095, 4096,
+                                std::numeric_limits<std::int64_t>::max()};
     IdSet set;
-    for (const std::int64_t id : ids)
-        EXPECT_TRUE(set.Insert(id));
-    for (const std::int64_t id : ids)
-        EXPECT_FALSE(set.Insert(id));
+    for (const std::int64_t id : ids) EXPECT_TRUE(set.Insert(id));
+    for (const std::int64_t id : ids) EXPECT_FALSE(set.Insert(id));
     EXPECT_FALSE(set.Contains(-2));
     EXPECT_FALSE(set.Contains(1));
-    for (const std::int64_t id : ids)
-        EXPECT_TRUE(set.Erase(id));
-    for (const std::int64_t id : ids)
-        EXPECT_FALSE(set.Contains(id));
+    for (const std::int64_t id : ids) EXPECT_TRUE(set.Erase(id));
+    for (const std::int64_t id : ids) EXPECT_FALSE(set.Contains(id));
 }
 
 TEST(IdSet, FreesWhatIsErased) {
     IdSet set;
-    for (std::int64_t id = 0; id < 1'000'000; ++id)
-        set.Insert(id);
+    for (std::int64_t id = 0; id < 1'000'000; ++id) set.Insert(id);
     const std::size_t full = set.MemoryBytes();
-    for (std::int64_t id = 0; id < 1'000'000; ++id)
-        EXPECT_TRUE(set.Erase(id));
+    for (std::int64_t id = 0; id < 1'000'000; ++id) EXPECT_TRUE(set.Erase(id));
     EXPECT_LT(set.MemoryBytes(), full / 10);
 }
 
 TEST(IdSet, TwoMillionIdsTakeAQuarterOfAMegabyte) {
     IdSet set;
-    for (std::int64_t id = 0; id < 2'000'000; ++id)
-        EXPECT_TRUE(set.Insert(7'000'000'000 + id));
+    for (std::int64_t id = 0; id < 2'000'000; ++id) EXPECT_TRUE(set.Insert(7'000'000'000 + id));
     EXPECT_LT(set.MemoryBytes(), 300u * 1024);
     EXPECT_GT(set.MemoryBytes(), 250'000u);  // or MemoryBytes does not count
     EXPECT_FALSE(set.Contains(6'999'999'999));

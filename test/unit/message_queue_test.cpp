@@ -11,7 +11,7 @@
 namespace herald::core {
 namespace {
 
-void ExpectSame(const MessageRef& got, const MessageRef& wanted) {
+void ExpectSame(const MessageRef &got, const MessageRef &wanted) {
     ASSERT_EQ(got.id, wanted.id);
     ASSERT_EQ(got.published_at, wanted.published_at);
     ASSERT_EQ(got.block, wanted.block);
@@ -24,17 +24,13 @@ TEST(MessageQueue, KeepsExtremes) {
     constexpr auto kLeast = std::numeric_limits<std::int64_t>::min();
     constexpr auto kMost = std::numeric_limits<std::int64_t>::max();
     const MessageRef extremes[] = {
-        {kLeast, kMost, 0, 0xffff, 0, 0xffffffff},
-        {kMost, kLeast, 0xffffffff, 0, 255, 0},
-        {-1, 0, 0, 1, 255, 1},
-        {0, -1, 0xffffffff, 0xffff, 2, 0x80000000},
-        {kLeast, kLeast, 1, 0, 2, 0},
+        {kLeast, kMost, 0, 0xffff, 0, 0xffffffff},  {kMost, kLeast, 0xffffffff, 0, 255, 0}, {-1, 0, 0, 1, 255, 1},
+        {0, -1, 0xffffffff, 0xffff, 2, 0x80000000}, {kLeast, kLeast, 1, 0, 2, 0},
     };
     MessageQueue queue;
-    for (const MessageRef& message : extremes)
-        queue.PushBack(message);
+    for (const MessageRef &message : extremes) queue.PushBack(message);
     EXPECT_EQ(queue.Size(), 5u);
-    for (const MessageRef& message : extremes) {
+    for (const MessageRef &message : extremes) {
         ExpectSame(queue.Front(), message);
         queue.PopFront();
     }
@@ -54,8 +50,7 @@ TEST(MessageQueue, AgreesWithADeque) {
                 const MessageRef message{
                     static_cast<MessageId>(wild ? random() : static_cast<std::uint64_t>(step)),
                     static_cast<Microseconds>(wild ? random() : random() % 1000),
-                    static_cast<std::uint32_t>(wild ? random()
-                                                    : static_cast<std::uint64_t>(step) / 50),
+                    static_cast<std::uint32_t>(wild ? random() : static_cast<std::uint64_t>(step) / 50),
                     static_cast<std::uint16_t>(random() % 200),
                     static_cast<std::uint8_t>(random() % 4 ? 1 : random()),
                     static_cast<std::uint32_t>(random() % 2 ? random() : 0)};
@@ -67,8 +62,7 @@ TEST(MessageQueue, AgreesWithADeque) {
             }
             ASSERT_EQ(queue.Size(), model.size());
             ASSERT_EQ(queue.Empty(), model.empty());
-            if (!model.empty())
-                ExpectSame(queue.Front(), model.front());
+            if (!model.empty()) ExpectSame(queue.Front(), model.front());
         }
     }
 }
@@ -84,11 +78,9 @@ TEST(MessageQueue, OneElementNeedsNoMemory) {
 
 TEST(MessageQueue, FreesWhatWasRead) {
     MessageQueue queue;
-    for (MessageId id = 0; id < 100'000; ++id)
-        queue.PushBack({id, id * 50, 7, 3, 0, 0});
+    for (MessageId id = 0; id < 100'000; ++id) queue.PushBack({id, id * 50, 7, 3, 0, 0});
     const std::size_t full = queue.MemoryBytes();
-    for (MessageId id = 0; id < 99'000; ++id)
-        queue.PopFront();
+    for (MessageId id = 0; id < 99'000; ++id) queue.PopFront();
     EXPECT_LT(queue.MemoryBytes(), full / 20);
     // A queue that stays short while much goes through it stays small.
     for (MessageId id = 0; id < 100'000; ++id) {

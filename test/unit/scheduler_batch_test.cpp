@@ -6,7 +6,7 @@ namespace herald::core {
 namespace {
 
 class SchedulerBatchTest : public SchedulerTest {
- protected:
+protected:
     void SetUp() override {
         scheduler.Configure({Config()});
         GrowBatches();
@@ -15,8 +15,7 @@ class SchedulerBatchTest : public SchedulerTest {
 
 Ids Range(MessageId first, MessageId last) {
     Ids ids;
-    for (MessageId id = first; id <= last; ++id)
-        ids.push_back(id);
+    for (MessageId id = first; id <= last; ++id) ids.push_back(id);
     return ids;
 }
 
@@ -36,8 +35,7 @@ TEST_F(SchedulerBatchTest, ReadyTasksAreSharedOutToTheWorkersThatWait) {
 
 TEST_F(SchedulerBatchTest, FewTasksGoToOneWorkerEach) {
     AddMessages(1, 3);
-    for (MessageId id = 1; id <= 3; ++id)
-        EXPECT_EQ(TakeBatch(4), Ids{id});
+    for (MessageId id = 1; id <= 3; ++id) EXPECT_EQ(TakeBatch(4), Ids{id});
     EXPECT_EQ(TakeBatch(4), Ids{});
 }
 
@@ -59,8 +57,7 @@ TEST_F(SchedulerBatchTest, BatchCountsOnceForMaxConcurrency) {
     EXPECT_EQ(scheduler.Gauges(kSub)->running, 2u);
     EXPECT_EQ(scheduler.Gauges(kSub)->pending, 98u);
     // Until its last task has reported.
-    for (MessageId id = 1; id < 32; ++id)
-        scheduler.Finish(kSub, id);
+    for (MessageId id = 1; id < 32; ++id) scheduler.Finish(kSub, id);
     EXPECT_EQ(TakeBatch(), Ids{});
     scheduler.Finish(kSub, 32);
     EXPECT_EQ(TakeBatch(), Range(65, 96));
@@ -83,8 +80,7 @@ TEST_F(SchedulerBatchTest, TasksThatAreHandedBackFreeThePlaceWithTheLastOne) {
     scheduler.Configure({Config(kSub, 1)});
     AddMessages(1, 33);
     EXPECT_EQ(TakeBatch(), Range(1, 32));
-    for (MessageId id = 2; id <= 32; ++id)
-        scheduler.Return(kSub, id, 0);
+    for (MessageId id = 2; id <= 32; ++id) scheduler.Return(kSub, id, 0);
     EXPECT_EQ(TakeBatch(), Ids{});
     scheduler.Finish(kSub, 1);
     EXPECT_EQ(TakeBatch(), Range(2, 33));
@@ -149,8 +145,7 @@ TEST_F(SchedulerBatchTest, SubscriptionWithoutBatches) {
 TEST_F(SchedulerBatchTest, BatchIsOfOneSubscriptionAndTheyTakeTurns) {
     scheduler.Configure({Config(1), Config(2)});
     GrowBatches(1);
-    for (MessageId id = 1; id <= 1000; ++id)
-        scheduler.AddMessageFor(1, Message(id));
+    for (MessageId id = 1; id <= 1000; ++id) scheduler.AddMessageFor(1, Message(id));
     EXPECT_EQ(scheduler.Take(kRole, 0).size(), 32u);
     scheduler.AddMessageFor(2, Message(5000));
     const auto batch = scheduler.Take(kRole, 0);

@@ -7,7 +7,7 @@ namespace herald::core {
 namespace {
 
 class ClaimTest : public SchedulerTest {
- protected:
+protected:
     void SetUp() override { scheduler.Configure({Config()}); }
 };
 
@@ -74,8 +74,7 @@ TEST_F(ClaimTest, AParkedTaskKeepsItsReferenceAndAttempts) {
 
 TEST_F(ClaimTest, ATaskReturnedForLaterWaitsAndRunsAlone) {
     scheduler.SetAside(kSub, 1);
-    for (MessageId id = 1; id <= 3; ++id)
-        scheduler.AddMessage(kChannel, Message(id));
+    for (MessageId id = 1; id <= 3; ++id) scheduler.AddMessage(kChannel, Message(id));
     ASSERT_TRUE(scheduler.Claim(kSub, 1, 0));
     scheduler.Return(kSub, 1, 0, true, 100);
     EXPECT_FALSE(scheduler.AddMessage(kChannel, Message(1)));
@@ -92,8 +91,7 @@ TEST_F(ClaimTest, ATaskReturnedForLaterWaitsAndRunsAlone) {
 
 TEST_F(ClaimTest, ATaskReturnedForLaterHoldsItsKey) {
     scheduler.SetAside(kSub, 1);
-    for (MessageId id = 1; id <= 3; ++id)
-        scheduler.AddMessage(kChannel, Message(id, id == 2 ? 8 : 7));
+    for (MessageId id = 1; id <= 3; ++id) scheduler.AddMessage(kChannel, Message(id, id == 2 ? 8 : 7));
     ASSERT_TRUE(scheduler.Claim(kSub, 1, 0));
     scheduler.Return(kSub, 1, 0, true, 100);
     EXPECT_EQ(TakeId(), 2);
@@ -105,8 +103,7 @@ TEST_F(ClaimTest, ATaskReturnedForLaterHoldsItsKey) {
 }
 
 TEST_F(ClaimTest, TheLimitOfASubscriptionCanBeChanged) {
-    for (MessageId id = 1; id <= 3; ++id)
-        scheduler.AddMessage(kChannel, Message(id));
+    for (MessageId id = 1; id <= 3; ++id) scheduler.AddMessage(kChannel, Message(id));
     scheduler.SetMaxConcurrency(kSub, 1);
     EXPECT_EQ(TakeId(), 1);
     EXPECT_EQ(TakeId(), 0);

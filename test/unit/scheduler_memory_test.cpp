@@ -14,29 +14,24 @@ std::size_t live_bytes = 0;
 
 // std::stable_sort asks for the nothrow form, which would else be the sanitizer's. Not inlined: where
 // GCC sees only one half of such a pair it warns that malloc and delete differ.
-[[gnu::noinline]] void* operator new(std::size_t bytes, const std::nothrow_t&) noexcept {
-    void* const memory = std::malloc(bytes);
-    if (memory)
-        live_bytes += malloc_usable_size(memory);
+[[gnu::noinline]] void *operator new(std::size_t bytes, const std::nothrow_t &) noexcept {
+    void *const memory = std::malloc(bytes);
+    if (memory) live_bytes += malloc_usable_size(memory);
     return memory;
 }
 
-[[gnu::noinline]] void* operator new(std::size_t bytes) {
-    void* const memory = operator new(bytes, std::nothrow);
-    if (!memory)
-        throw std::bad_alloc();
+[[gnu::noinline]] void *operator new(std::size_t bytes) {
+    void *const memory = operator new(bytes, std::nothrow);
+    if (!memory) throw std::bad_alloc();
     return memory;
 }
 
-[[gnu::noinline]] void operator delete(void* memory) noexcept {
-    if (memory)
-        live_bytes -= malloc_usable_size(memory);
+[[gnu::noinline]] void operator delete(void *memory) noexcept {
+    if (memory) live_bytes -= malloc_usable_size(memory);
     std::free(memory);
 }
 
-[[gnu::noinline]] void operator delete(void* memory, std::size_t) noexcept {
-    operator delete(memory);
-}
+[[gnu::noinline]] void operator delete(void *memory, std::size_t) noexcept { operator delete(memory); }
 
 namespace herald::core {
 namespace {
@@ -45,16 +40,16 @@ constexpr MessageId kBacklog = 2'000'000;
 constexpr std::size_t kMebibyte = 1024 * 1024;
 
 class SchedulerMemoryTest : public SchedulerTest {
- protected:
+protected:
     // As a busy log has them: 60 rows a block, 20 us apart, every tenth id another channel's.
     void AddBacklog(MessageId backlog, std::uint32_t keys) {
         MessageId id = 5'000'000'000;
         for (MessageId count = 0; count < backlog; ++count) {
             id += count % 9 == 0 ? 2 : 1;
             const auto key = keys ? 1 + static_cast<std::uint32_t>(count * 2654435761u % keys) : 0;
-            scheduler.AddMessage(kChannel, {id, 800'000'000'000'000 + count * 20,
-                                            static_cast<std::uint32_t>(count / 60),
-                                            static_cast<std::uint16_t>(count % 60 + 1), 0, key});
+            scheduler.AddMessage(kChannel,
+                                 {id, 800'000'000'000'000 + count * 20, static_cast<std::uint32_t>(count / 60),
+                                  static_cast<std::uint16_t>(count % 60 + 1), 0, key});
         }
     }
 
@@ -130,8 +125,7 @@ TEST_F(SchedulerMemoryTest, RemovedSubscriptionGivesItsMemoryBack) {
 
 TEST_F(SchedulerMemoryTest, LastReportOfARemovedSubscriptionLeavesNothing) {
     std::vector<SubscriptionConfig> configs;
-    for (SubscriptionId id = 1; id <= 1000; ++id)
-        configs.push_back(Config(id));
+    for (SubscriptionId id = 1; id <= 1000; ++id) configs.push_back(Config(id));
     scheduler.Configure(configs);
     AddMessages(1, 1);
     ASSERT_EQ(TakeAll().size(), 1000u);
@@ -165,11 +159,9 @@ TEST_F(SchedulerMemoryTest, TaskThatIsPassedAgainAndAgainLeavesNoTrace) {
 TEST_F(SchedulerMemoryTest, PurgedBacklogGivesItsMemoryBack) {
     scheduler.Configure({Config()});
     scheduler.SetRunnable(kSub, false);
-    for (MessageId id = 1; id <= 200'000; ++id)
-        scheduler.AddMessage(kChannel, Message(id, id % 2 ? 9 : 0));
+    for (MessageId id = 1; id <= 200'000; ++id) scheduler.AddMessage(kChannel, Message(id, id % 2 ? 9 : 0));
     // The first one stays, so the front of the queue alone frees nothing.
-    for (MessageId id = 2; id <= 200'000; ++id)
-        scheduler.Forget(kSub, id);
+    for (MessageId id = 2; id <= 200'000; ++id) scheduler.Forget(kSub, id);
     EXPECT_LT(Used(), kMebibyte / 8);
     scheduler.SetRunnable(kSub, true);
     EXPECT_EQ(TakeAll(), (Ids{1}));

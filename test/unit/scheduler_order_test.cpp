@@ -10,7 +10,7 @@ constexpr std::uint32_t kKey = 55;
 constexpr std::uint32_t kOtherKey = 66;
 
 class SchedulerOrderTest : public SchedulerTest {
- protected:
+protected:
     SchedulerOrderTest() { scheduler.Configure({Config(kSub, 100)}); }
 };
 
@@ -35,8 +35,7 @@ TEST_F(SchedulerOrderTest, TasksWithTheSameKeyRunOneAtATime) {
 }
 
 TEST_F(SchedulerOrderTest, KeyOrderIsArrivalNotId) {
-    for (const MessageId id : {9, 4, 6})
-        scheduler.AddMessage(kChannel, Message(id, kKey));
+    for (const MessageId id : {9, 4, 6}) scheduler.AddMessage(kChannel, Message(id, kKey));
     for (const MessageId id : {9, 4, 6}) {
         EXPECT_EQ(TakeAll(), (Ids{id}));
         scheduler.Finish(kSub, id);
@@ -306,17 +305,14 @@ TEST_F(SchedulerOrderTest, ForgettingTheFailedTaskFreesItsKey) {
 
 TEST_F(SchedulerOrderTest, PurgingAPausedBacklogKeepsTheRest) {
     scheduler.SetRunnable(kSub, false);
-    for (MessageId id = 1; id <= 10'000; ++id)
-        scheduler.AddMessage(kChannel, Message(id, id % 3 == 0 ? 40 : 0));
-    for (MessageId id = 1; id <= 10'000; ++id)
-        EXPECT_EQ(id % 500 == 0 || scheduler.Forget(kSub, id), true);
+    for (MessageId id = 1; id <= 10'000; ++id) scheduler.AddMessage(kChannel, Message(id, id % 3 == 0 ? 40 : 0));
+    for (MessageId id = 1; id <= 10'000; ++id) EXPECT_EQ(id % 500 == 0 || scheduler.Forget(kSub, id), true);
     EXPECT_EQ(scheduler.Gauges(kSub)->pending, 20u);
     EXPECT_EQ(scheduler.Gauges(kSub)->oldest_published_at, 1500);
     scheduler.SetRunnable(kSub, true);
     Ids all;
     for (Ids batch = TakeAll(); !batch.empty(); batch = TakeAll()) {
-        for (const MessageId id : batch)
-            scheduler.Finish(kSub, id);
+        for (const MessageId id : batch) scheduler.Finish(kSub, id);
         all.insert(all.end(), batch.begin(), batch.end());
     }
     EXPECT_EQ(all.size(), 20u);

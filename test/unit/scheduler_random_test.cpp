@@ -16,7 +16,7 @@ namespace herald::core {
 namespace {
 
 class Episode {
- public:
+public:
     explicit Episode(std::uint64_t seed) : random_(seed) {}
 
     void Run() {
@@ -29,7 +29,7 @@ class Episode {
         }
     }
 
- private:
+private:
     std::uint64_t Pick(std::uint64_t bound) { return random_() % bound; }
 
     SubscriptionId AnySubscription() { return static_cast<SubscriptionId>(1 + Pick(5)); }
@@ -38,15 +38,12 @@ class Episode {
     MessageRef AnyMessage() {
         const auto span = static_cast<std::uint64_t>(clock_) / steps_per_id_ + 10;
         const auto id = static_cast<MessageId>(Pick(2) ? span - Pick(10) : 1 + Pick(span));
-        const auto key =
-            static_cast<std::uint32_t>(Pick(2) ? id % static_cast<MessageId>(keys_) + 1 : 0);
-        return {id, ++clock_, static_cast<std::uint32_t>(Pick(1000)),
-                0,  0,        keyed_.emplace(id, key).first->second};
+        const auto key = static_cast<std::uint32_t>(Pick(2) ? id % static_cast<MessageId>(keys_) + 1 : 0);
+        return {id, ++clock_, static_cast<std::uint32_t>(Pick(1000)), 0, 0, keyed_.emplace(id, key).first->second};
     }
 
-    MessageId AnyRunning(const ModelSubscription& model) {
-        if (model.running.empty() || Pick(8) == 0)
-            return AnyMessage().id;
+    MessageId AnyRunning(const ModelSubscription &model) {
+        if (model.running.empty() || Pick(8) == 0) return AnyMessage().id;
         auto entry = model.running.begin();
         std::advance(entry, static_cast<std::ptrdiff_t>(Pick(model.running.size())));
         return entry->first;
@@ -95,15 +92,14 @@ class Episode {
         }
     }
 
-    ModelSubscription* Configured(SubscriptionId id) {
+    ModelSubscription *Configured(SubscriptionId id) {
         const auto found = models_.find(id);
         return found != models_.end() && found->second.configured ? &found->second : nullptr;
     }
 
-    bool AddToModel(SubscriptionId id, const MessageRef& message) {
-        ModelSubscription* const model = Configured(id);
-        if (!model || !model->seen.insert(message.id).second)
-            return false;
+    bool AddToModel(SubscriptionId id, const MessageRef &message) {
+        ModelSubscription *const model = Configured(id);
+        if (!model || !model->seen.insert(message.id).second) return false;
         model->untried.push_back(message);
         return true;
     }
@@ -112,9 +108,8 @@ class Episode {
         const MessageRef message = AnyMessage();
         const auto channel = static_cast<ChannelId>(Pick(2));
         std::size_t made = 0;
-        for (auto& [id, model] : models_)
-            if (model.configured && model.config.channel == channel)
-                made += AddToModel(id, message);
+        for (auto &[id, model] : models_)
+            if (model.configured && model.config.channel == channel) made += AddToModel(id, message);
         EXPECT_EQ(scheduler_.AddMessage(channel, message), made);
     }
 
@@ -126,11 +121,10 @@ class Episode {
     void MarkSettled(SubscriptionId id) {
         const MessageId message = AnyMessage().id;
         scheduler_.MarkSettled(id, message);
-        ModelSubscription* const model = Configured(id);
-        if (!model)
-            return;
+        ModelSubscription *const model = Configured(id);
+        if (!model) return;
         model->seen.insert(message);
-        std::erase_if(model->untried, [&](const MessageRef& other) { return other.id == message; });
+        std::erase_if(model->untried, [&](const MessageRef &other) { return other.id == message; });
     }
 
     void AddParked(SubscriptionId id) {
@@ -138,21 +132,18 @@ class Episode {
         message.segment = kParkedSegment;
         const auto attempts = static_cast<std::int32_t>(Pick(3));
         const Microseconds due = now_ + static_cast<Microseconds>(Pick(100)) - 50;
-        ModelSubscription* const model = Configured(id);
-        const bool taken =
-            model && !model->Waits(message.id) && !model->running.contains(message.id);
+        ModelSubscription *const model = Configured(id);
+        const bool taken = model && !model->Waits(message.id) && !model->running.contains(message.id);
         EXPECT_EQ(scheduler_.AddParked(id, message, attempts, due), taken);
-        if (!taken)
-            return;
+        if (!taken) return;
         model->seen.insert(message.id);
         model->parked[message.id] = {message, attempts, 0, due, false};
     }
 
     void AdoptRunning(SubscriptionId id) {
-        if (removed_.contains(id))
-            return;  // ids are never reused
+        if (removed_.contains(id)) return;  // ids are never reused
         std::vector<Task> batch;
-        ModelSubscription& model = models_[id];
+        ModelSubscription &model = models_[id];
         ++runs_;
         for (std::uint64_t count = 1 + Pick(3); count > 0; --count) {
             const MessageRef message = AnyMessage();
@@ -169,24 +160,21 @@ class Episode {
         const auto role = static_cast<RoleId>(Pick(3));
         const std::size_t workers = 1 + Pick(4);
         const auto batch = scheduler_.Take(role, now_, workers);
-        ModelSubscription* next = nullptr;
-        for (auto& [id, model] : models_)
-            if (model.config.role == role && model.Startable(now_) > 0 &&
-                (!next || model.turn < next->turn))
+        ModelSubscription *next = nullptr;
+        for (auto &[id, model] : models_)
+            if (model.config.role == role && model.Startable(now_) > 0 && (!next || model.turn < next->turn))
                 next = &model;
         ASSERT_EQ(!batch.empty(), next != nullptr);
-        if (!next)
-            return;
+        if (!next) return;
         const std::size_t wanted = next->BatchFor(workers, now_);
         ++runs_;
-        for (const Task& task : batch) {
+        for (const Task &task : batch) {
             ASSERT_EQ(task.subscription, next->config.id);
             // It counts as one of those that run, so that no other of its key is ready.
             ASSERT_STREQ(next->WhyNot(task, now_), nullptr);
             ASSERT_TRUE(!task.alone || batch.size() == 1);
             next->Forget(task.message.id);
-            next->running[task.message.id] = {
-                task.message, task.attempts, task.losses, 0, false, task.alone, runs_};
+            next->running[task.message.id] = {task.message, task.attempts, task.losses, 0, false, task.alone, runs_};
         }
         ASSERT_LE(batch.size(), wanted);
         if (batch.size() < wanted && !batch.front().alone) {
@@ -202,8 +190,7 @@ class Episode {
         const bool trouble = Pick(4) == 0;
         scheduler_.NoteBatch(id, tasks, duration, 5000, trouble);
         const auto model = models_.find(id);
-        if (model == models_.end() || !Known(id))
-            return;
+        if (model == models_.end() || !Known(id)) return;
         if (trouble)
             model->second.batch_size.NoteTrouble();
         else
@@ -218,11 +205,9 @@ class Episode {
     // What a task leaves behind when it stops running; none where it did not run.
     std::optional<ModelTask> Stop(SubscriptionId id, MessageId message) {
         const auto model = models_.find(id);
-        if (model == models_.end())
-            return std::nullopt;
+        if (model == models_.end()) return std::nullopt;
         const auto node = model->second.running.extract(message);
-        if (node.empty() || model->second.removed)
-            return std::nullopt;
+        if (node.empty() || model->second.removed) return std::nullopt;
         return node.mapped();
     }
 
@@ -241,8 +226,7 @@ class Episode {
         const Microseconds due = now_ + static_cast<Microseconds>(Pick(100)) - 20;
         const bool alone = Pick(3) == 0;
         scheduler_.Retry(id, message, attempts, due, alone);
-        if (Stop(id, message.id))
-            models_[id].parked[message.id] = {message, attempts, 0, due, false, alone};
+        if (Stop(id, message.id)) models_[id].parked[message.id] = {message, attempts, 0, due, false, alone};
     }
 
     void Return(SubscriptionId id) {
@@ -251,8 +235,7 @@ class Episode {
         const bool alone = Pick(3) == 0;
         scheduler_.Return(id, message, losses, alone);
         auto task = Stop(id, message);
-        if (!task)
-            return;
+        if (!task) return;
         task->losses = losses;
         task->returned = true;
         task->alone = alone;
@@ -261,15 +244,14 @@ class Episode {
 
     void Forget(SubscriptionId id) {
         const MessageId message = AnyMessage().id;
-        ModelSubscription* const model = Configured(id);
+        ModelSubscription *const model = Configured(id);
         EXPECT_EQ(scheduler_.Forget(id, message), model && model->Forget(message));
     }
 
     void SetRunnable(SubscriptionId id) {
         const bool runnable = Pick(3) > 0;
         scheduler_.SetRunnable(id, runnable);
-        if (ModelSubscription* const model = Configured(id))
-            model->config.runnable = runnable;
+        if (ModelSubscription *const model = Configured(id)) model->config.runnable = runnable;
     }
 
     void Configure() {
@@ -277,9 +259,8 @@ class Episode {
         std::vector<SubscriptionId> added;
         std::set<RoleId> roles;
         for (SubscriptionId id = 1; id <= 5; ++id) {
-            ModelSubscription& model = models_[id];
-            if (removed_.contains(id))
-                continue;
+            ModelSubscription &model = models_[id];
+            if (removed_.contains(id)) continue;
             if (Pick(12) == 0) {
                 removed_.insert(id);
                 model.removed = true;
@@ -288,34 +269,33 @@ class Episode {
                 model.parked.clear();
                 continue;
             }
-            if (!model.configured)
-                added.push_back(id);
+            if (!model.configured) added.push_back(id);
             model.configured = true;
-            model.config = {id, static_cast<ChannelId>(Pick(2)), static_cast<RoleId>(Pick(3)),
-                            static_cast<std::int32_t>(Pick(6)), Pick(4) > 0, Pick(4) > 0};
+            model.config = {id,
+                            static_cast<ChannelId>(Pick(2)),
+                            static_cast<RoleId>(Pick(3)),
+                            static_cast<std::int32_t>(Pick(6)),
+                            Pick(4) > 0,
+                            Pick(4) > 0};
             configs.push_back(model.config);
             roles.insert(model.config.role);
         }
-        std::erase_if(role_turns_, [&](const auto& entry) { return !roles.contains(entry.first); });
+        std::erase_if(role_turns_, [&](const auto &entry) { return !roles.contains(entry.first); });
         EXPECT_EQ(scheduler_.Configure(configs), added);
     }
 
     void Compare() {
         std::map<RoleId, std::size_t> startable;
         std::optional<Microseconds> next_due;
-        for (const auto& [id, model] : models_) {
-            if (const std::size_t tasks = model.Startable(now_))
-                startable[model.config.role] += tasks;
+        for (const auto &[id, model] : models_) {
+            if (const std::size_t tasks = model.Startable(now_)) startable[model.config.role] += tasks;
             const auto due = model.NextDue(now_);
-            if (due && (!next_due || *due < *next_due))
-                next_due = due;
+            if (due && (!next_due || *due < *next_due)) next_due = due;
 
-            for (const auto& [message, task] : model.running)
-                ASSERT_TRUE(scheduler_.IsRunning(id, message));
+            for (const auto &[message, task] : model.running) ASSERT_TRUE(scheduler_.IsRunning(id, message));
             const auto gauges = scheduler_.Gauges(id);
             ASSERT_EQ(gauges.has_value(), model.configured);
-            if (!gauges)
-                continue;
+            if (!gauges) continue;
             const SubscriptionGauges wanted = model.Gauges();
             ASSERT_EQ(gauges->pending, wanted.pending);
             ASSERT_EQ(gauges->running, wanted.running);
@@ -325,11 +305,9 @@ class Episode {
         ASSERT_EQ(scheduler_.NextDue(now_), next_due);
 
         // Not every time: looking at the demand moves tasks inside the scheduler.
-        if (Pick(3) > 0)
-            return;
+        if (Pick(3) > 0) return;
         std::vector<std::tuple<std::uint64_t, RoleId, std::size_t>> wanted;
-        for (const auto& [role, tasks] : startable)
-            wanted.emplace_back(role_turns_[role], role, tasks);
+        for (const auto &[role, tasks] : startable) wanted.emplace_back(role_turns_[role], role, tasks);
         std::sort(wanted.begin(), wanted.end());
         const auto demand = scheduler_.Demand(now_);
         ASSERT_EQ(demand.size(), wanted.size());
@@ -355,8 +333,8 @@ class Episode {
 };
 
 TEST(SchedulerRandom, AgreesWithTheModel) {
-    const char* const given = std::getenv("HERALD_TEST_SEED");
-    std::uint64_t seed = !given                         ? 1
+    const char *const given = std::getenv("HERALD_TEST_SEED");
+    std::uint64_t seed = !given                           ? 1
                          : std::string(given) == "random" ? std::random_device()()
                                                           : std::strtoull(given, nullptr, 10);
     std::printf("first seed: %llu\n", static_cast<unsigned long long>(seed));

@@ -39,8 +39,7 @@ TEST_F(SchedulerTest, TaskCarriesTheWholeReference) {
 
 TEST_F(SchedulerTest, TasksStartInTheOrderTheyCameAlsoWhenDemandLookedAhead) {
     scheduler.Configure({Config(kSub, 10)});
-    for (const MessageId id : {5, 3, 9, 1})
-        scheduler.AddMessage(kChannel, Message(id));
+    for (const MessageId id : {5, 3, 9, 1}) scheduler.AddMessage(kChannel, Message(id));
     EXPECT_EQ(DemandOf(kRole), 4u);
     scheduler.AddMessage(kChannel, Message(2));
     EXPECT_EQ(TakeAll(), (Ids{5, 3, 9, 1, 2}));
@@ -62,8 +61,7 @@ TEST_F(SchedulerTest, NeverMoreRunningThanMaxConcurrency) {
 TEST_F(SchedulerTest, SubscriptionsTakeTurns) {
     scheduler.Configure({Config(1), Config(2), Config(3)});
     for (MessageId id = 1; id <= 4; ++id)
-        for (const SubscriptionId subscription : {1, 2})
-            scheduler.AddMessageFor(subscription, Message(id));
+        for (const SubscriptionId subscription : {1, 2}) scheduler.AddMessageFor(subscription, Message(id));
     EXPECT_EQ(TakeSubscription(), 1);
     EXPECT_EQ(TakeSubscription(), 2);
     EXPECT_EQ(TakeSubscription(), 1);
@@ -82,8 +80,7 @@ TEST_F(SchedulerTest, RolesGetOnlyTheirOwnSubscriptions) {
 }
 
 TEST_F(SchedulerTest, RolesTakeTurnsWithASingleWorker) {
-    scheduler.Configure(
-        {Config(1, 9, 100), Config(2, 9, 200), Config(3, 9, 300), Config(4, 9, 300)});
+    scheduler.Configure({Config(1, 9, 100), Config(2, 9, 200), Config(3, 9, 300), Config(4, 9, 300)});
     AddMessages(1, 3);
     std::vector<RoleId> served;
     for (int round = 0; round < 6; ++round) {
@@ -159,10 +156,8 @@ TEST_F(SchedulerTest, ChangedLimitRoleAndChannelTakeEffectAtOnce) {
 
 TEST_F(SchedulerTest, RemovedSubscriptionRemembersItsRunningTasksUntilTheyReport) {
     scheduler.Configure({Config(1, 4), Config(2, 4, 200)});
-    for (MessageId id = 1; id <= 5; ++id)
-        scheduler.AddMessageFor(1, Message(id, 7 * (id == 1)));
-    for (int i = 0; i < 3; ++i)
-        TakeId();
+    for (MessageId id = 1; id <= 5; ++id) scheduler.AddMessageFor(1, Message(id, 7 * (id == 1)));
+    for (int i = 0; i < 3; ++i) TakeId();
     scheduler.Configure({Config(2, 4, 200)});
     EXPECT_EQ(scheduler.Gauges(1), std::nullopt);
     EXPECT_EQ(TakeId(), 0);

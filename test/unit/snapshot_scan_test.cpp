@@ -13,7 +13,7 @@ namespace {
 constexpr std::uint32_t kKey = 55;
 
 class SnapshotScanTest : public SchedulerTest {
- protected:
+protected:
     SnapshotScanTest() { scheduler.Configure({Config(kSub, 100)}); }
 
     // The order in which all that waits runs, each finished before the next one is taken.
@@ -27,7 +27,7 @@ class SnapshotScanTest : public SchedulerTest {
     }
 
     // As rotation parks a task that was never tried.
-    static void AddMoved(SnapshotScan* scan, const MessageRef& message) {
+    static void AddMoved(SnapshotScan *scan, const MessageRef &message) {
         scan->AddParked(kSub, message, 0, message.published_at);
     }
 };
@@ -36,12 +36,9 @@ TEST_F(SnapshotScanTest, BetweenTheStepsOfRotationTasksKeepTheirPlace) {
     AddMessages(1, 10, kKey);
     for (int again = 0; again < 2; ++again) {
         SnapshotScan scan(&scheduler);
-        for (MessageId id = 5; id >= 1; --id)
-            AddMoved(&scan, ParkedMessage(id, kKey));
-        for (MessageId id = 1; id <= 5; ++id)
-            scan.AddSettled(kSub, id);
-        for (MessageId id = 10; id >= 1; --id)
-            scan.AddLogged(kChannel, Message(id, kKey));
+        for (MessageId id = 5; id >= 1; --id) AddMoved(&scan, ParkedMessage(id, kKey));
+        for (MessageId id = 1; id <= 5; ++id) scan.AddSettled(kSub, id);
+        for (MessageId id = 10; id >= 1; --id) scan.AddLogged(kChannel, Message(id, kKey));
         scan.Finish();
     }
     EXPECT_EQ(RunAll(), (Ids{1, 2, 3, 4, 5, 6, 7, 8, 9, 10}));
@@ -49,12 +46,9 @@ TEST_F(SnapshotScanTest, BetweenTheStepsOfRotationTasksKeepTheirPlace) {
 
 TEST_F(SnapshotScanTest, ANewSchedulerTakesParkedTasksFirst) {
     SnapshotScan scan(&scheduler);
-    for (const MessageId id : {2, 1})
-        AddMoved(&scan, ParkedMessage(id, kKey));
-    for (MessageId id = 1; id <= 3; ++id)
-        scan.AddSettled(kSub, id);
-    for (const MessageId id : {5, 4, 3, 2, 1})
-        scan.AddLogged(kChannel, Message(id, kKey));
+    for (const MessageId id : {2, 1}) AddMoved(&scan, ParkedMessage(id, kKey));
+    for (MessageId id = 1; id <= 3; ++id) scan.AddSettled(kSub, id);
+    for (const MessageId id : {5, 4, 3, 2, 1}) scan.AddLogged(kChannel, Message(id, kKey));
     scan.Finish();
     EXPECT_EQ(RunAll(), (Ids{1, 2, 4, 5}));
 }
@@ -63,8 +57,7 @@ TEST_F(SnapshotScanTest, WhatNobodyHasAnyMoreIsDropped) {
     AddMessages(1, 3, kKey);
     SnapshotScan scan(&scheduler);
     scan.AddSettled(kSub, 2);  // given up by rotation
-    for (MessageId id = 1; id <= 3; ++id)
-        scan.AddLogged(kChannel, Message(id, kKey));
+    for (MessageId id = 1; id <= 3; ++id) scan.AddLogged(kChannel, Message(id, kKey));
     scan.Finish();
     EXPECT_EQ(RunAll(), (Ids{1, 3}));
 }
@@ -99,8 +92,7 @@ TEST_F(SnapshotScanTest, NoScanReordersWhatIsKnown) {
         MessageId given_up = 0;
         for (MessageId id = 1; id <= known + 5; ++id) {
             Row row{Message(id, 1 + pick(3)), false, false, true};
-            if (id <= known)
-                scheduler.AddMessage(kChannel, row.message);
+            if (id <= known) scheduler.AddMessage(kChannel, row.message);
             // The older ones were in the segment that rotation is at.
             if (id <= known / 2) {
                 row.settled = true;
@@ -108,22 +100,18 @@ TEST_F(SnapshotScanTest, NoScanReordersWhatIsKnown) {
                 row.logged = pick(2) != 0;
                 given_up += row.parked ? 0 : 1;
             }
-            if (row.parked || !row.settled)
-                expected[row.message.key_hash].push_back(id);
+            if (row.parked || !row.settled) expected[row.message.key_hash].push_back(id);
             rows.push_back(row);
         }
         for (unsigned scans = 1 + pick(3); scans > 0; --scans) {
             std::shuffle(rows.begin(), rows.end(), random);
             SnapshotScan scan(&scheduler);
-            for (const Row& row : rows)
-                if (row.parked)
-                    AddMoved(&scan, ParkedMessage(row.message.id, row.message.key_hash));
-            for (const Row& row : rows)
-                if (row.settled)
-                    scan.AddSettled(kSub, row.message.id);
-            for (const Row& row : rows)
-                if (row.logged)
-                    scan.AddLogged(kChannel, row.message);
+            for (const Row &row : rows)
+                if (row.parked) AddMoved(&scan, ParkedMessage(row.message.id, row.message.key_hash));
+            for (const Row &row : rows)
+                if (row.settled) scan.AddSettled(kSub, row.message.id);
+            for (const Row &row : rows)
+                if (row.logged) scan.AddLogged(kChannel, row.message);
             scan.Finish();
         }
         std::map<std::uint32_t, Ids> ran;

@@ -17,13 +17,35 @@ std::string Resolved(std::string_view base, std::string_view reference) {
 // RFC 3986, 5.4, without fragments.
 TEST(Uri, ResolvesReferences) {
     const char *base = "http://a/b/c/d;p?q";
-    const char *const cases[][2] = {
-        {"g:h", "g:h"}, {"g", "http://a/b/c/g"}, {"./g", "http://a/b/c/g"}, {"g/", "http://a/b/c/g/"}, {"/g", "http://a/g"},
-        {"//g", "http://g"}, {"?y", "http://a/b/c/d;p?y"}, {"g?y", "http://a/b/c/g?y"}, {"#s", "http://a/b/c/d;p?q"},
-        {"g#s", "http://a/b/c/g"}, {";x", "http://a/b/c/;x"}, {"", "http://a/b/c/d;p?q"}, {".", "http://a/b/c/"}, {"./", "http://a/b/c/"},
-        {"..", "http://a/b/"}, {"../", "http://a/b/"}, {"../g", "http://a/b/g"}, {"../..", "http://a/"}, {"../../g", "http://a/g"},
-        {"../../../g", "http://a/g"}, {"/./g", "http://a/g"}, {"/../g", "http://a/g"}, {"g.", "http://a/b/c/g."}, {"..g", "http://a/b/c/..g"},
-        {"./../g", "http://a/b/g"}, {"./g/.", "http://a/b/c/g/"}, {"g/./h", "http://a/b/c/g/h"}, {"g/../h", "http://a/b/c/h"}, {"http:g", "http:g"}};
+    const char *const cases[][2] = {{"g:h", "g:h"},
+                                    {"g", "http://a/b/c/g"},
+                                    {"./g", "http://a/b/c/g"},
+                                    {"g/", "http://a/b/c/g/"},
+                                    {"/g", "http://a/g"},
+                                    {"//g", "http://g"},
+                                    {"?y", "http://a/b/c/d;p?y"},
+                                    {"g?y", "http://a/b/c/g?y"},
+                                    {"#s", "http://a/b/c/d;p?q"},
+                                    {"g#s", "http://a/b/c/g"},
+                                    {";x", "http://a/b/c/;x"},
+                                    {"", "http://a/b/c/d;p?q"},
+                                    {".", "http://a/b/c/"},
+                                    {"./", "http://a/b/c/"},
+                                    {"..", "http://a/b/"},
+                                    {"../", "http://a/b/"},
+                                    {"../g", "http://a/b/g"},
+                                    {"../..", "http://a/"},
+                                    {"../../g", "http://a/g"},
+                                    {"../../../g", "http://a/g"},
+                                    {"/./g", "http://a/g"},
+                                    {"/../g", "http://a/g"},
+                                    {"g.", "http://a/b/c/g."},
+                                    {"..g", "http://a/b/c/..g"},
+                                    {"./../g", "http://a/b/g"},
+                                    {"./g/.", "http://a/b/c/g/"},
+                                    {"g/./h", "http://a/b/c/g/h"},
+                                    {"g/../h", "http://a/b/c/h"},
+                                    {"http:g", "http:g"}};
     for (const auto &pair : cases) EXPECT_EQ(Resolved(base, pair[0]), pair[1]) << pair[0];
 }
 
