@@ -1194,7 +1194,7 @@ SELECT n.nspname AS schema_name, c.relname AS table_name, f.channel, f.message, 
     OR pg_catalog.pg_has_role(herald_internal.stored_role(f.owner, f.owner_role), 'USAGE')
     OR EXISTS (SELECT FROM pg_catalog.pg_roles AS u WHERE u.rolname OPERATOR(pg_catalog.=) CURRENT_USER AND u.rolsuper);
 COMMENT ON VIEW herald.change_feeds IS
-    'Change feeds of tables that the caller owns, or that he made. problem: why changes are not published, or not all.';
+    'Change feeds that the caller made, or of tables that the caller owns. problem: why changes are not published, or not all.';
 COMMENT ON COLUMN herald.change_feeds.schema_name IS 'Schema of the table.';
 COMMENT ON COLUMN herald.change_feeds.table_name IS 'Name of the table.';
 COMMENT ON COLUMN herald.change_feeds.channel IS 'Channel that changes are published to.';
@@ -1217,7 +1217,7 @@ COMMENT ON FUNCTION herald_internal.guard_replicated() IS
     'Skips rows that another server sends by logical replication, and refuses its TRUNCATE (55000).';
 
 -- On every table, also for what another server sends. pg_write_all_data gives the right to write to every table: whoever has
--- it could make himself a subscription that runs as anybody. What the library writes by itself fires no trigger, or is
+-- it could make a subscription that runs as anybody. What the library writes by itself fires no trigger, or is
 -- written as the owner. pg_dump keeps the rows of all but what was only announced.
 CREATE TRIGGER guard_ids BEFORE INSERT ON herald_internal.id_store
     FOR EACH ROW EXECUTE FUNCTION herald_internal.guard_ids();

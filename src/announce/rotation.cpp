@@ -34,8 +34,8 @@ namespace herald {
 
 namespace {
 
-// How long until the next try, at the longest. It doubles each time, since who holds a segment for more than a moment (a
-// vacuum, a dump) takes his time.
+// How long until the next try, at the longest. It doubles each time, since what holds a segment for more than a moment (a
+// vacuum, a dump) takes its time.
 constexpr TimestampTz kNextTry = 10 * USECS_PER_SEC;
 constexpr int kLongestQueue = 1000;  // milliseconds
 constexpr TimestampTz kStep = 10 * 1000;

@@ -26,7 +26,7 @@ GivenKey RequireKey(int32 target_id, const char *table, const Jsonb *record_id, 
 Jsonb *InOtherTypes(const Jsonb *record_id, bool as_text);
 
 // The same key with its values read as the columns' types read them, as the trail has them now: '1' for 1, a char(4)
-// with its blanks, a uuid in small letters. As the caller, whose input functions they may be: their errors are his.
+// with its blanks, a uuid in small letters. As the caller, whose input functions they may be, and whose errors theirs are.
 // NULL where a column is gone.
 Jsonb *InColumnTypes(Oid relation, const GivenKey &key, const Jsonb *record_id);
 

@@ -1,4 +1,4 @@
-// See row_pairs.hpp. The tables' first read pointer is used: who scans them by SQL has one of his own.
+// See row_pairs.hpp. The tables' first read pointer is used: what scans them by SQL has one of its own.
 
 #include "change/row_pairs.hpp"
 

@@ -9,7 +9,7 @@ namespace herald {
 
 inline constexpr int kMaxNotifyChannels = 4096;  // of a database
 
-// Refuses (53400) a channel that is to accept notifications where its owner has his share of those channels. No
+// Refuses (53400) a channel that is to accept notifications if its owner has had a share of those channels. No
 // owner gets more of them than are left to others. `channel_id`: does not count; 0: it is a new one.
 void RequireNotifyShare(const char *channel, const char *owner, int32 channel_id);
 

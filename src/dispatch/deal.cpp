@@ -1,6 +1,6 @@
 // Pool, second half: which worker gets which task, and which role gets a worker. See pool.hpp.
 //
-// Fairness: while somebody waits for his first worker, a role gives up workers beyond its share, and where
+// Fairness: while a role waits for its first worker, a role gives up workers beyond its share, and where
 // there are fewer workers than roles, the roles take turns of a time slice. A worker is never sent
 // away before it has run a task.
 

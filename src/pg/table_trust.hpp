@@ -1,5 +1,5 @@
 // Whether a table of the extension is still what its script made. Our statements run with its owner's rights, so a
-// trigger or a rule that somebody put on such a table would run his code with them.
+// trigger or a rule that somebody put on such a table would run code with them.
 //
 // It is checked when a statement of ours starts: its tables are locked by then, and nothing can be added to them until
 // the transaction ends.

@@ -106,7 +106,7 @@ HERALD_FUNCTION(audit_history) {
     // The rows of a view may have columns that were added to it later: the caller's descriptor counts.
     InitMaterializedSRF(fcinfo, MAT_SRF_USE_EXPECTED_DESC);
     ReturnSetInfo *result = reinterpret_cast<ReturnSetInfo *>(fcinfo->resultinfo);
-    // Who looks and leaves his transaction open must not keep the trail from being emptied.
+    // Somebody who looks and leaves the transaction open must not keep the trail from being emptied.
     const Jsonb *record_id = PG_GETARG_JSONB_P(1);
     pg::ReadAndLetGo([&] { CollectHistory(PG_GETARG_OID(0), record_id, result->setResult, result->setDesc); });
     return static_cast<Datum>(0);

@@ -47,7 +47,7 @@ Subscription *LoadSubscriptionByName(const char *name, MemoryContext context);
 // All subscriptions of this database, by id. The array lies in `context`.
 Subscription *LoadSubscriptions(MemoryContext context, int *count);
 
-// Neither waits for a user who has the subscription's row locked, for as long as he likes: that is to be tried again.
+// Neither waits for a user who has the subscription's row locked, for any length of time: that is to be tried again.
 enum class Attempted {
     kDone,
     kNotThere,  // it is gone; or, where it was to be held, not active (any more)

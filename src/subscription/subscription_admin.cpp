@@ -92,7 +92,7 @@ void SettleExisting(int32 id, int32 channel_id) {
     }
 }
 
-// What a new owner needs besides the role: what he would need to make the subscription himself.
+// What a new owner needs besides the role: what making the subscription takes.
 void RequireNewOwnerRights(const Subscription &subscription, Oid owner, const char *owner_name, Oid function) {
     if (superuser()) return;
     const Channel *channel = LookUpChannelById(subscription.channel_id);

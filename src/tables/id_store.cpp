@@ -34,7 +34,7 @@ struct CounterRow {
 };
 
 // Calls visit(row) for each row of a counter in a page that is locked, or in a copy of it. There is one; where an
-// administrator has changed it, also those that he has left.
+// administrator has changed it, also those that are left.
 template <typename Visit>
 void ForEachRow(Page page, const char *counter, Visit &&visit) {
     for (OffsetNumber i = FirstOffsetNumber; i <= PageGetMaxOffsetNumber(page); i++) {

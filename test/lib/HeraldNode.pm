@@ -29,6 +29,13 @@ sub becomes_true
 	return 1;
 }
 
+# What a query returns, in psql's plain format.
+sub value
+{
+	my ($self, $sql, $database) = @_;
+	return $self->safe_psql($database // 'postgres', $sql);
+}
+
 # As the original. That writes the query to psql's input, and dies when psql ends before it has read it: when the
 # server is just starting again and refuses, and the test was kept from running for a moment.
 sub poll_query_until

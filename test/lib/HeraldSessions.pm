@@ -11,7 +11,7 @@ use IPC::Run ();
 use PostgreSQL::Test::Utils;
 use Test::More;
 
-our @EXPORT = qw(listen_to listen_in heard_by heard_now heard_payloads heard_texts announced_of wait_announced outbox_is_empty outbox_is_used refusals stuck_publisher standby_is hold_consumers waits_for_work stop_idle crash_by end_sessions run_pgbench start_publishers publishers_go_on end_publishers);
+our @EXPORT = qw(listen_to listen_in heard_by heard_now heard_payloads heard_texts hears announced_of wait_announced outbox_is_empty outbox_is_used refusals stuck_publisher standby_is hold_consumers waits_for_work stop_idle crash_by end_sessions run_pgbench start_publishers publishers_go_on end_publishers);
 
 my $ends = 0;
 my $scripts = 0;
@@ -68,6 +68,14 @@ sub heard_texts
 {
 	my ($node, $session) = @_;
 	return map { "$_->[0]:$_->[1]" } heard_by($node, $session);
+}
+
+# Passes where exactly that was heard since the last time, in that order.
+sub hears
+{
+	my ($node, $session, $name, @expected) = @_;
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
+	return is(join("\n", heard_texts($node, $session)), join("\n", @expected), $name);
 }
 
 sub heard_payloads { return map { $_->[1] } @_ }

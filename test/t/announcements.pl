@@ -24,13 +24,6 @@ sub heard
 	return heard_texts($node, $listener);
 }
 
-sub hears
-{
-	my ($name, @expected) = @_;
-	local $Test::Builder::Level = $Test::Builder::Level + 1;
-	return is(join(', ', heard()), join(', ', @expected), $name);
-}
-
 # While the announcer can't run, all of this gets into one batch of it.
 sub at_once
 {
@@ -44,32 +37,32 @@ sub at_once
 
 my $x = q(SELECT herald.notify('prices', 'x'));
 at_once("BEGIN; $x; $x; COMMIT");
-hears('equal ones of one transaction fold', 'prices:x');
+hears($node, $listener, 'equal ones of one transaction fold', 'prices:x');
 at_once("$x; $x;");
-hears('those of two transactions do not', 'prices:x', 'prices:x');
+hears($node, $listener, 'those of two transactions do not', 'prices:x', 'prices:x');
 at_once($x, $x, $x);
-hears('nor those of three sessions', ('prices:x') x 3);
+hears($node, $listener, 'nor those of three sessions', ('prices:x') x 3);
 at_once("BEGIN; $x; SELECT herald.notify('prices', 'y'); $x; COMMIT", "BEGIN; SELECT herald.notify('prices', 'y'); $x; COMMIT");
-hears('each transaction keeps its order', qw(prices:x prices:y prices:y prices:x));
+hears($node, $listener, 'each transaction keeps its order', qw(prices:x prices:y prices:y prices:x));
 at_once("BEGIN; $x; SELECT herald.notify('undeclared', 'x'); COMMIT", $x);
-hears('channels are told apart', qw(prices:x undeclared:x prices:x));
+hears($node, $listener, 'channels are told apart', qw(prices:x undeclared:x prices:x));
 at_once("BEGIN; $x; SAVEPOINT a; SELECT herald.notify('prices', 'y'); SELECT herald.notify('prices', 'z'); ROLLBACK TO a;
 	SELECT herald.notify('prices', 'y'); SAVEPOINT b; $x; ROLLBACK TO b; $x; COMMIT", "BEGIN; $x; ROLLBACK", $x);
-hears('what was rolled back is not announced, and does not fold', qw(prices:x prices:y prices:x));
+hears($node, $listener, 'what was rolled back is not announced, and does not fold', qw(prices:x prices:y prices:x));
 at_once("BEGIN; $x; SELECT herald.notify('prices', i::text) FROM generate_series(1, 600) AS i; $x; COMMIT");
-hears('equal ones fold over any distance', 'prices:x', map { "prices:$_" } 1 .. 600);
+hears($node, $listener, 'equal ones fold over any distance', 'prices:x', map { "prices:$_" } 1 .. 600);
 my $p = q(SELECT herald.publish('prices', '{"a": 1}'));
 at_once("BEGIN; $p; $p; SELECT herald.notify('prices', '{\"a\": 1}'); COMMIT", $p);
-hears('ephemeral messages fold like NOTIFYs', ('prices:{"a": 1}') x 2);
+hears($node, $listener, 'ephemeral messages fold like NOTIFYs', ('prices:{"a": 1}') x 2);
 my $d = q(SELECT herald.publish('payloads', '{"a": 1}'));
 at_once($d, $d);
-hears('equal payloads of two stored messages are both announced', ('payloads:{"a": 1}') x 2);
+hears($node, $listener, 'equal payloads of two stored messages are both announced', ('payloads:{"a": 1}') x 2);
 at_once("BEGIN; $d; SELECT herald.publish('payloads', i::text::jsonb) FROM generate_series(1, 600) AS i; $d; COMMIT");
-hears('payloads fold over any distance', 'payloads:{"a": 1}', map { "payloads:$_" } 1 .. 600);
+hears($node, $listener, 'payloads fold over any distance', 'payloads:{"a": 1}', map { "payloads:$_" } 1 .. 600);
 at_once(map { $_ % 3 == 0 ? $d : $x } 1 .. 100);
-hears('100 equal ones of as many sessions', map { $_ % 3 == 0 ? 'payloads:{"a": 1}' : 'prices:x' } 1 .. 100);
+hears($node, $listener, '100 equal ones of as many sessions', map { $_ % 3 == 0 ? 'payloads:{"a": 1}' : 'prices:x' } 1 .. 100);
 at_once("SELECT herald.notify('prices', repeat('l', 7999)), herald.notify('prices', '')");
-hears('long ones and empty ones', 'prices:' . 'l' x 7999, 'prices:');
+hears($node, $listener, 'long ones and empty ones', 'prices:' . 'l' x 7999, 'prices:');
 
 # 8 publishers; meanwhile something happens. Each of them numbers what it sends.
 my $script = <<'SQL';

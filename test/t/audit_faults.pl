@@ -33,7 +33,6 @@ GRANT ALL ON shop.events, shop.events_1 TO clerk;
 SQL
 
 sub as_clerk { my ($sql) = @_; return sqlstate_of($node, $sql, role => 'clerk') }
-sub value { my ($sql) = @_; return $node->safe_psql('postgres', $sql) }
 sub as_keeper { my ($sql) = @_; return $node->safe_psql('postgres', "SET SESSION AUTHORIZATION keeper;\n$sql") }
 
 # Before auditing begins somebody takes the names that its triggers will have.
@@ -43,7 +42,7 @@ CREATE TRIGGER herald_audit_update AFTER UPDATE ON shop.orders FOR EACH STATEMEN
 CREATE CONSTRAINT TRIGGER herald_audit_insert AFTER INSERT ON shop.orders FOR EACH ROW EXECUTE FUNCTION clerk.nothing();
 SQL
 as_keeper(q(SELECT herald.enable_audit('shop.orders', mask => '{card}'), herald.enable_audit('shop.events')));
-is(value('SELECT bool_and(ok) FROM herald.audited_tables'), 't', 'and does not keep a table from being audited');
+is($node->value('SELECT bool_and(ok) FROM herald.audited_tables'), 't', 'and does not keep a table from being audited');
 
 # Who only writes.
 for my $attempt (
@@ -92,7 +91,7 @@ isnt(sqlstate_of($node, "SELECT herald_internal.audit_$_()"), '00000', "not even
 # A superuser can attach them, to no use.
 is(sqlstate_of($node, "CREATE TABLE public.other (id int); CREATE TRIGGER t AFTER INSERT ON public.other REFERENCING NEW TABLE AS n"
 	. ' FOR EACH STATEMENT EXECUTE FUNCTION herald_internal.audit_insert(); INSERT INTO public.other VALUES (1)'), '00000', 'no table is audited without being enrolled');
-is(value(q(SELECT count(*) FROM herald.audit_log WHERE table_name = 'other')), '0', 'nothing is recorded of it');
+is($node->value(q(SELECT count(*) FROM herald.audit_log WHERE table_name = 'other')), '0', 'nothing is recorded of it');
 
 # All that clerk can do is to write, and to lie about what a client may say anyway.
 as_clerk(<<'SQL');
@@ -111,7 +110,7 @@ CREATE TEMP TABLE audit_7 (id int);
 INSERT INTO shop.orders VALUES (1, 'MASKED', 'first');
 UPDATE shop.orders SET note = 'second';
 SQL
-is(value(q(SELECT string_agg(concat_ws(' ', operation, record_id ->> 'id', new ->> 'note', new ->> 'card', current_user_name), ', ' ORDER BY id)
+is($node->value(q(SELECT string_agg(concat_ws(' ', operation, record_id ->> 'id', new ->> 'note', new ->> 'card', current_user_name), ', ' ORDER BY id)
              FROM herald.audit_log WHERE table_name = 'orders' AND operation IN ('insert', 'update'))),
 	'insert 1 first *** clerk, update 1 second *** clerk', 'the trail has it all');
 
@@ -139,9 +138,9 @@ SELECT herald.enable_audit('clerk.moods', mask => '{hash:mood}');
 SELECT herald.enable_audit('clerk.moods');
 INSERT INTO clerk.moods VALUES (1, 'sad'), (2, 'glad');
 SQL
-is(value(q(SELECT string_agg(DISTINCT who || ' ' || by, ', ') FROM clerk.ran)), 'clerk clerk', 'a cast to json runs as who writes');
-is(value(q(SELECT rolsuper FROM pg_roles WHERE rolname = 'clerk')), 'f', 'and makes nobody a superuser');
-is(value(q(SELECT string_agg(new ->> 'mood', ', ' ORDER BY id) FROM herald.audit_log WHERE table_name = 'moods' AND operation = 'insert')),
+is($node->value(q(SELECT string_agg(DISTINCT who || ' ' || by, ', ') FROM clerk.ran)), 'clerk clerk', 'a cast to json runs as who writes');
+is($node->value(q(SELECT rolsuper FROM pg_roles WHERE rolname = 'clerk')), 'f', 'and makes nobody a superuser');
+is($node->value(q(SELECT string_agg(new ->> 'mood', ', ' ORDER BY id) FROM herald.audit_log WHERE table_name = 'moods' AND operation = 'insert')),
 	'sad by cast, glad by cast', 'what it says is recorded');
 is(as_clerk(<<'SQL'), '22012', 'where it fails, the statement does');
 CREATE OR REPLACE FUNCTION clerk.spy(mood clerk.mood) RETURNS json LANGUAGE plpgsql AS $$ BEGIN RETURN to_json(1 / 0); END $$;
@@ -165,7 +164,7 @@ END $$;
 SET app.who = 'outer';
 INSERT INTO clerk.moods VALUES (10, 'glad'), (11, 'sad'), (12, 'sad'), (13, 'glad');
 SQL
-is(value(q(SELECT string_agg(new ->> 'id', ' ' ORDER BY (new ->> 'id')::int), bool_and(context ->> 'app.who' = 'outer'), count(DISTINCT sequence)
+is($node->value(q(SELECT string_agg(new ->> 'id', ' ' ORDER BY (new ->> 'id')::int), bool_and(context ->> 'app.who' = 'outer'), count(DISTINCT sequence)
              FROM herald.audit_log WHERE table_name = 'moods' AND (new ->> 'id')::int >= 10)),
 	'10 11 12 13 14 15|t|6', 'all of it is recorded, and nothing of what was rolled back');
 as_clerk('ALTER TYPE clerk.mood RENAME TO m2; DROP TABLE clerk.moods');
@@ -180,35 +179,35 @@ SELECT herald.enable_audit('shop.orders', mask => '{card}');
 SELECT herald.disable_audit('shop.events');
 DROP TABLE shop.events;
 SQL
-is(value(q(SELECT string_agg(DISTINCT operation, ' ' ORDER BY operation) FROM herald.audit_log
+is($node->value(q(SELECT string_agg(DISTINCT operation, ' ' ORDER BY operation) FROM herald.audit_log
             WHERE current_user_name = 'keeper' AND table_name IN ('orders', 'events'))),
 	'alter_audit disable_audit disable_trigger drop_trigger enable_audit enable_trigger', 'what the owner does to the trail is in it');
-is(value('SELECT bool_and(ok) FROM herald.audited_tables'), 't', 'and can be mended');
+is($node->value('SELECT bool_and(ok) FROM herald.audited_tables'), 't', 'and can be mended');
 
 # Whatever triggers are disabled and enabled for a load, changes are recorded once.
 as_keeper('ALTER TABLE shop.orders DISABLE TRIGGER ALL; ALTER TABLE shop.orders ENABLE TRIGGER ALL; INSERT INTO shop.orders VALUES (20, NULL, NULL)');
-is(value(q(SELECT count(*) FROM herald.audit_log WHERE record_id = '{"id": 20}' AND operation = 'insert')), '1', 'after ENABLE TRIGGER ALL changes are recorded once');
+is($node->value(q(SELECT count(*) FROM herald.audit_log WHERE record_id = '{"id": 20}' AND operation = 'insert')), '1', 'after ENABLE TRIGGER ALL changes are recorded once');
 as_keeper(q(SELECT herald.enable_audit('shop.orders', mask => '{card}')));
 
 # A session can't blur what is recorded, nor put bytes into the trail that nobody can read.
 as_keeper(q(CREATE TABLE shop.exact (id int PRIMARY KEY, f float8, d daterange); SELECT herald.enable_audit('shop.exact')));
-value(q(GRANT USAGE ON SCHEMA shop TO clerk; GRANT INSERT ON shop.exact TO clerk));
+$node->value(q(GRANT USAGE ON SCHEMA shop TO clerk; GRANT INSERT ON shop.exact TO clerk));
 is(as_clerk(<<'SQL'), '00000', 'a session has odd settings');
 SET extra_float_digits = -15; SET datestyle = 'SQL, DMY'; SET search_path = shop;
 INSERT INTO exact VALUES (1, 123456.789, '[2026-02-01,2026-03-01)');
 SQL
-is(value(q(SELECT new ->> 'f', new ->> 'd' FROM herald.audit_log WHERE table_name = 'exact' AND operation = 'insert')),
+is($node->value(q(SELECT new ->> 'f', new ->> 'd' FROM herald.audit_log WHERE table_name = 'exact' AND operation = 'insert')),
 	'123456.789|[2026-02-01,2026-03-01)', 'which are of no importance to the trail');
 {
 	local $ENV{PGOPTIONS} = "-c app.who=a\xffb";
-	value('INSERT INTO shop.exact VALUES (2)');
+	$node->value('INSERT INTO shop.exact VALUES (2)');
 }
 is(sqlstate_of($node, q(SET client_encoding = 'LATIN1'; SELECT context FROM herald.audit_log WHERE record_id = '{"id": 2}')), '00000', 'what is no text does not get into it');
 
 # Maintenance of the trail does not keep anybody from writing.
 my $open = $node->background_psql('postgres');
 $open->query_safe(q(BEGIN; INSERT INTO shop.exact VALUES (3)));
-my $segment = value(q(SELECT DISTINCT relation::regclass FROM pg_locks WHERE mode = 'RowExclusiveLock' AND relation::regclass::text ~ '^herald_internal.audit_[0-7]$'));
+my $segment = $node->value(q(SELECT DISTINCT relation::regclass FROM pg_locks WHERE mode = 'RowExclusiveLock' AND relation::regclass::text ~ '^herald_internal.audit_[0-7]$'));
 my $reindex = $node->background_psql('postgres', on_error_stop => 0);
 $reindex->query_until(qr/begun/, "\\echo begun\nREINDEX TABLE CONCURRENTLY $segment;\n");
 wait_until($node, q(SELECT count(*) > 0 FROM pg_stat_activity WHERE query LIKE 'REINDEX%' AND wait_event_type = 'Lock'), 'REINDEX CONCURRENTLY waits');
@@ -217,17 +216,17 @@ $open->query_safe('COMMIT');
 $open->quit;
 $reindex->query('SELECT 1');
 $reindex->quit;
-is(value(q(SET enable_seqscan = off; SELECT count(*) FROM generate_series(3, 9) AS i, LATERAL herald.audit_history('shop.exact', jsonb_build_object('id', i)))),
+is($node->value(q(SET enable_seqscan = off; SELECT count(*) FROM generate_series(3, 9) AS i, LATERAL herald.audit_history('shop.exact', jsonb_build_object('id', i)))),
 	'7', 'the new index has all of it');
 
 # Prepared transactions.
-value(q(BEGIN; INSERT INTO shop.orders VALUES (2, 'a', 'prepared'); PREPARE TRANSACTION 'kept'));
-value(q(BEGIN; INSERT INTO shop.orders VALUES (3, 'a', 'prepared'); PREPARE TRANSACTION 'lost'));
-value(q(INSERT INTO shop.orders VALUES (4, 'a', 'meanwhile')));
+$node->value(q(BEGIN; INSERT INTO shop.orders VALUES (2, 'a', 'prepared'); PREPARE TRANSACTION 'kept'));
+$node->value(q(BEGIN; INSERT INTO shop.orders VALUES (3, 'a', 'prepared'); PREPARE TRANSACTION 'lost'));
+$node->value(q(INSERT INTO shop.orders VALUES (4, 'a', 'meanwhile')));
 $node->stop('immediate');
 start_again($node);
-value(q(COMMIT PREPARED 'kept'; ROLLBACK PREPARED 'lost'));
-is(value(q(SELECT string_agg(l.record_id ->> 'id', ' ' ORDER BY l.record_id ->> 'id'), bool_and(transaction_id IS NOT NULL)
+$node->value(q(COMMIT PREPARED 'kept'; ROLLBACK PREPARED 'lost'));
+is($node->value(q(SELECT string_agg(l.record_id ->> 'id', ' ' ORDER BY l.record_id ->> 'id'), bool_and(transaction_id IS NOT NULL)
              FROM herald.audit_log AS l WHERE operation = 'insert' AND (record_id ->> 'id')::int BETWEEN 2 AND 4 AND table_name = 'orders')),
 	'2 4|t', 'a prepared transaction is in the trail when it is committed');
 
@@ -254,16 +253,16 @@ my ($session, $pid, $cancelled);
 for my $attempt (1 .. 5)
 {
 	($session, $pid) = update_many('to be cancelled');
-	value("SELECT pg_cancel_backend($pid)");
+	$node->value("SELECT pg_cancel_backend($pid)");
 	like($session->query("SELECT 'after'"), qr/after/, 'the session goes on');
 	$cancelled = $session->{stderr} =~ /canceling statement due to user request/;
 	$session->quit;
-	is(value("SELECT sum(v) FROM shop.many"), value($entries), 'a cancelled statement left no entries, or came to its end');
+	is($node->value("SELECT sum(v) FROM shop.many"), $node->value($entries), 'a cancelled statement left no entries, or came to its end');
 	last if $cancelled;
 }
 ok($cancelled, 'it was cancelled while it recorded');
 is(sqlstate_of($node, q(SET statement_timeout = '300ms'; UPDATE shop.many SET v = v + 1)), '57014', 'a time limit holds for recording as well');
-is(value("SELECT sum(v) FROM shop.many"), value($entries), 'and leaves nothing');
+is($node->value("SELECT sum(v) FROM shop.many"), $node->value($entries), 'and leaves nothing');
 
 # Beside it others write, one transaction each, and know what was committed.
 my ($out, $err) = ('', '');
@@ -275,17 +274,17 @@ $node->kill9;
 signal_process('KILL', $pid);
 end_sessions($session, $writer);
 start_again($node);
-is(value(qq(SELECT count(*) FROM herald.audit_log WHERE operation = 'insert' AND record_id ->> 'id' IN (@{[ join ',', map { "'$_'" } @committed ]}))),
+is($node->value(qq(SELECT count(*) FROM herald.audit_log WHERE operation = 'insert' AND record_id ->> 'id' IN (@{[ join ',', map { "'$_'" } @committed ]}))),
 	scalar(@committed), 'what was committed before the server was killed has its entry');
-is(value(q(SELECT count(*) FROM shop.orders WHERE note = 'before the kill')), value(q(SELECT count(*) FROM herald.audit_log WHERE new ->> 'note' = 'before the kill')),
+is($node->value(q(SELECT count(*) FROM shop.orders WHERE note = 'before the kill')), $node->value(q(SELECT count(*) FROM herald.audit_log WHERE new ->> 'note' = 'before the kill')),
 	'and nothing else has');
-is(value("SELECT sum(v) FROM shop.many"), value($entries), 'the killed statement left no entries');
+is($node->value("SELECT sum(v) FROM shop.many"), $node->value($entries), 'the killed statement left no entries');
 
 # Without dispatcher and announcer, with herald.enabled off, and where the library is but not the extension.
 reload_with($node, 'herald.enabled' => 'off');
 $node->restart;
-value(q(INSERT INTO shop.orders VALUES (5, 'c', 'switched off')));
-is(value(q(SELECT count(*) FROM herald.audit_log WHERE new ->> 'note' = 'switched off')), '1', 'auditing does not depend on herald.enabled');
+$node->value(q(INSERT INTO shop.orders VALUES (5, 'c', 'switched off')));
+is($node->value(q(SELECT count(*) FROM herald.audit_log WHERE new ->> 'note' = 'switched off')), '1', 'auditing does not depend on herald.enabled');
 $node->safe_psql('postgres', 'CREATE DATABASE bare');
 is(sqlstate_of($node, <<'SQL', database => 'bare'), '00000', 'a database without the extension does not notice');
 CREATE TABLE t (id int PRIMARY KEY) PARTITION BY RANGE (id);
@@ -304,11 +303,11 @@ is(sqlstate_of($node, $_), '2BP01', "the trail is not lost by $_") for 'DROP EXT
 
 # Sizes: all the columns there can be, a huge value, a statement of half a million rows.
 as_keeper('CREATE TABLE shop.wide (' . join(', ', 'c1 int PRIMARY KEY', map { "c$_ int" } 2 .. 1600) . "); SELECT herald.enable_audit('shop.wide', record => 'diff')");
-value('INSERT INTO shop.wide VALUES (' . join(',', 1 .. 1600) . '); UPDATE shop.wide SET ' . join(', ', map { "c$_ = c$_ + 1" } 2 .. 1600));
-is(value(q(SELECT (SELECT count(*) FROM jsonb_object_keys(new)), cardinality(changed), new ->> 'c1600' FROM herald.audit_log WHERE table_name = 'wide' AND operation = 'update')),
+$node->value('INSERT INTO shop.wide VALUES (' . join(',', 1 .. 1600) . '); UPDATE shop.wide SET ' . join(', ', map { "c$_ = c$_ + 1" } 2 .. 1600));
+is($node->value(q(SELECT (SELECT count(*) FROM jsonb_object_keys(new)), cardinality(changed), new ->> 'c1600' FROM herald.audit_log WHERE table_name = 'wide' AND operation = 'update')),
 	'1599|1599|1601', 'a table of 1600 columns');
-value(q(INSERT INTO shop.orders SELECT 6, NULL, repeat(md5('x'), 3276800)));
-is(value(q(SELECT length(new ->> 'note') FROM herald.audit_log WHERE record_id = '{"id": 6}' AND table_name = 'orders')), '104857600', 'a value of 100 MB');
+$node->value(q(INSERT INTO shop.orders SELECT 6, NULL, repeat(md5('x'), 3276800)));
+is($node->value(q(SELECT length(new ->> 'note') FROM herald.audit_log WHERE record_id = '{"id": 6}' AND table_name = 'orders')), '104857600', 'a value of 100 MB');
 
 # The private memory of a backend, without files and shared buffers, in kB.
 sub anonymous_kb { my ($id) = @_; return slurp_file("/proc/$id/smaps_rollup") =~ /^Anonymous:\s+([0-9]+)/m ? $1 : undef }
@@ -326,10 +325,10 @@ SKIP:
 	$session->quit;
 	# The transition tables take work_mem each.
 	cmp_ok($grown, '<', 40_000, "memory of a backend after statements of 500,000 rows: $grown kB more");
-	is(value(q(SELECT operation, count(*) FROM herald.audit_log WHERE table_name = 'bulk' AND operation IN ('insert', 'update') GROUP BY 1 ORDER BY 1)),
+	is($node->value(q(SELECT operation, count(*) FROM herald.audit_log WHERE table_name = 'bulk' AND operation IN ('insert', 'update') GROUP BY 1 ORDER BY 1)),
 		"insert|500000\nupdate|500000", 'all of them are recorded');
 }
-value('SELECT herald.purge_audit_log()');
+$node->value('SELECT herald.purge_audit_log()');
 
 # Many write while others take out what is old.
 as_keeper(q(CREATE TABLE shop.busy (id bigserial PRIMARY KEY, v int); SELECT herald.enable_audit('shop.busy', operations => '{insert}')));
@@ -342,8 +341,8 @@ SELECT herald.purge_audit_log(clock_timestamp() - interval '1 day');
 INSERT INTO shop.busy (v) VALUES (1), (2);
 \endif
 PGBENCH
-is(value(q(SELECT count(*), count(DISTINCT id), count(DISTINCT record_id), count(transaction_id) FROM herald.audit_log WHERE table_name = 'busy' AND operation = 'insert')),
-	value('SELECT count(*), count(*), count(*), count(*) FROM shop.busy'), 'none of their rows is missing or twice');
+is($node->value(q(SELECT count(*), count(DISTINCT id), count(DISTINCT record_id), count(transaction_id) FROM herald.audit_log WHERE table_name = 'busy' AND operation = 'insert')),
+	$node->value('SELECT count(*), count(*), count(*), count(*) FROM shop.busy'), 'none of their rows is missing or twice');
 reload_with($node, 'herald.audit_retention' => undef);
 
 # A standby that is promoted.
@@ -351,7 +350,7 @@ $node->backup('base');
 my $standby = HeraldNode->new('audit_standby');
 $standby->init_from_backup($node, 'base', has_streaming => 1);
 $standby->start;
-value(q(INSERT INTO shop.orders VALUES (7, 'c', 'on the primary')));
+$node->value(q(INSERT INTO shop.orders VALUES (7, 'c', 'on the primary')));
 $node->wait_for_catchup($standby);
 is($standby->safe_psql('postgres', q(SELECT count(*) FROM herald.audit_log WHERE new ->> 'note' = 'on the primary')), '1', 'a standby shows the trail');
 is(sqlstate_of($standby, q(SELECT herald.disable_audit('shop.orders'))), '55000', 'and does not change it');

@@ -66,14 +66,13 @@ my $segments = join ', ', map { ("herald_internal.audit_$_", "herald_internal.au
 my $lock = "LOCK TABLE $segments IN ACCESS SHARE MODE";
 my $right = 't|0|0|0|0';
 
-sub value { my ($sql) = @_; return $node->safe_psql('postgres', $sql) }
-sub trail_is_right { my ($when) = @_; return is(value("BEGIN; $lock; SELECT * FROM verdict; COMMIT"), $right, "$when: nothing is missing, twice, rolled back or without context") }
+sub trail_is_right { my ($when) = @_; return is($node->value("BEGIN; $lock; SELECT * FROM verdict; COMMIT"), $right, "$when: nothing is missing, twice, rolled back or without context") }
 
 # By the server's clock. The segments come round in 80 s of it.
 sub seconds_pass
 {
 	my ($seconds, $name) = @_;
-	my $end = value("SELECT clock_timestamp() + interval '$seconds s'");
+	my $end = $node->value("SELECT clock_timestamp() + interval '$seconds s'");
 	return wait_until($node, "SELECT clock_timestamp() > '$end'", $name);
 }
 
@@ -116,7 +115,7 @@ sub stop_load
 my $load = start_load();
 my $open = $node->background_psql('postgres');
 $open->query_safe(q(BEGIN; INSERT INTO changes (by) VALUES ('open')));
-value(q(BEGIN; INSERT INTO changes (by) VALUES ('prepared'); SAVEPOINT a; INSERT INTO changes (by) VALUES ('lost'); ROLLBACK TO a;
+$node->value(q(BEGIN; INSERT INTO changes (by) VALUES ('prepared'); SAVEPOINT a; INSERT INTO changes (by) VALUES ('lost'); ROLLBACK TO a;
 	INSERT INTO changes (by) SELECT 'prepared' FROM generate_series(1, 9); PREPARE TRANSACTION 'kept'));
 my $snapshot = $node->background_psql('postgres');
 $snapshot->query_safe('BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT 1 FROM changes LIMIT 1');
@@ -133,12 +132,12 @@ trail_is_right('after a turn of all segments');
 my $reader = $node->background_psql('postgres');
 $reader->query_safe("BEGIN ISOLATION LEVEL REPEATABLE READ; $lock");
 my $before = $reader->query_safe('SELECT count(*), count(session_user_name) FROM herald.audit_log');
-value(q(COMMIT PREPARED 'kept'));
+$node->value(q(COMMIT PREPARED 'kept'));
 $open->query_safe('COMMIT');
-is(value(q(SELECT by, (SELECT count(*) FROM entries AS e WHERE e.n = c.n AND session_user_name IS NOT NULL) FROM changes AS c WHERE by ~ '^(open|prepared)' GROUP BY by, 2 ORDER BY 1, 2)),
+is($node->value(q(SELECT by, (SELECT count(*) FROM entries AS e WHERE e.n = c.n AND session_user_name IS NOT NULL) FROM changes AS c WHERE by ~ '^(open|prepared)' GROUP BY by, 2 ORDER BY 1, 2)),
 	"open|1\nopen, at last|1\nopen, later|1\nprepared|1", 'what was written long before its commit is there');
 seconds_pass(100, 'a turn of all segments beside a reader');
-is(value("SELECT count(*) FROM pg_locks WHERE NOT granted AND relation IN (SELECT oid FROM pg_class WHERE relnamespace = 'herald_internal'::regnamespace)"), '0', 'nobody waits for it');
+is($node->value("SELECT count(*) FROM pg_locks WHERE NOT granted AND relation IN (SELECT oid FROM pg_class WHERE relnamespace = 'herald_internal'::regnamespace)"), '0', 'nobody waits for it');
 is($reader->query_safe('SELECT count(*), count(session_user_name) FROM herald.audit_log'), $before, 'who reads keeps what it sees');
 trail_is_right('beside a reader');
 $reader->query_safe('COMMIT');
@@ -155,7 +154,7 @@ wait_until($node, 'SELECT true', 'the server is back');
 wait_for_new($node, 'announcer', $killed, 'postgres');
 trail_is_right('after a kill of the announcer');
 $load = start_load();
-value("INSERT INTO changes (by) VALUES ('after the kill')");
+$node->value("INSERT INTO changes (by) VALUES ('after the kill')");
 wait_until($node, "SELECT min(changed_at) > clock_timestamp() - interval '2 min' FROM herald.audit_log", 'beside writers, what is too old goes');
 trail_is_right('and all that is younger stays');
 stop_load($load);

@@ -36,14 +36,12 @@ $node->safe_psql('postgres', q(
 my @all;
 my $runs = 0;
 
-sub value { my ($sql) = @_; return $node->safe_psql('postgres', $sql); }
-
 # Publishes payloads while the subscription is paused, then lets it go; returns the ids.
 sub run_backlog
 {
 	my @payloads = @_;
 	$node->safe_psql('postgres', q(SELECT herald.pause('work', '20 s')));
-	my @ids = split /,/, value("SELECT string_agg(id::text, ',' ORDER BY id) FROM herald.publish_batch('jobs', ARRAY["
+	my @ids = split /,/, $node->value("SELECT string_agg(id::text, ',' ORDER BY id) FROM herald.publish_batch('jobs', ARRAY["
 		. join(',', map { "'$_'" } @payloads) . ']::jsonb[]) AS p (id)');
 	$node->safe_psql('postgres', q(SELECT herald.resume('work')));
 	push @all, @ids;
@@ -59,7 +57,7 @@ sub grow
 	{
 		my @ids = run_backlog(('{}') x 100);
 		wait_idle($node, 'work');
-		$largest = value('SELECT max(n) FROM (SELECT count(*) AS n FROM app.effects WHERE message_id IN (' . join(',', @ids) . ') GROUP BY xid) AS x');
+		$largest = $node->value('SELECT max(n) FROM (SELECT count(*) AS n FROM app.effects WHERE message_id IN (' . join(',', @ids) . ') GROUP BY xid) AS x');
 		last if $largest == 32;
 	}
 	is($largest, 32, 'batches grow');
@@ -71,7 +69,7 @@ sub all_once
 	my ($how) = @_;
 	local $Test::Builder::Level = $Test::Builder::Level + 1;
 	wait_idle($node, 'work');
-	is(value('SELECT last_value FROM app.runs'), $runs, "$how: no handler was started once too often") if defined $runs;
+	is($node->value('SELECT last_value FROM app.runs'), $runs, "$how: no handler was started once too often") if defined $runs;
 	handled_once($node, 'work', \@all);
 	return;
 }
@@ -84,24 +82,24 @@ my @ids = run_backlog(('{}') x 5, '{"wait": 1}', ('{}') x 5);
 my $suspect = $ids[5];
 my $waits = "FROM herald.workers WHERE subscription = 'work' AND state = 'running' AND message_id = $suspect";
 wait_until($node, "SELECT count(*) = 1 $waits", 'a task waits in the middle of a batch');
-like(value("SELECT query FROM pg_stat_activity WHERE pid = (SELECT pid $waits)"), qr/message $suspect, attempt 1/, 'and shows');
+like($node->value("SELECT query FROM pg_stat_activity WHERE pid = (SELECT pid $waits)"), qr/message $suspect, attempt 1/, 'and shows');
 $node->safe_psql('postgres', q(SELECT herald.alter_subscription('work', max_concurrency => 2)));
-my $first = value("SELECT pid $waits");
+my $first = $node->value("SELECT pid $waits");
 signal_process('TERM', $first);
 wait_until($node, "SELECT count(*) = 1 $waits AND pid <> $first", 'its worker terminated, it runs again');
 wait_until($node, 'SELECT count(*) = 10 FROM app.effects WHERE message_id IN (' . join(',', @ids) . ')', 'the others are done meanwhile');
-is(value('SELECT count(*) FROM herald.failure_log'), '0', 'nobody is charged');
-my $second = value("SELECT pid $waits");
+is($node->value('SELECT count(*) FROM herald.failure_log'), '0', 'nobody is charged');
+my $second = $node->value("SELECT pid $waits");
 signal_process('TERM', $second);
 # The second loss is recorded, as it is without batches.
 wait_until($node, "SELECT count(*) = 1 $waits AND pid <> $second", 'it runs once more');
-is(value("SELECT string_agg(message_id || ' ' || attempt || ' ' || error_code, ',' ORDER BY attempt) FROM herald.failure_log"),
+is($node->value("SELECT string_agg(message_id || ' ' || attempt || ' ' || error_code, ',' ORDER BY attempt) FROM herald.failure_log"),
 	"$suspect 1 57P01,$suspect 2 57P01", 'only the task that ran is charged');
 $holder->query_safe('SELECT pg_advisory_unlock_all()');
 # The five before it ran twice, the suspect three times.
 $runs += 5 + 2;
 all_once('worker terminated in a batch');
-is(value("SELECT attempt FROM app.effects WHERE message_id = $suspect"), '3', 'the suspect is done at the third attempt');
+is($node->value("SELECT attempt FROM app.effects WHERE message_id = $suspect"), '3', 'the suspect is done at the third attempt');
 
 # Tasks that lose their worker twice because of others: still nobody is charged.
 $node->safe_psql('postgres', q(SELECT herald.alter_subscription('work', max_concurrency => 1)));
@@ -111,14 +109,14 @@ for my $place (5, 3)
 {
 	$waits = "FROM herald.workers WHERE subscription = 'work' AND state = 'running' AND message_id = $ids[$place]";
 	wait_until($node, "SELECT count(*) = 1 $waits", "task $place holds its batch up");
-	my $pid = value("SELECT pid $waits");
+	my $pid = $node->value("SELECT pid $waits");
 	$node->safe_psql('postgres', "SELECT setval('app.gate', CASE $place WHEN 5 THEN 2 ELSE 3 END)");
 	signal_process('TERM', $pid);
 	wait_until($node, "SELECT count(*) = 0 FROM pg_stat_activity WHERE pid = $pid", 'its worker is terminated');
 }
 $runs += 6 + 4;
 all_once('workers terminated twice');
-is(value("SELECT count(*) FROM herald.failure_log WHERE message_id >= $ids[0]"), '0', 'nobody is charged for what ends the worker of others');
+is($node->value("SELECT count(*) FROM herald.failure_log WHERE message_id >= $ids[0]"), '0', 'nobody is charged for what ends the worker of others');
 
 # The dispatcher changes in the meantime.
 $node->safe_psql('postgres', q(SELECT herald.alter_subscription('work', max_concurrency => 1)));
@@ -144,8 +142,8 @@ sub block_commit
 	my @batch = run_backlog(@payloads);
 	my $committing = "FROM pg_stat_activity WHERE backend_type = 'pg_herald worker' AND wait_event = 'SyncRep'";
 	wait_until($node, "SELECT count(*) = 1 $committing", 'a batch waits in its commit');
-	is(value('SELECT count(*) FROM app.effects WHERE message_id IN (' . join(',', @batch) . ')'), '0', 'nobody sees its effects yet');
-	return (value("SELECT pid $committing"), @batch);
+	is($node->value('SELECT count(*) FROM app.effects WHERE message_id IN (' . join(',', @batch) . ')'), '0', 'nobody sees its effects yet');
+	return ($node->value("SELECT pid $committing"), @batch);
 }
 
 sub unblock
@@ -158,7 +156,7 @@ sub committed_once
 {
 	my ($how, @batch) = @_;
 	local $Test::Builder::Level = $Test::Builder::Level + 1;
-	is(value('SELECT count(DISTINCT xid), count(*) FROM app.effects WHERE message_id IN (' . join(',', @batch) . ')'),
+	is($node->value('SELECT count(DISTINCT xid), count(*) FROM app.effects WHERE message_id IN (' . join(',', @batch) . ')'),
 		'1|' . @batch, "$how: it was one transaction");
 	all_once($how);
 	return;
@@ -189,7 +187,7 @@ wait_until($node, "SELECT retrying = 1 OR running = 1 FROM herald.subscription_s
 unblock();
 $runs++;
 all_once('worker terminated with a failed task');
-is(value("SELECT string_agg(attempt || ' ' || error_code, ',') FROM herald.failure_log WHERE message_id = $batch[5]"), '1 HT001', 'it is charged once');
+is($node->value("SELECT string_agg(attempt || ' ' || error_code, ',') FROM herald.failure_log WHERE message_id = $batch[5]"), '1 HT001', 'it is charged once');
 
 # The process ends between its commit and its report.
 SKIP:
@@ -220,14 +218,14 @@ $holder->query_safe('SELECT pg_advisory_lock(42)');
 @ids = run_backlog(('{}') x 5, '{"wait": 1}', ('{}') x 5);
 $waits = "FROM herald.workers WHERE subscription = 'work' AND state = 'running' AND message_id = $ids[5]";
 wait_until($node, "SELECT count(*) = 1 $waits", 'a task waits in the middle of a batch');
-my $failures = value('SELECT count(*) FROM herald.failure_log');
-signal_process('KILL', value("SELECT pid $waits"));
+my $failures = $node->value('SELECT count(*) FROM herald.failure_log');
+signal_process('KILL', $node->value("SELECT pid $waits"));
 $node->poll_query_until('postgres', 'SELECT true');
 wait_until($node, 'SELECT count(*) = 11 FROM app.effects WHERE message_id IN (' . join(',', @ids) . ')', 'after the restart all are done');
 undef $runs;
 all_once('worker killed in a batch');
-is(value('SELECT count(*) FROM herald.failure_log'), $failures + 1, 'one is charged');
-is(value("SELECT attempt || ' ' || error_code FROM herald.failure_log WHERE message_id = $ids[5]"), '1 57P02', 'the one that ran in the killed worker');
+is($node->value('SELECT count(*) FROM herald.failure_log'), $failures + 1, 'one is charged');
+is($node->value("SELECT attempt || ' ' || error_code FROM herald.failure_log WHERE message_id = $ids[5]"), '1 57P02', 'the one that ran in the killed worker');
 clean_log($node, signals => 9);
 
 done_testing();

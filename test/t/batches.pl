@@ -104,15 +104,13 @@ sub grow
 	return @all;
 }
 
-sub value { my ($sql) = @_; return $node->safe_psql('postgres', $sql); }
-
 sub list { return join ',', @_; }
 
 # How many of these tasks were done in one transaction, at most.
 sub largest
 {
 	my ($name, @ids) = @_;
-	return value("SELECT coalesce(max(n), 0) FROM (SELECT count(*) AS n FROM app.effects
+	return $node->value("SELECT coalesce(max(n), 0) FROM (SELECT count(*) AS n FROM app.effects
 		WHERE subscription = '$name' AND message_id IN (" . list(@ids) . ') GROUP BY xid) AS x');
 }
 
@@ -120,13 +118,13 @@ sub nobody_charged
 {
 	my ($name) = @_;
 	local $Test::Builder::Level = $Test::Builder::Level + 1;
-	return is(value("SELECT count(*) FROM herald.failure_log WHERE subscription = '$name'"), '0', "$name: nobody is charged");
+	return is($node->value("SELECT count(*) FROM herald.failure_log WHERE subscription = '$name'"), '0', "$name: nobody is charged");
 }
 
 # Batches are there at all, and end with what is ready.
 subscribe('many', max_concurrency => 1);
 my @many = grow('many');
-is(value("SELECT max(cardinality(message_ids)) FROM (SELECT * FROM herald_internal.settled_0 UNION ALL SELECT * FROM herald_internal.settled_1 UNION ALL SELECT * FROM herald_internal.settled_2) AS s"),
+is($node->value("SELECT max(cardinality(message_ids)) FROM (SELECT * FROM herald_internal.settled_0 UNION ALL SELECT * FROM herald_internal.settled_1 UNION ALL SELECT * FROM herald_internal.settled_2) AS s"),
 	'32', 'one record for a batch');
 push @many, my ($single) = publish_many($node, 'many', 1);
 wait_until($node, "SELECT count(*) = 1 FROM app.effects WHERE message_id = $single", 'a single task needs no others');
@@ -134,9 +132,9 @@ wait_until($node, "SELECT count(*) = 1 FROM app.effects WHERE message_id = $sing
 push @many, my @some = run_backlog('many', [ ('{}') x 5, '{"failures": 1}', ('{}') x 5, '{"failures": 99}', ('{}') x 5 ]);
 wait_until($node, "SELECT count(*) = 16 FROM app.effects WHERE message_id IN (" . list(@some) . ')', 'the others are done, and one at its second attempt');
 is(largest('many', @some), 15, 'the others share a transaction');
-is(value("SELECT attempt, (SELECT count(*) FROM app.effects AS o WHERE o.xid = e.xid) FROM app.effects AS e WHERE message_id = $some[5]"),
+is($node->value("SELECT attempt, (SELECT count(*) FROM app.effects AS o WHERE o.xid = e.xid) FROM app.effects AS e WHERE message_id = $some[5]"),
 	'2|1', 'the failed one is done in another one');
-is(value("SELECT message_id, attempt, error_code FROM herald.failure_log WHERE message_id = $some[5]"), "$some[5]|1|HT001", 'its failure is recorded');
+is($node->value("SELECT message_id, attempt, error_code FROM herald.failure_log WHERE message_id = $some[5]"), "$some[5]|1|HT001", 'its failure is recorded');
 $node->safe_psql('postgres', q(SELECT herald.alter_subscription('many', max_attempts => 1)));
 wait_until($node, "SELECT count(*) = 1 FROM herald.dead_letters WHERE message_id = $some[11]", 'a dead letter');
 wait_idle($node, 'many');
@@ -148,7 +146,7 @@ statistics_true($node, 'many', 'many');
 subscribe('apart', max_concurrency => 1, batch => 'false');
 my @apart = run_backlog('apart', [ ('{}') x 50 ]);
 wait_idle($node, 'apart');
-is(value("SELECT count(DISTINCT transaction_time), count(DISTINCT xid) FROM app.effects WHERE subscription = 'apart'"), '50|50',
+is($node->value("SELECT count(DISTINCT transaction_time), count(DISTINCT xid) FROM app.effects WHERE subscription = 'apart'"), '50|50',
 	'without batches each task has its own transaction and time');
 $node->safe_psql('postgres', q(SELECT herald.alter_subscription('apart', batch => true)));
 grow('apart');
@@ -162,13 +160,13 @@ subscribe('checked', max_concurrency => 1, max_attempts => 1);
 grow('checked');
 my @checked = run_backlog('checked', [ (map { qq({"parent": $_}) } 1 .. 5), '{"parent": 6, "orphan": 1}', (map { qq({"parent": $_}) } 7 .. 12) ]);
 wait_idle($node, 'checked');
-is(value("SELECT string_agg(message_id || ' ' || error_code, ',') FROM herald.failure_log WHERE subscription = 'checked'"),
+is($node->value("SELECT string_agg(message_id || ' ' || error_code, ',') FROM herald.failure_log WHERE subscription = 'checked'"),
 	"$checked[5] 23503", 'only the task that violates a constraint fails');
 is(largest('checked', @checked), 11, 'the others share a transaction');
 # SET CONSTRAINTS is for the rest of the transaction: no other task may run in it.
 @checked = run_backlog('checked', [ (map { qq({"parent": $_}) } 21 .. 25), '{"do": "SET CONSTRAINTS ALL IMMEDIATE"}', (map { qq({"parent": $_}) } 26 .. 30) ]);
 wait_idle($node, 'checked');
-is(value("SELECT count(*) FROM herald.failure_log WHERE subscription = 'checked'"), '1', 'SET CONSTRAINTS is not in force for others');
+is($node->value("SELECT count(*) FROM herald.failure_log WHERE subscription = 'checked'"), '1', 'SET CONSTRAINTS is not in force for others');
 is(largest('checked', @checked), 6, 'it ends its batch');
 
 # Two workers update the same rows in opposite order: one row a task, so no task can be blamed for the deadlock.
@@ -184,7 +182,7 @@ for my $name (keys %order)
 }
 $node->safe_psql('postgres', q(SELECT herald.resume(s) FROM unnest('{up,down}'::text[]) AS s));
 wait_idle($node, $_) for 'up', 'down';
-is(value('SELECT count(*), min(n), max(n) FROM app.counters'), '20|2|2', 'each task has counted once');
+is($node->value('SELECT count(*), min(n), max(n) FROM app.counters'), '20|2|2', 'each task has counted once');
 nobody_charged($_) for 'up', 'down';
 wait_until($node, q(SELECT deadlocks > 0 FROM pg_stat_database WHERE datname = 'postgres'), 'there was a deadlock');
 
@@ -211,15 +209,15 @@ CREATE CONSTRAINT TRIGGER refuse AFTER INSERT ON app.near DEFERRABLE INITIALLY D
 SQL
 my @company = run_backlog('many', [ ('{"do": "INSERT INTO app.far VALUES (1)"}') x 10 ]);
 wait_idle($node, 'many');
-is(value('SELECT count(*), count(DISTINCT xid) FROM app.effects WHERE message_id IN (' . list(@company) . ')'), '10|10',
+is($node->value('SELECT count(*), count(DISTINCT xid) FROM app.effects WHERE message_id IN (' . list(@company) . ')'), '10|10',
 	'when the commit of a batch fails, its tasks run again, one by one');
-is(value("SELECT count(*) FROM herald.failure_log WHERE message_id IN (" . list(@company) . ')'), '0', 'and nobody is charged');
-is(value('SELECT count(*) FROM app.near'), '10', 'on the other side, too');
+is($node->value("SELECT count(*) FROM herald.failure_log WHERE message_id IN (" . list(@company) . ')'), '0', 'and nobody is charged');
+is($node->value('SELECT count(*) FROM app.near'), '10', 'on the other side, too');
 # A single task is charged.
 $node->safe_psql('postgres', q(SELECT herald.alter_subscription('many', max_attempts => 5)));
 my ($refused) = publish_many($node, 'many', 1, payload => '{"do": "INSERT INTO app.far VALUES (-1)"}');
 wait_until($node, "SELECT count(*) = 1 FROM app.effects WHERE message_id = $refused AND attempt = 2", 'a single task whose commit failed is done later');
-is(value("SELECT string_agg(attempt || ' ' || error_code, ',' ORDER BY attempt) FROM herald.failure_log WHERE message_id = $refused"),
+is($node->value("SELECT string_agg(attempt || ' ' || error_code, ',' ORDER BY attempt) FROM herald.failure_log WHERE message_id = $refused"),
 	'1 P0001', 'and charged');
 
 # No trace between two tasks of a batch.
@@ -260,8 +258,8 @@ sub look_between
 	my ($what, @statements) = @_;
 	my @ids = run_backlog('look', [ '{}', map { my $do = s/'/''/gr; (qq({"do": "$do"}), '{}', qq({"do": "$do", "fail": 1}), '{}') } @statements ]);
 	wait_idle($node, 'look');
-	is(value('SELECT count(*) FROM app.seen WHERE message_id IN (' . list(@ids) . ')'), 1 + 2 * @statements, "$what: all have looked");
-	is(value(<<"SQL"), '', "$what: nobody sees a trace");
+	is($node->value('SELECT count(*) FROM app.seen WHERE message_id IN (' . list(@ids) . ')'), 1 + 2 * @statements, "$what: all have looked");
+	is($node->value(<<"SQL"), '', "$what: nobody sees a trace");
 SELECT DISTINCT key, left(a.value::text, 100) FROM app.seen AS b, app.seen AS s, jsonb_each(b.state) AS c (key, value)
   JOIN LATERAL (SELECT s.state -> c.key) AS a (value) ON true
  WHERE b.message_id = $ids[0] AND s.message_id IN (@{[ list(@ids) ]}) AND a.value IS DISTINCT FROM c.value
@@ -279,11 +277,11 @@ sub grow_look
 grow_look();
 my @looked = look_between('settings', 'SET work_mem = 12345', 'SET LOCAL work_mem = 12345', "SET app.own = 'mine'",
 	"SELECT set_config('DateStyle', 'German', false)", 'SET statement_timeout = 1; SET lock_timeout = 1', 'RESET ALL');
-is(value('SELECT count(DISTINCT xid) FROM app.seen WHERE message_id IN (' . list(@looked) . ')'), '1', 'all in one transaction');
+is($node->value('SELECT count(DISTINCT xid) FROM app.seen WHERE message_id IN (' . list(@looked) . ')'), '1', 'all in one transaction');
 @looked = look_between('session', 'PREPARE mine AS SELECT 1', 'DECLARE mine CURSOR FOR SELECT 1',
 	'DECLARE mine CURSOR WITH HOLD FOR SELECT generate_series(1, 10)', "SELECT nextval('app.numbers')",
 	'DISCARD PLANS', 'UNLISTEN *');
-is(value('SELECT count(DISTINCT xid) FROM app.seen WHERE message_id IN (' . list(@looked) . ')'), '1', 'all in one transaction');
+is($node->value('SELECT count(DISTINCT xid) FROM app.seen WHERE message_id IN (' . list(@looked) . ')'), '1', 'all in one transaction');
 # What can only go with the transaction ends the batch.
 for my $do ('SELECT pg_advisory_lock(1), pg_advisory_lock_shared(2)', 'SELECT pg_advisory_xact_lock(3)',
 	'CREATE TEMP TABLE mine (n int)', 'CREATE FUNCTION pg_temp.mine() RETURNS int LANGUAGE sql AS $f$ SELECT 1 $f$')
@@ -291,7 +289,7 @@ for my $do ('SELECT pg_advisory_lock(1), pg_advisory_lock_shared(2)', 'SELECT pg
 	grow_look();
 	look_between($do, $do);
 }
-is(value("SELECT count(DISTINCT pid) FROM pg_stat_activity WHERE backend_type = 'pg_herald worker' AND usename = 'app'") > 0, 1, 'in workers that live');
+is($node->value("SELECT count(DISTINCT pid) FROM pg_stat_activity WHERE backend_type = 'pg_herald worker' AND usename = 'app'") > 0, 1, 'in workers that live');
 
 # max_concurrency counts handlers that run at the same time; keys keep their order. Seen by the time spans of the runs.
 subscribe('narrow', max_concurrency => 2);
@@ -303,12 +301,12 @@ my $overlap = <<'SQL';
 SELECT max(n) FROM (SELECT (SELECT count(*) FROM app.effects AS o WHERE o.subscription = e.subscription AND o.at <= e.at AND o.ended >= e.at) AS n
   FROM app.effects AS e WHERE e.subscription = 'narrow') AS x
 SQL
-is(value($overlap), '2', 'two run at the same time, never more');
+is($node->value($overlap), '2', 'two run at the same time, never more');
 subscribe('keyed', max_concurrency => 4);
 my $keys = join ',', map { $_ % 3 == 0 ? 'NULL' : sprintf(q('k%d'), $_ % 7) } 1 .. 300;
 run_backlog('keyed', [ map { my $key = $_ % 3 == 0 ? 1000 + $_ : $_ % 7; qq({"key": $key}) } 1 .. 300 ], keys => $keys);
 wait_idle($node, 'keyed');
-is(value(<<'SQL'), '300|0', 'tasks of one key run one after the other, in their order');
+is($node->value(<<'SQL'), '300|0', 'tasks of one key run one after the other, in their order');
 SELECT count(*), count(*) FILTER (WHERE at < before) FROM (
 	SELECT at, max(ended) OVER (PARTITION BY payload ->> 'key' ORDER BY message_id ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS before
 	  FROM app.effects WHERE subscription = 'keyed') AS x
@@ -324,10 +322,10 @@ subscribe('lonely');
 $node->safe_psql('postgres', q(SELECT herald.pause(s, '20 s') FROM unnest('{crowd,lonely}'::text[]) AS s));
 $node->safe_psql('postgres', q(SELECT public.backlog('crowd', (SELECT array_agg('{}'::jsonb) FROM generate_series(1, 5000)))));
 my ($lonely) = publish_many($node, 'lonely', 1);
-my $before = value('SELECT last_value FROM app.runs');
+my $before = $node->value('SELECT last_value FROM app.runs');
 $node->safe_psql('postgres', q(SELECT herald.resume(s) FROM unnest('{crowd,lonely}'::text[]) AS s));
 wait_until($node, "SELECT count(*) = 1 FROM app.effects WHERE message_id = $lonely", 'a single task is done beside a backlog');
-cmp_ok(value("SELECT number - $before FROM app.effects WHERE message_id = $lonely"), '<=', 2 * 32 + 1, 'after two batches of the others at most');
+cmp_ok($node->value("SELECT number - $before FROM app.effects WHERE message_id = $lonely"), '<=', 2 * 32 + 1, 'after two batches of the others at most');
 reload_with($node, 'herald.max_workers' => undef);
 wait_idle($node, 'crowd');
 
@@ -347,12 +345,12 @@ sub take_too_long
 	{
 		grow('timed');
 		$holder->query_safe('SELECT pg_advisory_lock(42)');
-		my $before = value('SELECT last_value FROM app.runs');
+		my $before = $node->value('SELECT last_value FROM app.runs');
 		@timed = run_backlog('timed', $payloads);
 		$meanwhile->();
 		$holder->query_safe('SELECT pg_advisory_unlock_all()');
 		wait_idle($node, 'timed');
-		my $runs = value('SELECT last_value FROM app.runs') - $before;
+		my $runs = $node->value('SELECT last_value FROM app.runs') - $before;
 		next if $round < 5 && $runs > @$payloads + $again;
 		local $Test::Builder::Level = $Test::Builder::Level + 1;
 		is($runs, @$payloads + $again, $name);
@@ -367,9 +365,9 @@ take_too_long([ ('{}') x 4, '{"wait": 42}', ('{}') x 4, '{"swallow": 42}' ], 2, 
 	wait_until($node, "SELECT count(*) = 2 FROM herald.workers WHERE subscription = 'timed' AND message_id IN ($timed[4], $timed[9])",
 		'the slow ones run again, and are not cut off');
 });
-is(value("SELECT count(*), count(DISTINCT xid) FROM app.effects WHERE message_id IN ($timed[4], $timed[9])"), '2|2', 'they are done');
-is(value("SELECT count(*) FROM app.effects WHERE xid IN (SELECT xid FROM app.effects WHERE message_id IN ($timed[4], $timed[9]))"), '2', 'alone');
-is(value("SELECT count(*) FROM app.seen WHERE message_id = $timed[9]"), '0', 'also the one that took no notice of being cancelled');
+is($node->value("SELECT count(*), count(DISTINCT xid) FROM app.effects WHERE message_id IN ($timed[4], $timed[9])"), '2|2', 'they are done');
+is($node->value("SELECT count(*) FROM app.effects WHERE xid IN (SELECT xid FROM app.effects WHERE message_id IN ($timed[4], $timed[9]))"), '2', 'alone');
+is($node->value("SELECT count(*) FROM app.seen WHERE message_id = $timed[9]"), '0', 'also the one that took no notice of being cancelled');
 
 # The first of a batch is not cut off, and the others do not wait for it.
 take_too_long([ '{"wait": 42}', ('{}') x 20 ], 0, 'nobody was started twice', sub {
@@ -387,13 +385,13 @@ $node->safe_psql('postgres', q(SELECT pg_terminate_backend(pid) FROM pg_stat_act
 subscribe('locked', max_concurrency => 1, max_attempts => 1);
 grow('locked');
 $holder->query_safe('SELECT pg_advisory_lock(42)');
-my $runs = value('SELECT last_value FROM app.runs');
+my $runs = $node->value('SELECT last_value FROM app.runs');
 my @locked = run_backlog('locked', [ ('{}') x 4, '{"wait": 42}', ('{}') x 4 ]);
 wait_idle($node, 'locked');
 $holder->query_safe('SELECT pg_advisory_unlock_all()');
-is(value("SELECT string_agg(message_id || ' ' || error_code, ',') FROM herald.failure_log WHERE subscription = 'locked'"), "$locked[4] 55P03",
+is($node->value("SELECT string_agg(message_id || ' ' || error_code, ',') FROM herald.failure_log WHERE subscription = 'locked'"), "$locked[4] 55P03",
 	'a lock timeout is recorded');
-is(value('SELECT last_value FROM app.runs') - $runs, 10, 'when the task had run alone');
+is($node->value('SELECT last_value FROM app.runs') - $runs, 10, 'when the task had run alone');
 is(largest('locked', @locked[0 .. 3]), 4, 'those before it are done');
 $holder->quit;
 clean_log($node);

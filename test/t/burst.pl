@@ -30,12 +30,10 @@ SELECT herald.pause('later');
 SQL
 $node->safe_psql('postgres', 'CREATE DATABASE elsewhere');
 
-sub value { my ($sql) = @_; return $node->safe_psql('postgres', $sql); }
-
 # Of segments and what covers them, with all that belongs to them.
 sub log_bytes
 {
-	return value(q(SELECT sum(pg_total_relation_size(oid)) FROM pg_class WHERE relnamespace = 'herald_internal'::regnamespace AND relname ~ '^(log|settled)_\d$'));
+	return $node->value(q(SELECT sum(pg_total_relation_size(oid)) FROM pg_class WHERE relnamespace = 'herald_internal'::regnamespace AND relname ~ '^(log|settled)_\d$'));
 }
 my $empty = log_bytes();
 
@@ -58,7 +56,7 @@ SELECT count(*) FROM generate_series(1, $thousands) AS i,
 SQL
 my $full = log_bytes();
 cmp_ok($full, '>', $messages * 100, 'the burst takes ' . int($full / 1e6) . ' MB');
-is(value("SELECT count(*) FROM stored WHERE payload ? 'i'"), $messages, 'it is stored');
+is($node->value("SELECT count(*) FROM stored WHERE payload ? 'i'"), $messages, 'it is stored');
 
 # A pg_dump whose output nobody reads stays where it is, and keeps what it has locked.
 my ($dumped, $dump_err) = ('', '');
@@ -83,8 +81,8 @@ $steady->signal('INT');
 $steady->finish;
 # pgbench writes no report when it is interrupted; what fails it says.
 is($err =~ s/^pgbench .*\n|^progress.*\n//gr, '', 'no publisher failed');
-cmp_ok(value(q(SELECT count(*) FROM app.effects WHERE payload ? 'steady')), '>', 50, 'they have published meanwhile');
-wait_until($node, 'SELECT count(*) = 0 FROM stored', 'then the log is empty', seconds => 60) or diag(value(<<'SQL'));
+cmp_ok($node->value(q(SELECT count(*) FROM app.effects WHERE payload ? 'steady')), '>', 50, 'they have published meanwhile');
+wait_until($node, 'SELECT count(*) = 0 FROM stored', 'then the log is empty', seconds => 60) or diag($node->value(<<'SQL'));
 SELECT concat_ws(E'\n', (SELECT value FROM herald.status() WHERE name = 'log'),
     (SELECT string_agg(concat_ws(' ', relation::regclass, mode, pid, backend_type, left(query, 60)), E'\n')
        FROM pg_locks LEFT JOIN pg_stat_activity USING (pid) WHERE relation::regclass::text ~ '^herald_internal.(log|settled)_\d$'),
@@ -92,7 +90,7 @@ SELECT concat_ws(E'\n', (SELECT value FROM herald.status() WHERE name = 'log'),
     (SELECT string_agg(w::text, E'\n') FROM herald.workers AS w))
 SQL
 is(log_bytes(), $empty, 'and takes no place on the disk');
-is(value('SELECT count(*), count(DISTINCT message_id), max(attempts) FROM herald_internal.parked_store'), "$left|$left|0", 'what was left of the burst is parked');
+is($node->value('SELECT count(*), count(DISTINCT message_id), max(attempts) FROM herald_internal.parked_store'), "$left|$left|0", 'what was left of the burst is parked');
 wait_until($node, "SELECT pending = $left FROM herald.subscription_stats WHERE subscription = 'later'", 'and waits for its subscription');
 $old->query_safe('COMMIT');
 end_sessions($old);
@@ -101,13 +99,13 @@ $node->safe_psql('postgres', q(SELECT herald.resume('later')));
 wait_for_effects($node, 'later', $left, seconds => 90);
 wait_idle($node, 'later');
 wait_idle($node, 'work');
-is(value(<<'SQL'), "later|$left|$left|$left\nwork|@{[ $messages - $left ]}|@{[ $messages - $left ]}|@{[ $messages - $left ]}", 'each task of it is done once');
+is($node->value(<<'SQL'), "later|$left|$left|$left\nwork|@{[ $messages - $left ]}|@{[ $messages - $left ]}|@{[ $messages - $left ]}", 'each task of it is done once');
 SELECT subscription, count(*), count(DISTINCT message_id), count(DISTINCT (payload ->> 'i', payload ->> 'j'))
   FROM app.effects WHERE payload ? 'i' GROUP BY 1 ORDER BY 1
 SQL
-is(value(q(SELECT count(*) - count(DISTINCT message_id) FROM app.effects)), '0', 'and nothing else twice');
+is($node->value(q(SELECT count(*) - count(DISTINCT message_id) FROM app.effects)), '0', 'and nothing else twice');
 wait_until($node, 'SELECT count(*) = 0 FROM herald_internal.parked_store', 'nothing is parked any more');
-is(value('SELECT count(*) FROM herald.failure_log'), '0', 'nothing has failed');
+is($node->value('SELECT count(*) FROM herald.failure_log'), '0', 'nothing has failed');
 clean_log($node);
 
 done_testing();

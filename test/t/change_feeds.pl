@@ -31,13 +31,6 @@ sub heard
 	return heard_texts($node, $listener);
 }
 
-sub hears
-{
-	my ($name, @expected) = @_;
-	local $Test::Builder::Level = $Test::Builder::Level + 1;
-	return is(join("\n", heard()), join("\n", @expected), $name);
-}
-
 sub run { return $node->safe_psql('postgres', $_[0]) }
 
 # Listeners
@@ -54,9 +47,9 @@ run(qq(SELECT herald.disable_change_feed('orders', '$_'))) for qw(loud stored in
 run(q(TRUNCATE app.effects; INSERT INTO orders SELECT i FROM generate_series(100, 1099) AS i));
 is(scalar(heard()), 1000, '1000 rows are as many messages');
 run(q(INSERT INTO orders SELECT i FROM generate_series(2000, 3000) AS i));
-hears('1001 are one', 'ephemeral:{"op": "bulk", "rows": 1001, "table": "public.orders", "deleted": 0, "inserted": 1001}');
+hears($node, $listener, '1001 are one', 'ephemeral:{"op": "bulk", "rows": 1001, "table": "public.orders", "deleted": 0, "inserted": 1001}');
 run(q(BEGIN; DELETE FROM orders; ROLLBACK));
-hears('what is rolled back is not heard');
+hears($node, $listener, 'what is rolled back is not heard');
 run(q(DELETE FROM orders; SELECT herald.disable_change_feed('orders', 'ephemeral')));
 is(scalar(heard()), 1, 'many rows are deleted');
 
@@ -166,33 +159,33 @@ run(q(
 is(run(q(SELECT ok, problem FROM herald.change_feeds WHERE table_name = 'parts')), 't|', 'new partitions have their triggers');
 run(q(INSERT INTO parts_eu VALUES (1, 'eu'); INSERT INTO parts_us VALUES ('us', 2); INSERT INTO parts_in VALUES (3, 'in'); INSERT INTO parts_asia VALUES (4, 'in');
 	SET session_replication_role = replica; INSERT INTO parts_in VALUES (5, 'in')));
-hears('what is written to them directly is published', map { "ephemeral:$_:insert" } 1 .. 5);
+hears($node, $listener, 'what is written to them directly is published', map { "ephemeral:$_:insert" } 1 .. 5);
 run(q(ALTER TABLE parts DETACH PARTITION parts_us; INSERT INTO parts_us VALUES ('us', 6); ALTER TABLE parts DETACH PARTITION parts_asia; INSERT INTO parts_in VALUES (7, 'in')));
-hears('what has left is not, but that it has left, with its rows', map { qq(ephemeral:{"op": "detach", "table": "public.parts", "partition": "public.$_"}) } 'parts_us', 'parts_asia');
+hears($node, $listener, 'what has left is not, but that it has left, with its rows', map { qq(ephemeral:{"op": "detach", "table": "public.parts", "partition": "public.$_"}) } 'parts_us', 'parts_asia');
 run(q(TRUNCATE parts_us; ALTER TABLE parts ATTACH PARTITION parts_us FOR VALUES IN ('us'); ALTER TABLE parts DETACH PARTITION parts_us));
-hears('without rows it is nothing');
+hears($node, $listener, 'without rows it is nothing');
 run(q(BEGIN; ALTER TABLE parts ATTACH PARTITION parts_asia FOR VALUES IN ('cn', 'in'); INSERT INTO parts_in VALUES (8, 'in'); COMMIT;
 	BEGIN; SAVEPOINT s; ALTER TABLE parts DETACH PARTITION parts_asia; ROLLBACK TO s; COMMIT));
-hears('rows that come with a partition', 'ephemeral:{"op": "attach", "table": "public.parts", "partition": "public.parts_asia"}', 'ephemeral:8:insert');
+hears($node, $listener, 'rows that come with a partition', 'ephemeral:{"op": "attach", "table": "public.parts", "partition": "public.parts_asia"}', 'ephemeral:8:insert');
 run(q(ALTER TABLE parts DETACH PARTITION parts_asia));
-hears('and go with it', 'ephemeral:{"op": "detach", "table": "public.parts", "partition": "public.parts_asia"}');
+hears($node, $listener, 'and go with it', 'ephemeral:{"op": "detach", "table": "public.parts", "partition": "public.parts_asia"}');
 is(run(q(SELECT count(*) FROM pg_trigger WHERE tgrelid IN ('parts_us'::regclass, 'parts_asia'::regclass, 'parts_in'::regclass) AND tgname LIKE 'herald%')), '0', 'nor has it triggers');
 run(q(INSERT INTO parts VALUES (9, 'eu'); BEGIN; SAVEPOINT s; DROP TABLE parts_eu; ROLLBACK TO s; COMMIT));
-hears('what was not dropped after all', 'ephemeral:9:insert');
+hears($node, $listener, 'what was not dropped after all', 'ephemeral:9:insert');
 run(q(CREATE TABLE parts_empty PARTITION OF parts FOR VALUES IN ('nowhere'); DROP TABLE parts_empty; DROP TABLE parts_eu));
-hears('or are dropped with it', 'ephemeral:{"op": "drop", "table": "public.parts", "partition": "public.parts_eu"}');
+hears($node, $listener, 'or are dropped with it', 'ephemeral:{"op": "drop", "table": "public.parts", "partition": "public.parts_eu"}');
 run(q(CREATE TABLE parts_eu PARTITION OF parts FOR VALUES IN ('eu') PARTITION BY LIST (region); CREATE TABLE parts_eu_1 PARTITION OF parts_eu FOR VALUES IN ('eu');
 	INSERT INTO parts VALUES (10, 'eu')));
 run(q(DROP TABLE parts_eu CASCADE));
-hears('with what is below it', 'ephemeral:10:insert', 'ephemeral:{"op": "drop", "table": "public.parts", "partition": "public.parts_eu_1"}');
+hears($node, $listener, 'with what is below it', 'ephemeral:10:insert', 'ephemeral:{"op": "drop", "table": "public.parts", "partition": "public.parts_eu_1"}');
 run(q(TRUNCATE parts_us; INSERT INTO parts_us VALUES ('us', 11); ALTER TABLE parts ATTACH PARTITION parts_us FOR VALUES IN ('us')));
 run(q(ALTER TABLE parts DETACH PARTITION parts_us CONCURRENTLY));
-hears('detached concurrently', map { qq(ephemeral:{"op": "$_", "table": "public.parts", "partition": "public.parts_us"}) } 'attach', 'detach');
+hears($node, $listener, 'detached concurrently', map { qq(ephemeral:{"op": "$_", "table": "public.parts", "partition": "public.parts_us"}) } 'attach', 'detach');
 run(q(INSERT INTO parts_us VALUES ('us', 12); CREATE TABLE parts_eu PARTITION OF parts FOR VALUES IN ('eu'); INSERT INTO parts VALUES (13, 'eu')));
-hears('it is on its own', 'ephemeral:13:insert');
+hears($node, $listener, 'it is on its own', 'ephemeral:13:insert');
 run(q(DROP TABLE parts));
 is(run(q(SELECT count(*) FROM herald.change_feeds WHERE table_name IS NULL OR table_name = 'parts')), '0', 'a dropped table has no feed');
-hears('and says nothing of its partitions');
+hears($node, $listener, 'and says nothing of its partitions');
 
 # A row is converted as who changes it, not as the owner of table or feed.
 run(q(

@@ -57,28 +57,26 @@ SELECT herald.pause('paused');
 DROP FUNCTION app.gone;
 SQL
 
-sub value { my ($sql) = @_; return $node->safe_psql('postgres', $sql); }
-
 sub publish_batch
 {
 	my ($channel, $count, $payload) = @_;
-	return value("SELECT min(id) FROM herald.publish_batch('$channel', (SELECT array_agg(" . ($payload // "'{}'::jsonb") . ") FROM generate_series(1, $count) AS i)) AS id");
+	return $node->value("SELECT min(id) FROM herald.publish_batch('$channel', (SELECT array_agg(" . ($payload // "'{}'::jsonb") . ") FROM generate_series(1, $count) AS i)) AS id");
 }
 
-sub waiting_of { return value("SELECT pending + running FROM herald.subscription_stats WHERE subscription = '$_[0]'") }
+sub waiting_of { return $node->value("SELECT pending + running FROM herald.subscription_stats WHERE subscription = '$_[0]'") }
 
 # A single task is dealt next, whatever waits: before it come those that workers have, and those dealt when it was published.
 publish_batch('failing', 100);
 wait_until($node, q(SELECT failed > 100 FROM herald.subscription_stats WHERE subscription = 'failing'), 'some fail again and again');
-my $started = value('SELECT last_value FROM app.runs');
+my $started = $node->value('SELECT last_value FROM app.runs');
 publish_batch('crowd', 100_000);
 my @ahead;  # of those that were published beside the crowd
 for (1 .. 10)
 {
-	my ($id, $runs) = split /\|/, value(q(SELECT herald.publish('single', '{}')) . '; SELECT last_value FROM app.runs') =~ s/\n/|/r;
+	my ($id, $runs) = split /\|/, $node->value(q(SELECT herald.publish('single', '{}')) . '; SELECT last_value FROM app.runs') =~ s/\n/|/r;
 	my $beside = waiting_of('crowd') > 0;
 	wait_until($node, "SELECT count(*) = 1 FROM app.turns WHERE message_id = $id", 'a single task is done');
-	push @ahead, value("SELECT number - $runs FROM app.turns WHERE message_id = $id") if $beside;
+	push @ahead, $node->value("SELECT number - $runs FROM app.turns WHERE message_id = $id") if $beside;
 }
 note "started before it, beside the crowd: @ahead";
 cmp_ok(scalar(@ahead), '>', 0, 'beside a crowd');
@@ -87,11 +85,11 @@ cmp_ok(scalar(@ahead), '>', 0, 'beside a crowd');
 cmp_ok($ahead[$#ahead / 2], '<=', 3 * 4 * 32, 'mostly before more than a few others were started');
 cmp_ok($ahead[-1], '<=', 10_000, 'and always before most of them');
 cmp_ok(waiting_of('paused'), '==', 100_000, 'a paused subscription has all of its own to do');
-is(value(q(SELECT state FROM herald.subscriptions WHERE subscription = 'held')), 'held', 'another one is held');
+is($node->value(q(SELECT state FROM herald.subscriptions WHERE subscription = 'held')), 'held', 'another one is held');
 wait_until($node, q(SELECT pending + running = 0 FROM herald.subscription_stats WHERE subscription = 'crowd'), 'the crowd is done', seconds => 60);
-my $failed = value(q(SELECT failed FROM herald.subscription_stats WHERE subscription = 'failing'));
+my $failed = $node->value(q(SELECT failed FROM herald.subscription_stats WHERE subscription = 'failing'));
 cmp_ok($failed, '>', 100, 'beside those that fail');
-is(value(q(SELECT herald.unsubscribe(s, force => true) FROM unnest('{failing,paused,held,crowd}'::text[]) AS s)), "\n\n\n", 'that was the crowd');
+is($node->value(q(SELECT herald.unsubscribe(s, force => true) FROM unnest('{failing,paused,held,crowd}'::text[]) AS s)), "\n\n\n", 'that was the crowd');
 
 # A role with a backlog has all workers until another one wants some.
 $node->safe_psql('postgres', q(SELECT herald.subscribe('crowd', 'crowd', 'app.take_time', run_as => 'app', max_concurrency => 100);
@@ -103,13 +101,13 @@ my $other = publish_batch('other', 1000);
 wait_until($node, "SELECT count(*) > 0 FROM app.turns WHERE message_id >= $other", 'the other role gets its turn');
 cmp_ok(waiting_of('crowd'), '>', 0, 'before the first is done');
 wait_until($node, "SELECT count(*) = 1000 FROM app.turns WHERE message_id >= $other", 'it does all', seconds => 60);
-my ($from, $to, $between) = split /\|/, value(<<"SQL");
+my ($from, $to, $between) = split /\|/, $node->value(<<"SQL");
 SELECT s.a, s.b, (SELECT count(*) FROM app.turns WHERE message_id BETWEEN $first AND $other - 1 AND number BETWEEN s.a AND s.b)
   FROM (SELECT min(number) AS a, max(number) AS b FROM app.turns WHERE message_id >= $other) AS s
 SQL
 cmp_ok($between, '>', 0, "and the first goes on meanwhile ($between beside 1000)");
 wait_until($node, "SELECT count(*) = 13000 FROM app.turns WHERE message_id >= $first", 'and does all', seconds => 60);
-is(value("SELECT count(DISTINCT message_id) FROM app.turns WHERE message_id >= $first"), '13000', 'each once');
+is($node->value("SELECT count(DISTINCT message_id) FROM app.turns WHERE message_id >= $first"), '13000', 'each once');
 
 # max_concurrency while processes end: it is reached, and never exceeded, whoever counts.
 reload_with($node, 'herald.max_workers' => 6);
@@ -126,7 +124,7 @@ for my $limit (2, 3)
 {
 	wait_until($node, "SELECT count(*) >= 1500 FROM app.turns WHERE subscription = 'limit$limit'", "limit$limit has done all", seconds => 60);
 	wait_idle($node, "limit$limit");
-	is(value(<<"SQL"), "1500|1500|$limit", "limit$limit: each once, and as many at a time as may run");
+	is($node->value(<<"SQL"), "1500|1500|$limit", "limit$limit: each once, and as many at a time as may run");
 SELECT count(*) / 2, count(DISTINCT message_id), max(n)
   FROM (SELECT message_id, sum(step) OVER (ORDER BY moment, step) AS n
           FROM app.turns, LATERAL (VALUES (at, 1), (ended, -1)) AS e (moment, step) WHERE subscription = 'limit$limit') AS x
@@ -138,10 +136,10 @@ $node->safe_psql('postgres', q(SELECT herald.subscribe('locked', 'locked', 'app.
 $first = publish_batch('locked', 300, q(jsonb_build_object('a', 1 + i % 4, 'b', 1 + (i + 1 + i / 4 % 3) % 4)));
 wait_for_effects($node, 'locked', 300, seconds => 60);
 wait_idle($node, 'locked');
-is(value('SELECT count(*), count(DISTINCT message_id), (SELECT sum(n) FROM app.counters) FROM app.effects'), '300|300|600', 'each has counted once');
+is($node->value('SELECT count(*), count(DISTINCT message_id), (SELECT sum(n) FROM app.counters) FROM app.effects'), '300|300|600', 'each has counted once');
 wait_until($node, q(SELECT deadlocks > 0 FROM pg_stat_database WHERE datname = 'postgres'), 'though there were deadlocks');
-is(value(q(SELECT count(*) FROM herald.failure_log WHERE subscription = 'locked' AND error_code <> '40P01')), '0', 'which alone were failures');
-failures_complete($node, 'locked', value(q(SELECT sum(attempt - 1) FROM app.effects)));
+is($node->value(q(SELECT count(*) FROM herald.failure_log WHERE subscription = 'locked' AND error_code <> '40P01')), '0', 'which alone were failures');
+failures_complete($node, 'locked', $node->value(q(SELECT sum(attempt - 1) FROM app.effects)));
 clean_log($node);
 
 done_testing();

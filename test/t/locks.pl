@@ -37,13 +37,6 @@ sub heard
 	return join ', ', heard_texts($node, $listener);
 }
 
-sub hears
-{
-	my ($name, @expected) = @_;
-	local $Test::Builder::Level = $Test::Builder::Level + 1;
-	return is(heard(), join(', ', @expected), $name);
-}
-
 # Whether another session can have it; it gives it back within a savepoint's rollback, which is heard.
 sub can_be_had
 {
@@ -68,15 +61,15 @@ is(ask($one, q(SELECT herald.try_lock('job'))), 't', 'a lock is taken');
 is(ask($two, q(SELECT herald.try_lock('job'))), 'f', 'not by two');
 is(ask($two, q(SELECT herald.unlock('job'))), 'f', 'and given back only by who has it');
 is(ask($one, q(SELECT herald.unlock('job'))), 't', 'it is given back');
-hears('and that is heard', $release);
+hears($node, $listener, 'and that is heard', $release);
 is(ask($two, q(SELECT herald.try_lock('job'))), 't', 'then the other one gets it');
 is(ask($two, q(SELECT herald.try_lock('job'))), 't', 'twice');
 ask($two, q(SELECT herald.unlock('job')));
 ok(!can_be_had('job'), 'taken twice, it is not free after one unlock');
-hears('and nothing is heard');
+hears($node, $listener, 'and nothing is heard');
 ask($two, q(SELECT herald.unlock('job')));
 ok(can_be_had('job'), 'it is after the second');
-hears('and heard once', $release);
+hears($node, $listener, 'and heard once', $release);
 is(ask($two, q(SELECT herald.unlock('job'))), 'f', 'a third does nothing');
 
 # Unlocked in a transaction
@@ -84,26 +77,26 @@ ask($one, q(SELECT herald.try_lock('job')));
 ask($one, q(BEGIN; INSERT INTO work VALUES ('done'); SELECT herald.unlock('job')));
 is(ask($one, q(SELECT herald.unlock('job'))), 'f', 'unlocked once more than taken');
 ok(!can_be_had('job'), 'before the commit it is not free');
-hears('and nothing is heard');
+hears($node, $listener, 'and nothing is heard');
 ask($one, 'COMMIT');
-hears('after the commit it is heard', $release);
+hears($node, $listener, 'after the commit it is heard', $release);
 ok(can_be_had('job'), 'and free');
 ask($one, q(SELECT herald.try_lock('job'); BEGIN; SELECT herald.unlock('job'); ROLLBACK));
 ok(!can_be_had('job'), 'a rollback keeps the lock');
 ask($one, q(BEGIN; SAVEPOINT a; SELECT herald.unlock('job'); ROLLBACK TO a; COMMIT));
 ok(!can_be_had('job'), 'so does the rollback to a savepoint');
-hears('nothing is heard of both');
+hears($node, $listener, 'nothing is heard of both');
 ask($one, q(BEGIN; SAVEPOINT a; SELECT herald.unlock('job'); RELEASE a; SAVEPOINT b; ROLLBACK TO b; COMMIT));
-hears('a savepoint that is released unlocks', $release);
+hears($node, $listener, 'a savepoint that is released unlocks', $release);
 ask($one, q(SELECT herald.try_lock('job'); BEGIN; SELECT herald.unlock('job'), herald.try_lock('job'); COMMIT));
 ok(!can_be_had('job'), 'taken again before the commit it stays');
-hears('and nothing is heard');
+hears($node, $listener, 'and nothing is heard');
 ask($one, q(BEGIN; SELECT herald.unlock('job'); COMMIT));
-hears('until it is unlocked', $release);
+hears($node, $listener, 'until it is unlocked', $release);
 ask($one, q(BEGIN; SELECT herald.try_lock('job'); ROLLBACK));
 ok(!can_be_had('job'), 'a lock of the session outlives the rollback of the transaction that took it');
 ask($one, q(SELECT herald.unlock('job')));
-hears('and is unlocked after it', $release);
+hears($node, $listener, 'and is unlocked after it', $release);
 
 # A commit that hangs: nobody sees its rows yet.
 $slow->query_safe(q(SET synchronous_commit = on; SELECT herald.try_lock('job')));
@@ -111,10 +104,10 @@ my $pid = ask($slow, 'SELECT pg_backend_pid()');
 $slow->query_until(qr/committing/, "\\echo committing\nBEGIN; INSERT INTO work VALUES ('slow'); SELECT herald.unlock('job'); COMMIT;\n");
 wait_until($node, "SELECT wait_event = 'SyncRep' FROM pg_stat_activity WHERE pid = $pid", 'a commit hangs');
 ok(!can_be_had('job'), 'its lock is not free');
-hears('nor announced');
+hears($node, $listener, 'nor announced');
 $node->safe_psql('postgres', "SELECT pg_cancel_backend($pid)");
 $slow->query('RESET synchronous_commit');  # with a warning
-hears('but then', $release);
+hears($node, $listener, 'but then', $release);
 is($node->safe_psql('postgres', q(SELECT count(*) FROM work WHERE what = 'slow')), '1', 'with the work that it protected');
 
 # Of the transaction
@@ -122,25 +115,25 @@ for my $end ('COMMIT', 'ROLLBACK', 'SELECT 1/0; ROLLBACK')
 {
 	ask($one, q(BEGIN; SELECT herald.try_lock('job', 'transaction')));
 	ok(!can_be_had('job'), "a lock of a transaction is held before $end");
-	hears('and not heard of');
+	hears($node, $listener, 'and not heard of');
 	ask($one, $end);
-	hears('after it it is', $release);
+	hears($node, $listener, 'after it it is', $release);
 }
 ask($one, q(BEGIN; SELECT herald.try_lock('job', 'transaction'); SAVEPOINT a; SELECT herald.try_lock('inner', 'transaction')));
 is(ask($one, q(SELECT herald.try_lock('job', 'transaction'); ROLLBACK TO a; SELECT 'here')), 'here', 'a savepoint with locks is rolled back');
-hears('what was taken in it is heard of at once', 'locks:RELEASE:inner');
+hears($node, $listener, 'what was taken in it is heard of at once', 'locks:RELEASE:inner');
 ok(can_be_had('inner') && !can_be_had('job'), 'and free, the other one not');
 ask($one, q(SAVEPOINT b; SELECT herald.try_lock('inner', 'transaction'); RELEASE b));
-hears('of a savepoint that was released they stay');
+hears($node, $listener, 'of a savepoint that was released they stay');
 ask($one, 'COMMIT');
 is(join(', ', sort split /, /, heard()), "locks:RELEASE:inner, $release", 'until the commit');
 ask($one, q(SELECT herald.try_lock('job'); BEGIN; SELECT herald.try_lock('job', 'transaction'); COMMIT));
-hears('what is also held by the session stays');
+hears($node, $listener, 'what is also held by the session stays');
 is(ask($one, q(BEGIN; SELECT herald.try_lock('job', 'transaction'); SELECT herald.unlock('job'))), 't', 'session and transaction');
 is(ask($one, q(SELECT herald.unlock('job'))), 'f', 'what the transaction has can not be unlocked');
 ok(!can_be_had('job'), 'it is held by both');
 ask($one, 'COMMIT');
-hears('and free after that, once', $release);
+hears($node, $listener, 'and free after that, once', $release);
 
 # Channels
 ask($one, q(SELECT herald.try_lock('job', channel => 'other'), herald.try_lock('job'), herald.try_lock('a "quoted" name', channel => 'other')));
@@ -152,7 +145,7 @@ is($node->safe_psql('postgres', 'SELECT count(*) FROM stored'), '0', 'but does n
 sqlstate_is($node, q(SELECT herald.try_lock('job', channel => 'private')), '42501', 'who may not publish on the channel gets no lock', role => 'worker');
 ok(can_be_had('job'), 'it was not taken');
 is($node->safe_psql('postgres', q(SET ROLE worker; SELECT herald.try_lock('job'), herald.unlock('job'))), 't|t', 'anybody may use undeclared channels');
-hears('also heard', $release);
+hears($node, $listener, 'also heard', $release);
 is($node->safe_psql('postgres', q(SELECT published, announced, rejected FROM herald.channel_stats WHERE channel = 'other')), '2|2|0', 'releases are counted');
 
 # All the ways to lose a lock
@@ -169,10 +162,10 @@ for (@ends)
 	$one //= $node->background_psql('postgres', on_error_stop => 0);
 	my $pid = ask($one, 'SELECT pg_backend_pid()');
 	$one->query_safe(q(SELECT herald.try_lock('job'), herald.try_lock('job'); BEGIN; SELECT herald.try_lock('two', 'session'), herald.unlock('two'); COMMIT));
-	hears("$name: before", 'locks:RELEASE:two');
+	hears($node, $listener, "$name: before", 'locks:RELEASE:two');
 	$end->($pid);
 	wait_until($node, "SELECT count(*) = 0 FROM pg_stat_activity WHERE pid = $pid", "$name: the session has ended") unless defined $one;
-	hears("$name: the lock is heard of", $release);
+	hears($node, $listener, "$name: the lock is heard of", $release);
 	ok(can_be_had('job'), "$name: and free");
 }
 $one = $node->background_psql('postgres', on_error_stop => 0);
@@ -182,7 +175,7 @@ is(ask($one, q(SELECT pg_try_advisory_lock(classid::int, objid::int) FROM (SELEC
 	't', 'numbers do not reach locks with names');
 is($node->safe_psql('postgres', q(SELECT pg_try_advisory_lock(((classid::bigint << 32) | objid::bigint)::bigint) FROM pg_locks WHERE locktype = 'advisory' AND objsubid > 2)), 't', 'nor does one number');
 $one->query_safe(q(SELECT herald.unlock('job'), pg_advisory_unlock_all()));
-hears('still heard', $release);
+hears($node, $listener, 'still heard', $release);
 
 # Two-phase commit
 for my $sql (q(SELECT herald.try_lock('job', 'transaction')), q(SELECT herald.unlock('session')))
@@ -208,13 +201,13 @@ signal_process('TERM', $announcer);
 signal_process('CONT', $announcer);
 wait_for_new($node, 'announcer', $announcer);
 wait_until($node, q(SELECT announced >= published FROM herald.channel_stats WHERE channel = 'locks'), 'there is a new one');
-hears('the next announcer announces it', $release);
+hears($node, $listener, 'the next announcer announces it', $release);
 $one->query_safe(q(SELECT herald.try_lock('job')));
 reload_with($node, 'herald.enabled' => 'off');
 wait_until($node, q(SELECT count(*) = 0 FROM pg_stat_activity WHERE backend_type = 'pg_herald announcer'), 'there is no announcer');
 $one->query_safe(q(SELECT herald.unlock('job')));
 wait_until($node, q(SELECT announced >= published FROM herald.channel_stats WHERE channel = 'locks'), 'one starts for what is left');
-hears('and it is heard', $release);
+hears($node, $listener, 'and it is heard', $release);
 reload_with($node, 'herald.enabled' => 'on');
 waits_for_work($node, pid_of($node, 'announcer'));
 outbox_is_empty($node, 'after that');
@@ -231,7 +224,7 @@ is(scalar(grep { /many/ } split /, /, heard()), 300 + 384, 'all that were taken 
 # Nothing is left behind where it was not had.
 $one->query_safe(q(SELECT herald.try_lock('job')));
 is($node->safe_psql('postgres', q(SELECT count(*) FROM generate_series(1, 5000) WHERE herald.try_lock('job'))), '0', '5000 vain attempts');
-hears('are not heard');
+hears($node, $listener, 'are not heard');
 
 # A crash: everybody has lost everything.
 my $offset = -s $node->logfile;

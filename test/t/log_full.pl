@@ -24,8 +24,6 @@ CREATE FUNCTION app.fill(channel text) RETURNS void LANGUAGE sql AS $$
 	  FROM generate_series(1, 1000) AS i $$;
 SQL
 
-sub value { return $node->safe_psql('postgres', $_[0]) }
-
 # Far more than the limit.
 my $log_start = -s $node->logfile;
 my $published = 0;
@@ -38,10 +36,10 @@ for (1 .. 30)
 		"$published messages: the log is kept small") if $published % 10_000 == 0;
 }
 wait_until($node, q(SELECT dead >= 5000 FROM herald.subscription_stats WHERE subscription = 'lossy'), 'what is oldest was given up');
-is(value(q(SELECT DISTINCT error_code || ' ' || attempts FROM herald.dead_letters)), '53400 0', 'which the dead letters say');
-is(value(q(SELECT count(*) FROM herald.failure_log)), '0', 'nothing was attempted');
+is($node->value(q(SELECT DISTINCT error_code || ' ' || attempts FROM herald.dead_letters)), '53400 0', 'which the dead letters say');
+is($node->value(q(SELECT count(*) FROM herald.failure_log)), '0', 'nothing was attempted');
 # Where one segment took more than the limit by itself there are no others.
-is(value(q(SELECT count(*) FROM herald.tasks WHERE subscription = 'lossy' AND state = 'pending' AND message_id < (SELECT max(message_id) FROM herald.dead_letters))), '0',
+is($node->value(q(SELECT count(*) FROM herald.tasks WHERE subscription = 'lossy' AND state = 'pending' AND message_id < (SELECT max(message_id) FROM herald.dead_letters))), '0',
 	'the others are younger');
 # More may be given up at this very moment, and what is committed is counted a little later.
 wait_until($node, q(SELECT dead = (SELECT count(*) FROM herald.dead_letters) FROM herald.channel_stats WHERE channel = 'lossy'), 'the statistics count them');
@@ -50,10 +48,10 @@ ok($node->log_contains('WARNING: .*the log of messages has reached half of heral
 # What is younger is handled, and what was given up can be called back.
 $node->safe_psql('postgres', q(SELECT herald.resume('lossy')));
 wait_until($node, "SELECT (SELECT count(DISTINCT message_id) FROM app.effects) + (SELECT count(*) FROM herald.dead_letters) = $published", 'all others are handled', seconds => 90);
-is(value('SELECT count(*) - count(DISTINCT message_id) FROM app.effects'), '0', 'once');
-my $dead = value('SELECT min(id) FROM herald.dead_letters');
-my $message = value("SELECT message_id FROM herald.dead_letters WHERE id = $dead");
-is(value("SELECT herald.replay($dead)"), 't', 'a dead letter is called back');
+is($node->value('SELECT count(*) - count(DISTINCT message_id) FROM app.effects'), '0', 'once');
+my $dead = $node->value('SELECT min(id) FROM herald.dead_letters');
+my $message = $node->value("SELECT message_id FROM herald.dead_letters WHERE id = $dead");
+is($node->value("SELECT herald.replay($dead)"), 't', 'a dead letter is called back');
 wait_until($node, "SELECT count(*) = 1 FROM app.effects WHERE message_id = $message", 'and handled');
 
 # The other channel's publishers are refused instead, although its messages leave the log: what is parked counts.
@@ -62,21 +60,21 @@ wait_for('in the end messages are refused', sub {
 	my (undef, undef, $error) = $node->psql('postgres', q(SELECT app.fill('strict')));
 	$refused = $error =~ /has reached herald.max_log_size/;
 	# Not only because of what was handled and is still in the log.
-	return $refused && value(q(SELECT pg_relation_size('herald_internal.parked_store'))) > 8 * 1024 * 1024;
+	return $refused && $node->value(q(SELECT pg_relation_size('herald_internal.parked_store'))) > 8 * 1024 * 1024;
 });
 is(sqlstate_of($node, q(SELECT herald.publish('strict', '1'))), '53400', 'with a code of its own');
 is(sqlstate_of($node, q(SELECT herald.publish('lossy', '1'))), '00000', 'but not those of the first channel');
 wait_until($node, q(SELECT NOT ok AND value LIKE '% MB of it parked' FROM herald.status() WHERE name = 'log'), 'status says why');
-is(value(q(SELECT count(*) FROM herald.dead_letters AS d WHERE subscription = 'strict')), '0', 'nothing of it was given up');
-my $expected = value(q(SELECT count(*) FROM herald.tasks WHERE subscription = 'strict' AND state = 'pending'));
-cmp_ok(value(q(SELECT pg_relation_size('herald_internal.parked_store'))), '>', 8 * 1024 * 1024, 'most of it is parked');
+is($node->value(q(SELECT count(*) FROM herald.dead_letters AS d WHERE subscription = 'strict')), '0', 'nothing of it was given up');
+my $expected = $node->value(q(SELECT count(*) FROM herald.tasks WHERE subscription = 'strict' AND state = 'pending'));
+cmp_ok($node->value(q(SELECT pg_relation_size('herald_internal.parked_store'))), '>', 8 * 1024 * 1024, 'most of it is parked');
 $node->safe_psql('postgres', q(SELECT herald.resume('strict')));
 wait_until($node, "SELECT count(*) = $expected FROM app.effects WHERE subscription = 'strict'", 'resumed, it is handled', seconds => 90);
 wait_until($node, q(SELECT count(*) = 0 FROM herald_internal.parked_store), 'nothing is parked any more');
 # As autovacuum does, again and again: while somebody has an older snapshot, rows stay.
 wait_for('and the space comes back', sub {
 	$node->safe_psql('postgres', 'VACUUM herald_internal.parked_store');
-	return value(q(SELECT pg_relation_size('herald_internal.parked_store'))) == 0;
+	return $node->value(q(SELECT pg_relation_size('herald_internal.parked_store'))) == 0;
 });
 wait_for('messages are taken again', sub { ($node->psql('postgres', q(SELECT herald.publish('strict', '1'))))[0] == 0 });
 is(sqlstate_of($node, q(SELECT herald.alter_channel('strict', when_full => 'explode'))), '22023', 'an unknown policy is refused');
@@ -89,18 +87,18 @@ wait_for('it turns while messages come in', sub {
 	$node->safe_psql('postgres', q(SELECT app.fill('strict')));
 	wait_idle($node, 'strict');
 	$handled++;
-	my $now = value(q(SELECT string_agg(relfilenode::text, ' ' ORDER BY relname) FROM pg_class WHERE relnamespace = 'herald_internal'::regnamespace AND relname ~ '^log_[0-9]$'));
+	my $now = $node->value(q(SELECT string_agg(relfilenode::text, ' ' ORDER BY relname) FROM pg_class WHERE relnamespace = 'herald_internal'::regnamespace AND relname ~ '^log_[0-9]$'));
 	$turns++ if $now ne $file;
 	$file = $now;
 	return $turns > 3;
 });
-cmp_ok(value($segments), '<', $handled * 1024 * 1024, "and is smaller than the $handled MB that were handled");
-is(value('SELECT count(*) - count(DISTINCT message_id) FROM app.effects'), '0', 'nothing was done twice');
+cmp_ok($node->value($segments), '<', $handled * 1024 * 1024, "and is smaller than the $handled MB that were handled");
+is($node->value('SELECT count(*) - count(DISTINCT message_id) FROM app.effects'), '0', 'nothing was done twice');
 $node->safe_psql('postgres', q(SELECT herald.pause('strict')));
 $node->safe_psql('postgres', q(SELECT app.fill('strict'))) for 1 .. 6;
 wait_until($node, q(SELECT split_part(value, ' ', 1)::integer >= 6 FROM herald.status() WHERE name = 'log'), '6 MB wait: the log has been looked at');
-is(value(q(SELECT count(*) FROM herald_internal.parked_store)), '0', 'and what waits is left where it is');
-cmp_ok(value($segments), '>', 6 * 1024 * 1024, 'in the log');
+is($node->value(q(SELECT count(*) FROM herald_internal.parked_store)), '0', 'and what waits is left where it is');
+cmp_ok($node->value($segments), '>', 6 * 1024 * 1024, 'in the log');
 
 clean_log($node);
 

@@ -21,8 +21,6 @@ SELECT herald.create_channel('jobs', announce => 'off');
 SELECT herald.subscribe('work', 'jobs', 'app.work', run_as => 'app', retry_delay => '1 ms', retry_backoff => 1);
 SQL
 
-sub value { my ($sql) = @_; return $node->safe_psql('postgres', $sql); }
-
 my ($published, $failures) = (0, 0);
 
 # Publishes some, of which one in ten fails once if `failing`; what the tables of the extension went through per message.
@@ -34,8 +32,8 @@ SELECT sum(heap_blks_read + heap_blks_hit + coalesce(idx_blks_read + idx_blks_hi
   FROM pg_statio_all_tables JOIN pg_stat_all_tables USING (relid)
  WHERE relid::regclass::text ~ '^herald_internal\.(log_\d|settled_\d|parked_store|failure_store|dead_letter_store)$'
 SQL
-	my @before = split /\|/, value($touched);
-	value(<<"SQL");
+	my @before = split /\|/, $node->value($touched);
+	$node->value(<<"SQL");
 SELECT count(*) FROM herald.publish_batch('jobs', (SELECT array_agg(jsonb_build_object('failures', (i % 10 = 0 AND $failing)::int)) FROM generate_series(1, $count) AS i))
 SQL
 	$published += $count;
@@ -48,7 +46,7 @@ SELECT sum(n_tup_ins) FILTER (WHERE relname ~ 'log') >= $published AND sum(n_tup
        AND (SELECT sum(pg_stat_get_tuples_inserted(relid)) FROM pg_stat_all_tables WHERE schemaname = 'app') >= $published + $failures
   FROM pg_stat_all_tables WHERE relid::regclass::text ~ '^herald_internal\\.(log_.|parked_store)\$'
 SQL
-	my @after = split /\|/, value($touched);
+	my @after = split /\|/, $node->value($touched);
 	return map { ($after[$_] - $before[$_]) / $count } 0 .. 2;
 }
 
@@ -70,14 +68,14 @@ for my $failing ('false', 'true')
 }
 
 wait_idle($node, 'work');
-is(value('SELECT count(*), count(DISTINCT message_id) FROM app.effects'), "$published|$published", 'each is handled once');
-is(value('SELECT count(*) FROM stored AS s WHERE NOT EXISTS (SELECT FROM app.effects AS e WHERE e.message_id = s.id)'), '0', 'and all of them');
+is($node->value('SELECT count(*), count(DISTINCT message_id) FROM app.effects'), "$published|$published", 'each is handled once');
+is($node->value('SELECT count(*) FROM stored AS s WHERE NOT EXISTS (SELECT FROM app.effects AS e WHERE e.message_id = s.id)'), '0', 'and all of them');
 failures_complete($node, 'work', $failures);
-is(value('SELECT count(*) FROM herald_internal.parked_store'), '0', 'nothing is parked any more');
+is($node->value('SELECT count(*) FROM herald_internal.parked_store'), '0', 'nothing is parked any more');
 sub parked_bytes
 {
 	$node->safe_psql('postgres', 'VACUUM herald_internal.parked_store');
-	return value(q(SELECT pg_relation_size('herald_internal.parked_store')));
+	return $node->value(q(SELECT pg_relation_size('herald_internal.parked_store')));
 }
 cmp_ok(parked_bytes(), '>', 0, 'what was parked could not be removed');
 is($old->query_safe('SELECT count(*) FROM app.effects'), '0', 'the snapshot is that old');

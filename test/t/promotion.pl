@@ -37,7 +37,7 @@ sqlstate_is($standby, $_, '25006', "$_ is refused")
   for "SELECT herald.notify('jobs', 'x')", "SELECT herald.publish('ephemeral', '{}')", "SELECT herald.publish_batch('jobs', '{\"{}\"}')",
   "SELECT herald.pause('work')", "SELECT herald.subscribe('new', 'jobs', 'app.work', run_as => 'app')", "SELECT herald.create_channel('new')", "SELECT herald.replay(1)";
 is($standby->safe_psql('postgres', "SELECT ok FROM herald.status() WHERE name = 'recovery'"), 'f', 'status says that it is a standby');
-is($standby->safe_psql('postgres', "SELECT count(*) FROM herald_internal.$_"), $primary->safe_psql('postgres', "SELECT count(*) FROM herald_internal.$_"), "herald_internal.$_ can be read")
+is($standby->safe_psql('postgres', "SELECT count(*) FROM herald.$_"), $primary->safe_psql('postgres', "SELECT count(*) FROM herald.$_"), "herald.$_ can be read")
   for qw(subscriptions tasks dead_letters failure_log channels);
 $standby->safe_psql('postgres', 'SELECT * FROM herald.workers; SELECT * FROM herald.subscription_stats; SELECT * FROM herald.channel_stats');
 is($standby->safe_psql('postgres', "SELECT herald.fetch($ids[0])"), '{}', 'herald.fetch reads');
