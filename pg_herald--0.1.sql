@@ -500,6 +500,30 @@ COMMENT ON FUNCTION herald.alter_channel IS
     'be a role that the caller may become and that has CREATE on the database. Errors: 42704 not declared, '
     '42501, 22023, 2BP01 for taking durability from a channel in use.';
 
+-- For a schema of type json; the other one takes all that it can.
+CREATE FUNCTION herald.create_channel(
+    channel herald_internal.channel_name, durable boolean DEFAULT true, schema json DEFAULT NULL, validation text DEFAULT 'reject',
+    announce text DEFAULT NULL, accept_notify boolean DEFAULT false, max_payload_bytes integer DEFAULT NULL,
+    description text DEFAULT NULL, if_not_exists boolean DEFAULT false, when_full text DEFAULT 'refuse', check_formats boolean DEFAULT false)
+RETURNS void LANGUAGE sql VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
+RETURN herald.create_channel(channel::pg_catalog.text, durable, schema::pg_catalog.jsonb, validation, announce, accept_notify,
+                             max_payload_bytes, description, if_not_exists, when_full, check_formats);
+COMMENT ON FUNCTION herald.create_channel(
+    herald_internal.channel_name, boolean, json, text, text, boolean, integer, text, boolean, text, boolean) IS
+    'As the other create_channel, for a schema of type json.';
+
+CREATE FUNCTION herald.alter_channel(
+    channel herald_internal.channel_name, durable boolean DEFAULT NULL, schema json DEFAULT NULL, validation text DEFAULT NULL,
+    announce text DEFAULT NULL, accept_notify boolean DEFAULT NULL, max_payload_bytes integer DEFAULT NULL,
+    description text DEFAULT NULL, owner text DEFAULT NULL, when_full text DEFAULT NULL, check_formats boolean DEFAULT NULL,
+    force boolean DEFAULT false)
+RETURNS void LANGUAGE sql VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
+RETURN herald.alter_channel(channel::pg_catalog.text, durable, schema::pg_catalog.jsonb, validation, announce, accept_notify,
+                            max_payload_bytes, description, owner, when_full, check_formats, force);
+COMMENT ON FUNCTION herald.alter_channel(
+    herald_internal.channel_name, boolean, json, text, text, boolean, integer, text, text, text, boolean, boolean) IS
+    'As the other alter_channel, for a schema of type json.';
+
 CREATE FUNCTION herald.drop_channel(
     channel text, if_exists boolean DEFAULT false, force boolean DEFAULT false)
 RETURNS void LANGUAGE c VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE

@@ -173,3 +173,16 @@ SELECT herald.disable_change_feed('forms.fed', 'regress forms');
 
 DROP SCHEMA forms, alone CASCADE;
 SELECT herald.drop_channel('regress forms');
+
+-- Schemas as jsonb, json, literals and parameters without a type. A text takes a cast: taken without one, it would be taken for each literal.
+SELECT herald.create_channel('regress schema 1', schema => '{"type": "object"}'::json);
+SELECT herald.create_channel('regress schema 2'::text, true, '{"type": "object"}'::json, 'warn');
+SELECT herald.create_channel('regress schema 3'::varchar, schema => '{"type": "object"}');
+SELECT herald.create_channel('regress schema 4', NULL, NULL) IS NULL;
+PREPARE make AS SELECT herald.create_channel($1, schema => $2);
+EXECUTE make('regress schema 5', '{"type": "object"}');
+SELECT parameter_types FROM pg_prepared_statements WHERE name = 'make';
+SELECT herald.alter_channel('regress schema 1', schema => '{"type": "array"}'::json, force => true);
+SELECT herald.alter_channel('regress schema 2', schema => 'null');
+SELECT channel, schema, validation FROM herald.channels WHERE channel LIKE 'regress schema%' ORDER BY 1;
+SELECT herald.drop_channel(channel) FROM herald.channels WHERE channel LIKE 'regress schema%';
