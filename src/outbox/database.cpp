@@ -20,8 +20,8 @@ struct RegistryShared {
     // Atomic; written by the launcher at start and exit: its proc number + 1, and its pid.
     pg_atomic_uint32 launcher;
     pg_atomic_uint32 launcher_pid;
-    // Atomic. Counted up by who wakes the launcher.
-    pg_atomic_uint32 launcher_wakes;
+    // Atomic. 1 where somebody has woken the launcher since its turn began. Set by who does, cleared by the launcher.
+    pg_atomic_uint32 launcher_woken;
     // Atomic, each a TimestampTz written by the launcher: when its turn began (0: it sleeps), when the last one ended.
     pg_atomic_uint64 launcher_busy_since;
     pg_atomic_uint64 launcher_turned_at;
@@ -38,23 +38,24 @@ struct RegistryShared {
 RegistryShared *registry = nullptr;
 DatabaseShared *own_database = nullptr;  // of this process
 int own_consumer = -1;
-uint32 wakes_seen = 0;  // when the turn of this process began
 
-// What waits for a lock in the middle of a turn takes the latch back. So wake-ups are counted, too.
-void Wake(pg_atomic_uint32 *proc, pg_atomic_uint32 *wakes) {
-    pg_atomic_fetch_add_u32(wakes, 1);
+// What waits for a lock in the middle of a turn takes the latch back. So it is noted, too. Written only where it makes a
+// difference: all publishers come by here.
+void Wake(pg_atomic_uint32 *proc, pg_atomic_uint32 *woken) {
+    pg_memory_barrier();  // what it is for is seen by who clears the note later
+    if (pg_atomic_read_u32(woken) == 0) pg_atomic_write_u32(woken, 1);
     uint32 number = pg_atomic_read_u32(proc);
     if (number != 0) SetLatch(&ProcGlobal->allProcs[number - 1].procLatch);
 }
 
-void NoteWakes(pg_atomic_uint32 *wakes) {
-    wakes_seen = pg_atomic_read_u32(wakes);
-    pg_read_barrier();  // what they were for is seen in this turn
+void ForgetWakes(pg_atomic_uint32 *woken) {
+    pg_atomic_write_u32(woken, 0);
+    pg_memory_barrier();  // what it was for is seen in this turn
 }
 
-bool SleepUnlessWoken(pg_atomic_uint32 *wakes, long milliseconds) {
-    const bool woken = pg_atomic_read_u32(wakes) != wakes_seen;
-    return pg::SleepOnLatch(woken ? 0 : milliseconds) || woken;
+bool SleepUnlessWoken(pg_atomic_uint32 *woken, long milliseconds) {
+    const bool noted = pg_atomic_read_u32(woken) != 0;
+    return pg::SleepOnLatch(noted ? 0 : milliseconds) || noted;
 }
 
 DatabaseShared *Search(Oid database) {
@@ -244,14 +245,14 @@ void RaiseFlag(DatabaseShared *database, uint32 flag) {
 
 void WakeConsumer(DatabaseShared *database, Consumer consumer) {
     const int place = static_cast<int>(consumer);
-    Wake(&database->consumers[place], &database->wakes[place]);
+    Wake(&database->consumers[place], &database->woken[place]);
 }
 
 bool ConsumerRuns(DatabaseShared *database, Consumer consumer) {
     return pg_atomic_read_u32(&database->consumers[static_cast<int>(consumer)]) != 0;
 }
 
-void WakeLauncher() { Wake(&registry->launcher, &registry->launcher_wakes); }
+void WakeLauncher() { Wake(&registry->launcher, &registry->launcher_woken); }
 
 void SetLauncher(int proc_number, int pid) {
     pg_atomic_write_u32(&registry->launcher, pid == 0 ? 0 : static_cast<uint32>(proc_number) + 1);
@@ -278,24 +279,24 @@ bool BecomeConsumer(DatabaseShared *database, Consumer consumer) {
 
 void BeginTurn(DatabaseShared *database) {
     pg_atomic_write_u64(&database->busy_since[own_consumer], static_cast<uint64>(GetCurrentTimestamp()));
-    NoteWakes(&database->wakes[own_consumer]);
+    ForgetWakes(&database->woken[own_consumer]);
 }
 
 bool SleepAfterTurn(DatabaseShared *database, long milliseconds) {
     pg_atomic_write_u64(&database->turned_at[own_consumer], static_cast<uint64>(GetCurrentTimestamp()));
     pg_atomic_write_u64(&database->busy_since[own_consumer], 0);
-    return SleepUnlessWoken(&database->wakes[own_consumer], milliseconds);
+    return SleepUnlessWoken(&database->woken[own_consumer], milliseconds);
 }
 
 void BeginLauncherTurn() {
     pg_atomic_write_u64(&registry->launcher_busy_since, static_cast<uint64>(GetCurrentTimestamp()));
-    NoteWakes(&registry->launcher_wakes);
+    ForgetWakes(&registry->launcher_woken);
 }
 
 void SleepAfterLauncherTurn(long milliseconds) {
     pg_atomic_write_u64(&registry->launcher_turned_at, static_cast<uint64>(GetCurrentTimestamp()));
     pg_atomic_write_u64(&registry->launcher_busy_since, 0);
-    (void)SleepUnlessWoken(&registry->launcher_wakes, milliseconds);
+    (void)SleepUnlessWoken(&registry->launcher_woken, milliseconds);
 }
 
 Turns LauncherTurns() {
@@ -312,7 +313,7 @@ void InitDatabaseMemory() {
     std::memset(static_cast<void *>(registry), 0, sizeof(RegistryShared));
     pg_atomic_init_u32(&registry->launcher, 0);
     pg_atomic_init_u32(&registry->launcher_pid, 0);
-    pg_atomic_init_u32(&registry->launcher_wakes, 0);
+    pg_atomic_init_u32(&registry->launcher_woken, 0);
     pg_atomic_init_u64(&registry->launcher_busy_since, 0);
     pg_atomic_init_u64(&registry->launcher_turned_at, 0);
     pg_atomic_init_u32(&registry->starved, 0);
@@ -360,7 +361,7 @@ void InitDatabaseMemory() {
             pg_atomic_init_u32(&entry.wanted[i], 0);
             pg_atomic_init_u32(&entry.consumers[i], 0);
             pg_atomic_init_u32(&entry.consumer_pids[i], 0);
-            pg_atomic_init_u32(&entry.wakes[i], 0);
+            pg_atomic_init_u32(&entry.woken[i], 0);
             pg_atomic_init_u32(&entry.left[i], 0);
             pg_atomic_init_u64(&entry.started_at[i], 0);
             pg_atomic_init_u64(&entry.busy_since[i], 0);

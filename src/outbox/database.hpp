@@ -84,8 +84,8 @@ struct DatabaseShared {
     pg_atomic_uint32 consumers[kConsumers];
     // Atomic. Written by the consumer itself.
     pg_atomic_uint32 consumer_pids[kConsumers];
-    // Atomic. Counted up by who wakes the consumer.
-    pg_atomic_uint32 wakes[kConsumers];
+    // Atomic. 1 where somebody has woken the consumer since its turn began. Set by who does, cleared by the consumer.
+    pg_atomic_uint32 woken[kConsumers];
     // Atomic. 1 where announcements may be left to the announcer; written by it. One that is about to
     // leave takes no more.
     pg_atomic_uint32 announces;
