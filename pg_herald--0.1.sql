@@ -296,6 +296,7 @@ CREATE TABLE herald_internal.audit_0 (
     new             jsonb,
     changed         text[]
 ) USING heap;
+
 CREATE TABLE herald_internal.audit_context_0 (
     id                bigint NOT NULL PRIMARY KEY,
     transaction_id    xid8 NOT NULL,
@@ -307,6 +308,7 @@ CREATE TABLE herald_internal.audit_context_0 (
     statement         text,
     context           jsonb
 ) USING heap;
+
 DO $$
 BEGIN
     FOR segment IN 0 .. 7 LOOP
@@ -667,8 +669,6 @@ COMMENT ON FUNCTION herald.reset_stats(text) IS
     'Sets the statistics of a channel (of all of this database: NULL) to 0, at once. For members of the '
     'channel''s owner and of pg_monitor; 42501 for others.';
 
-
-
 -- JSON Schema ---------------------------------------------------------------------------------------
 
 CREATE FUNCTION herald.validate(schema jsonb, payload jsonb, check_formats boolean DEFAULT false)
@@ -689,7 +689,6 @@ COMMENT ON FUNCTION herald.validation_errors(jsonb, jsonb, boolean) IS
     'payload and into the schema. instance_location and keyword_location are what the standard''s output has: the latter '
     'names the references that were followed.';
 
-
 -- Locks ---------------------------------------------------------------------------------------------
 
 CREATE FUNCTION herald.try_lock(name text, scope text DEFAULT 'session', channel text DEFAULT 'locks')
@@ -707,7 +706,6 @@ AS 'MODULE_PATHNAME', 'herald_unlock';
 COMMENT ON FUNCTION herald.unlock(text) IS
     'Gives back a lock that try_lock has taken for the session, when the transaction commits; a rollback keeps it. '
     'False where the session does not have it.';
-
 
 -- Subscriptions -------------------------------------------------------------------------------------
 
@@ -985,8 +983,6 @@ COMMENT ON COLUMN herald.tasks.next_attempt_at IS 'When the next one is due; NUL
 COMMENT ON COLUMN herald.tasks.wait_reason IS 'What it waits for: paused, held: and why, inert, retry delay, key: message and which, max_concurrency, or worker.';
 COMMENT ON COLUMN herald.tasks.payload IS 'Payload of the message; NULL without the privilege read.';
 
-
-
 -- Audit trails --------------------------------------------------------------------------------------
 -- The trigger functions are for triggers that herald.enable_audit makes; nobody may execute them, so
 -- nobody else can make a trigger of them.
@@ -1148,9 +1144,6 @@ COMMENT ON COLUMN herald.audited_tables.partitions IS 'Tables below it that are 
 COMMENT ON COLUMN herald.audited_tables.ok IS 'Whether everything is recorded that should be.';
 COMMENT ON COLUMN herald.audited_tables.problem IS 'What is wrong; NULL: nothing.';
 
-
-
-
 -- Change feeds --------------------------------------------------------------------------------------
 -- The trigger functions are for triggers that herald.enable_change_feed makes; nobody may execute them.
 
@@ -1230,7 +1223,6 @@ COMMENT ON COLUMN herald.change_feeds.ok IS 'Whether everything is published tha
 COMMENT ON COLUMN herald.change_feeds.problem IS 'What is wrong; NULL: nothing.';
 COMMENT ON COLUMN herald.change_feeds.created_at IS 'When the feed was made.';
 
-
 -- Logical replication -------------------------------------------------------------------------------
 -- What is in the tables belongs to this database, also where all tables are published.
 
@@ -1240,12 +1232,13 @@ AS 'MODULE_PATHNAME', 'herald_guard_replicated';
 COMMENT ON FUNCTION herald_internal.guard_replicated() IS
     'Skips rows that another server sends by logical replication, and refuses its TRUNCATE (55000).';
 
--- On every table, also for what another server sends. pg_write_all_data gives the right to write to every table: whoever has
--- it could make a subscription that runs as anybody. What the library writes by itself fires no trigger, or is
--- written as the owner. pg_dump keeps the rows of all but what was only announced.
+-- Not for what another server sends.
 CREATE TRIGGER guard_ids BEFORE INSERT ON herald_internal.id_store
     FOR EACH ROW EXECUTE FUNCTION herald_internal.guard_ids();
 
+-- Each table is guarded. pg_write_all_data gives the right to write to all of them: whoever has it could make a
+-- subscription that runs as anybody. What the library writes by itself fires no trigger, or is written as the owner.
+-- pg_dump keeps the rows of all but what was only announced.
 DO $$
 DECLARE
     own pg_catalog.name;

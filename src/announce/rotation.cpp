@@ -37,7 +37,7 @@ namespace {
 // How long until the next try, at the longest. It doubles each time, since what holds a segment for more than a moment (a
 // vacuum, a dump) takes its time.
 constexpr TimestampTz kNextTry = 10 * USECS_PER_SEC;
-constexpr int kLongestQueue = 1000;  // milliseconds
+constexpr int kLongestQueue = 500;  // milliseconds
 constexpr TimestampTz kStep = 10 * 1000;
 constexpr TimestampTz kSoon = USECS_PER_SEC;
 // How long an old snapshot, that of a dump above all, is waited for at least.
@@ -133,11 +133,13 @@ Holders FindHolders(int segment) {
 
 bool TryLock(Oid first, Oid second) {
     if (!ConditionalLockRelationOid(first, AccessExclusiveLock)) return false;
-    return ConditionalLockRelationOid(second, AccessExclusiveLock);
+    if (ConditionalLockRelationOid(second, AccessExclusiveLock)) return true;
+    UnlockRelationOid(first, AccessExclusiveLock);
+    return false;
 }
 
 // Those who look at the tables for a moment each, but one after another without a gap, would keep us out for ever. So
-// they queue behind us, for a second at most. Never with the other table locked: who has locks in another order than we
+// they queue behind us, for a moment at most. Never with the other table locked: who has locks in another order than we
 // would wait for us.
 bool QueueFor(Oid first, Oid second) {
     ErrorData *error;

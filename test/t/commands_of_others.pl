@@ -8,6 +8,7 @@ use FindBin;
 use lib "$FindBin::RealBin/../lib";
 use HeraldSessions;
 use HeraldTest;
+use PostgreSQL::Test::Utils;
 use Test::More;
 
 my $node = start_herald('others', conf => "herald.sweep_interval = 1h\nlog_min_messages = debug1\nmax_prepared_transactions = 20\n");
@@ -128,8 +129,15 @@ wait_for_effects($node, 'later', 1, name => 'what was subscribed before it, too'
 is(reads_while(sub { prepared('e', 'SELECT pg_current_xact_id()'); commit('e') }), '0 0', 'and then nothing is read for others again');
 
 # The extension itself.
+my ($announcer, $dispatcher) = (pid_of($node, 'announcer'), pid_of($node, 'dispatcher'));
 prepared('gone', 'DROP EXTENSION pg_herald CASCADE');
+# The announcer looks before the dispatcher has found out, and goes to sleep again.
+sub sleeps { return slurp_file("/proc/$announcer/status") =~ /^voluntary_ctxt_switches:\s+(\d+)/m ? $1 : die 'no count' }
+signal_process('STOP', $dispatcher);
+my $before = sleeps();
 commit('gone');
+wait_for('the announcer has looked', sub { sleeps() > $before && slurp_file("/proc/$announcer/status") =~ /^State:\s+S/m });
+signal_process('CONT', $dispatcher);
 wait_until($node, q(SELECT count(*) = 0 FROM pg_stat_activity WHERE backend_type IN ('pg_herald dispatcher', 'pg_herald announcer')), 'dropped by COMMIT PREPARED, it is left');
 prepared('new', 'CREATE EXTENSION pg_herald');
 commit('new');
