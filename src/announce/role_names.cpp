@@ -3,7 +3,7 @@
 #include "announce/role_names.hpp"
 
 #include "pg/extension.hpp"
-#include "pg/identity.hpp"
+#include "pg/as_owner.hpp"
 #include "pg/roles.hpp"
 #include "pg/spi.hpp"
 
@@ -81,36 +81,33 @@ uint64 ForgetGrantees(const char *here) {
 
 void RefreshRoleNames() {
     const char *here = pg::OwnIdentities();
-    pg::Identity caller = pg::BecomeOwner();
-    pg::SpiBegin();
-    uint64 changed = AdoptGrantees(here) + ForgetGrantees(here);
-    for (const RoleColumn &at : kColumns) {
-        changed += FollowRenames(at, here);
-        if (!at.of_subscription && std::strcmp(at.column, "grantee") != 0) changed += Adopt(at, here, "SKIP LOCKED");
-    }
-    pg::SpiEnd();
-    if (changed > 0) pg::InvalidateCatalogCaches();
-    pg::BecomeCaller(caller);
+    pg::AsOwner([&] {
+        uint64 changed = AdoptGrantees(here) + ForgetGrantees(here);
+        for (const RoleColumn &at : kColumns) {
+            changed += FollowRenames(at, here);
+            if (!at.of_subscription && std::strcmp(at.column, "grantee") != 0)
+                changed += Adopt(at, here, "SKIP LOCKED");
+        }
+        if (changed > 0) pg::InvalidateCatalogCaches();
+    });
 }
 
 void AdoptSubscriptionRoles() {
     const char *here = pg::OwnIdentities();
-    pg::Identity caller = pg::BecomeOwner();
-    pg::SpiBegin();
-    // By what the subscriptions say: the names here are as old as their rows.
-    (void)pg::SpiRun(
-        "UPDATE herald_internal.failure_store AS f SET run_as_role = s.role FROM ("
-        "SELECT DISTINCT v.id, v.run_as_role AS restored, $1 || a.oid::pg_catalog.text AS role "
-        "FROM herald_internal.subscription_store AS v "
-        "JOIN pg_catalog.pg_roles AS a ON a.rolname::pg_catalog.text = v.run_as "
-        "WHERE NOT pg_catalog.starts_with(v.run_as_role, $1)) AS s "
-        "WHERE f.subscription_id = s.id AND f.run_as_role = s.restored",
-        std::array{pg::Text(here)});
-    for (const RoleColumn &at : kColumns)
-        if (at.of_subscription) (void)Adopt(at, here, "");
-    pg::SpiEnd();
-    pg::InvalidateCatalogCaches();
-    pg::BecomeCaller(caller);
+    pg::AsOwner([&] {
+        // By what the subscriptions say: the names here are as old as their rows.
+        (void)pg::SpiRun(
+            "UPDATE herald_internal.failure_store AS f SET run_as_role = s.role FROM ("
+            "SELECT DISTINCT v.id, v.run_as_role AS restored, $1 || a.oid::pg_catalog.text AS role "
+            "FROM herald_internal.subscription_store AS v "
+            "JOIN pg_catalog.pg_roles AS a ON a.rolname::pg_catalog.text = v.run_as "
+            "WHERE NOT pg_catalog.starts_with(v.run_as_role, $1)) AS s "
+            "WHERE f.subscription_id = s.id AND f.run_as_role = s.restored",
+            std::array{pg::Text(here)});
+        for (const RoleColumn &at : kColumns)
+            if (at.of_subscription) (void)Adopt(at, here, "");
+        pg::InvalidateCatalogCaches();
+    });
 }
 
 }  // namespace herald

@@ -12,7 +12,7 @@
 #include "change/table_changes.hpp"
 #include "change/table_tree.hpp"
 #include "pg/extension.hpp"
-#include "pg/identity.hpp"
+#include "pg/as_owner.hpp"
 #include "tables/own_tables.hpp"
 
 extern "C" {
@@ -36,18 +36,16 @@ struct Targets {
 // {"table": …, "trigger": …, "problem": …}, without what is NULL.
 pg::Param Detail(const char *table, const char *trigger, const char *problem) {
     MemoryContext context = CurrentMemoryContext;
-    pg::Identity caller = pg::BecomeOwner();
-    pg::SpiBegin();
-    (void)pg::SpiRun(
-        "SELECT pg_catalog.jsonb_strip_nulls(pg_catalog.jsonb_build_object('table', $1,"
-        " 'trigger', $2, 'problem', $3))",
-        std::array{pg::Text(table), pg::Text(trigger), pg::Text(problem)});
-    MemoryContext spi = MemoryContextSwitchTo(context);
-    Datum detail = PointerGetDatum(PG_DETOAST_DATUM_COPY(pg::SpiField(0, 1, JSONBOID).value));
-    MemoryContextSwitchTo(spi);
-    pg::SpiEnd();
-    pg::BecomeCaller(caller);
-    return pg::Jsonb(detail, false);
+    return pg::AsOwner([&] {
+        (void)pg::SpiRun(
+            "SELECT pg_catalog.jsonb_strip_nulls(pg_catalog.jsonb_build_object('table', $1,"
+            " 'trigger', $2, 'problem', $3))",
+            std::array{pg::Text(table), pg::Text(trigger), pg::Text(problem)});
+        MemoryContext spi = MemoryContextSwitchTo(context);
+        Datum detail = PointerGetDatum(PG_DETOAST_DATUM_COPY(pg::SpiField(0, 1, JSONBOID).value));
+        MemoryContextSwitchTo(spi);
+        return pg::Jsonb(detail, false);
+    });
 }
 
 void Record(AuditOperation operation, const StoredTarget &target, pg::Param detail) {

@@ -10,7 +10,7 @@
 #include "change/table_shape.hpp"
 #include "change/table_tree.hpp"
 #include "pg/extension.hpp"
-#include "pg/identity.hpp"
+#include "pg/as_owner.hpp"
 #include "tables/id_store.hpp"
 
 extern "C" {
@@ -225,14 +225,12 @@ void EnableAudit(Oid relation, const AuditOptions &options) {
     event.table_name = get_rel_name(relation);
     event.old_detail = NullJsonb();
     const char *user = GetUserNameFromId(GetUserId(), false);
-    pg::Identity caller = pg::BecomeOwner();
-    pg::SpiBegin();
-    if (altered) event.old_detail = pg::Jsonb(ReadOptions(before->id, context), false);
-    event.target_id = StoreTarget(relation, checked, before, user);
-    StoreKey(event.target_id, relation);
-    event.new_detail = pg::Jsonb(ReadOptions(event.target_id, context), false);
-    pg::SpiEnd();
-    pg::BecomeCaller(caller);
+    pg::AsOwner([&] {
+        if (altered) event.old_detail = pg::Jsonb(ReadOptions(before->id, context), false);
+        event.target_id = StoreTarget(relation, checked, before, user);
+        StoreKey(event.target_id, relation);
+        event.new_detail = pg::Jsonb(ReadOptions(event.target_id, context), false);
+    });
 
     EnsureTriggers(relation, tree, tree_count, AuditTriggers(checked.operations));
     WriteAuditEvent(event);
@@ -266,12 +264,10 @@ void DisableAudit(Oid relation) {
     event.table_name = get_rel_name(relation);
     event.old_detail = event.new_detail = NullJsonb();
     WriteAuditEvent(event);
-    pg::Identity caller = pg::BecomeOwner();
-    pg::SpiBegin();
-    (void)pg::SpiRun("UPDATE herald_internal.audit_target SET enabled = false, disturbed = false WHERE id = $1",
-                     std::array{pg::Int4(target->id)});
-    pg::SpiEnd();
-    pg::BecomeCaller(caller);
+    pg::AsOwner([&] {
+        (void)pg::SpiRun("UPDATE herald_internal.audit_target SET enabled = false, disturbed = false WHERE id = $1",
+                         std::array{pg::Int4(target->id)});
+    });
     ForgetTree(tree, tree_count);
 }
 
@@ -282,23 +278,22 @@ void RefreshTarget(const StoredTarget &target) {
     const ColumnList excluded = Renumbered(target, target.excluded);
     const ColumnList masked = Renumbered(target, target.masked);
     const ColumnList hashed = Renumbered(target, target.hashed);
-    pg::Identity caller = pg::BecomeOwner();
-    pg::SpiBegin();
-    const uint64 updated = pg::SpiRun(
-        "UPDATE herald_internal.audit_target SET relation = $2, schema_name = $3, table_name = $4,"
-        " system_identifier = $5, database_oid = $6, excluded = $7, excluded_numbers = $8, masked = $9,"
-        " masked_numbers = $10, hashed = $11, hashed_numbers = $12 WHERE id = $1"
-        " AND (relation, schema_name, table_name, system_identifier, database_oid, excluded,"
-        " excluded_numbers, masked, masked_numbers, hashed, hashed_numbers)"
-        " IS DISTINCT FROM ($2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
-        std::array{pg::Int4(target.id), pg::ObjectId(target.relation), pg::Text(schema), pg::Text(name),
-                   pg::Text(OwnSystemIdentifier()), pg::Int8(MyDatabaseId), TextArray(excluded.names, excluded.count),
-                   NumberArray(excluded.numbers, excluded.count), TextArray(masked.names, masked.count),
-                   NumberArray(masked.numbers, masked.count), TextArray(hashed.names, hashed.count),
-                   NumberArray(hashed.numbers, hashed.count)});
-    StoreKey(target.id, target.relation);
-    pg::SpiEnd();
-    pg::BecomeCaller(caller);
+    const uint64 updated = pg::AsOwner([&] {
+        const uint64 rows = pg::SpiRun(
+            "UPDATE herald_internal.audit_target SET relation = $2, schema_name = $3, table_name = $4,"
+            " system_identifier = $5, database_oid = $6, excluded = $7, excluded_numbers = $8, masked = $9,"
+            " masked_numbers = $10, hashed = $11, hashed_numbers = $12 WHERE id = $1"
+            " AND (relation, schema_name, table_name, system_identifier, database_oid, excluded,"
+            " excluded_numbers, masked, masked_numbers, hashed, hashed_numbers)"
+            " IS DISTINCT FROM ($2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
+            std::array{pg::Int4(target.id), pg::ObjectId(target.relation), pg::Text(schema), pg::Text(name),
+                       pg::Text(OwnSystemIdentifier()), pg::Int8(MyDatabaseId),
+                       TextArray(excluded.names, excluded.count), NumberArray(excluded.numbers, excluded.count),
+                       TextArray(masked.names, masked.count), NumberArray(masked.numbers, masked.count),
+                       TextArray(hashed.names, hashed.count), NumberArray(hashed.numbers, hashed.count)});
+        StoreKey(target.id, target.relation);
+        return rows;
+    });
     if (updated > 0) InvalidateAuditTargets();
 }
 
@@ -306,15 +301,13 @@ void AdoptTarget(const StoredTarget &target) {
     RefreshTarget(target);
     AttrNumber key[INDEX_MAX_KEYS];
     const int count = FindKeyColumns(target.relation, key);
-    pg::Identity caller = pg::BecomeOwner();
-    pg::SpiBegin();
-    // So that a key that is renamed next is known for the same one.
-    (void)pg::SpiRun(
-        "UPDATE herald_internal.audit_key AS k SET numbers = $2 WHERE k.target_id = $1 AND k.version ="
-        " (SELECT pg_catalog.max(l.version) FROM herald_internal.audit_key AS l WHERE l.target_id = $1)",
-        std::array{pg::Int4(target.id), NumberArray(key, count)});
-    pg::SpiEnd();
-    pg::BecomeCaller(caller);
+    pg::AsOwner([&] {
+        // So that a key that is renamed next is known for the same one.
+        (void)pg::SpiRun(
+            "UPDATE herald_internal.audit_key AS k SET numbers = $2 WHERE k.target_id = $1 AND k.version ="
+            " (SELECT pg_catalog.max(l.version) FROM herald_internal.audit_key AS l WHERE l.target_id = $1)",
+            std::array{pg::Int4(target.id), NumberArray(key, count)});
+    });
 }
 
 }  // namespace herald

@@ -11,7 +11,7 @@
 #include "audit/record_hash.hpp"
 #include "audit/record_id.hpp"
 #include "audit/segments.hpp"
-#include "pg/identity.hpp"
+#include "pg/as_owner.hpp"
 #include "pg/spi.hpp"
 
 extern "C" {
@@ -195,27 +195,24 @@ void CollectHistory(Oid relation, const Jsonb *given, Tuplestorestate *result, T
     const StoredTarget *target = RequireTarget(relation, targets, count);
     Chain chain = StartChain(target);
     const Jsonb *record_id = RecordedForm(target->relation, given);
-    pg::Identity caller = pg::BecomeOwner();
-    pg::SpiBegin();
-    const GivenKey key = RequireKey(target->id, get_rel_name(relation), record_id, chain.context);
-    AddNames(&chain, record_id, DT_NOEND, PG_INT32_MAX);
-    for (bool as_text : {true, false}) AddNames(&chain, InOtherTypes(record_id, as_text), DT_NOEND, PG_INT32_MAX);
-    FollowBack(&chain);
-    uint64 entries = Collect(chain, result, descriptor);
-    pg::SpiEnd();
-    pg::BecomeCaller(caller);
+    GivenKey key;
+    const uint64 entries = pg::AsOwner([&] {
+        key = RequireKey(target->id, get_rel_name(relation), record_id, chain.context);
+        AddNames(&chain, record_id, DT_NOEND, PG_INT32_MAX);
+        for (bool as_text : {true, false}) AddNames(&chain, InOtherTypes(record_id, as_text), DT_NOEND, PG_INT32_MAX);
+        FollowBack(&chain);
+        return Collect(chain, result, descriptor);
+    });
     if (entries > 0) return;
 
     const Jsonb *converted = InColumnTypes(target->relation, key, record_id);
     if (converted == nullptr) return;
     chain = StartChain(target);
-    caller = pg::BecomeOwner();
-    pg::SpiBegin();
-    AddNames(&chain, converted, DT_NOEND, PG_INT32_MAX);
-    FollowBack(&chain);
-    (void)Collect(chain, result, descriptor);
-    pg::SpiEnd();
-    pg::BecomeCaller(caller);
+    pg::AsOwner([&] {
+        AddNames(&chain, converted, DT_NOEND, PG_INT32_MAX);
+        FollowBack(&chain);
+        (void)Collect(chain, result, descriptor);
+    });
 }
 
 }  // namespace herald

@@ -4,7 +4,7 @@
 
 #include "audit/enrolment.hpp"
 #include "change/table_tree.hpp"
-#include "pg/identity.hpp"
+#include "pg/as_owner.hpp"
 #include "pg/spi.hpp"
 
 extern "C" {
@@ -17,11 +17,7 @@ namespace herald {
 namespace {
 
 void UpdateTarget(const char *sql, int32 id) {
-    pg::Identity caller = pg::BecomeOwner();
-    pg::SpiBegin();
-    (void)pg::SpiRun(sql, std::array{pg::Int4(id)});
-    pg::SpiEnd();
-    pg::BecomeCaller(caller);
+    pg::AsOwner([&] { (void)pg::SpiRun(sql, std::array{pg::Int4(id)}); });
     InvalidateAuditTargets();
 }
 

@@ -7,7 +7,7 @@
 #include "audit/audit_events.hpp"
 #include "audit/segments.hpp"
 #include "pg/extension.hpp"
-#include "pg/identity.hpp"
+#include "pg/as_owner.hpp"
 #include "pg/marker.hpp"
 #include "pg/process.hpp"
 #include "pg/spi.hpp"
@@ -73,15 +73,14 @@ int64 PurgeSegment(int segment, const TimestampTz *before) {
 
 void NotePurge(TimestampTz before, int64 count) {
     MemoryContext context = CurrentMemoryContext;
-    pg::Identity caller = pg::BecomeOwner();
-    pg::SpiBegin();
-    (void)pg::SpiRun("SELECT pg_catalog.jsonb_build_object('before', $1, 'entries', $2)",
-                     std::array{pg::Time(before), pg::Int8(count)});
-    MemoryContext spi = MemoryContextSwitchTo(context);
-    Datum detail = PointerGetDatum(PG_DETOAST_DATUM_COPY(pg::SpiField(0, 1, JSONBOID).value));
-    MemoryContextSwitchTo(spi);
-    pg::SpiEnd();
-    pg::BecomeCaller(caller);
+    const Datum detail = pg::AsOwner([&] {
+        (void)pg::SpiRun("SELECT pg_catalog.jsonb_build_object('before', $1, 'entries', $2)",
+                         std::array{pg::Time(before), pg::Int8(count)});
+        MemoryContext spi = MemoryContextSwitchTo(context);
+        Datum copy = PointerGetDatum(PG_DETOAST_DATUM_COPY(pg::SpiField(0, 1, JSONBOID).value));
+        MemoryContextSwitchTo(spi);
+        return copy;
+    });
     const AuditEvent event = {AuditOperation::kPurge,
                               0,
                               "herald",
@@ -124,17 +123,15 @@ void EmptyExpired(int segment, TimestampTz limit) {
 int64 PurgeAuditLog(const TimestampTz *before) {
     int64 count = 0;
     const char *user = GetUserNameFromId(GetUserId(), false);
-    pg::Identity caller = pg::BecomeOwner();
-    pg::SpiBegin();
-    for (int segment = 0; segment < kAuditSegments; segment++) count += PurgeSegment(segment, before);
-    if (before == nullptr) {
-        (void)pg::SpiRun(
-            "DELETE FROM herald_internal.audit_key WHERE target_id IN"
-            " (SELECT id FROM herald_internal.audit_target WHERE NOT enabled)");
-        (void)pg::SpiRun("DELETE FROM herald_internal.audit_target WHERE NOT enabled");
-    }
-    pg::SpiEnd();
-    pg::BecomeCaller(caller);
+    pg::AsOwner([&] {
+        for (int segment = 0; segment < kAuditSegments; segment++) count += PurgeSegment(segment, before);
+        if (before == nullptr) {
+            (void)pg::SpiRun(
+                "DELETE FROM herald_internal.audit_key WHERE target_id IN"
+                " (SELECT id FROM herald_internal.audit_target WHERE NOT enabled)");
+            (void)pg::SpiRun("DELETE FROM herald_internal.audit_target WHERE NOT enabled");
+        }
+    });
     if (before != nullptr) NotePurge(*before, count);
     ereport(LOG, (errcode(ERRCODE_SUCCESSFUL_COMPLETION),
                   errmsg("user \"%s\" deletes " INT64_FORMAT " entries of the audit trail", user, count),

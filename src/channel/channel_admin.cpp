@@ -10,7 +10,7 @@
 #include "channel/notify_share.hpp"
 #include "outbox/outbox.hpp"
 #include "pg/extension.hpp"
-#include "pg/identity.hpp"
+#include "pg/as_owner.hpp"
 #include "pg/roles.hpp"
 #include "pg/spi.hpp"
 #include "pg/subtransaction.hpp"
@@ -52,64 +52,61 @@ void CheckOptions(const char *name, bool durable, bool accept_notify, AnnounceMo
 int32 InsertChannel(const char *name, const Channel &channel, Oid owner_role, Jsonb *schema, const char *description) {
     const char *owner = GetUserNameFromId(owner_role, false);
     const char *identity = pg::RoleIdentity(owner_role);
-    pg::Identity caller = pg::BecomeOwner();
-    pg::SpiBegin();
-    bool unlimited = channel.max_payload_bytes == 0;
-    pg::Param limit = pg::Int4(channel.max_payload_bytes);
-    limit.is_null = unlimited;
-    uint64 rows = pg::SpiRun(
-        "INSERT INTO herald_internal.channel_store (channel, owner, durable, announce, accept_notify, "
-        "max_payload_bytes, description, when_full, schema, validation, check_formats, schema_version, owner_role) "
-        "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13) "
-        "ON CONFLICT (channel) DO NOTHING RETURNING id",
-        std::array{pg::Text(name), pg::Text(owner), pg::Bool(channel.durable),
-                   pg::Text(NameOfAnnounce(channel.announce)), pg::Bool(channel.accept_notify), limit,
-                   pg::Text(description), pg::Text(NameOfWhenFull(channel.when_full)),
-                   pg::Jsonb(JsonbPGetDatum(schema), schema == nullptr), pg::Text(NameOfValidation(channel.validation)),
-                   pg::Bool(channel.check_formats), pg::Int4(channel.schema_version), pg::Text(identity)});
-    int32 id = rows == 0 ? 0 : pg::SpiInt4(0, 1);
-    pg::SpiEnd();
-    pg::BecomeCaller(caller);
-    return id;
+    return pg::AsOwner([&] {
+        bool unlimited = channel.max_payload_bytes == 0;
+        pg::Param limit = pg::Int4(channel.max_payload_bytes);
+        limit.is_null = unlimited;
+        uint64 rows = pg::SpiRun(
+            "INSERT INTO herald_internal.channel_store (channel, owner, durable, announce, accept_notify, "
+            "max_payload_bytes, description, when_full, schema, validation, check_formats, schema_version, owner_role) "
+            "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13) "
+            "ON CONFLICT (channel) DO NOTHING RETURNING id",
+            std::array{pg::Text(name), pg::Text(owner), pg::Bool(channel.durable),
+                       pg::Text(NameOfAnnounce(channel.announce)), pg::Bool(channel.accept_notify), limit,
+                       pg::Text(description), pg::Text(NameOfWhenFull(channel.when_full)),
+                       pg::Jsonb(JsonbPGetDatum(schema), schema == nullptr),
+                       pg::Text(NameOfValidation(channel.validation)), pg::Bool(channel.check_formats),
+                       pg::Int4(channel.schema_version), pg::Text(identity)});
+        int32 id = rows == 0 ? 0 : pg::SpiInt4(0, 1);
+        return id;
+    });
 }
 
 // Locks the row until the end of the transaction. False: there is no such channel.
 bool LockChannel(const char *name, LockedChannel *locked) {
-    pg::Identity caller = pg::BecomeOwner();
     MemoryContext context = CurrentMemoryContext;
-    pg::SpiBegin();
-    uint64 rows = pg::SpiRun(
-        "SELECT id, owner, durable, announce, accept_notify, max_payload_bytes, when_full, validation, "
-        "check_formats, schema_version, schema, owner_role "
-        "FROM herald_internal.channel_store WHERE channel = $1 FOR UPDATE",
-        std::array{pg::Text(name)});
-    if (rows > 0) {
-        Channel channel{};
-        pg::CopyString(channel.name, name, sizeof(channel.name));
-        channel.declared = true;
-        channel.id = pg::SpiInt4(0, 1);
-        channel.durable = pg::SpiBool(0, 3);
-        channel.announce = AnnounceOfName(pg::SpiText(0, 4));
-        channel.accept_notify = pg::SpiBool(0, 5);
-        channel.max_payload_bytes = pg::SpiInt4(0, 6);
-        channel.when_full = WhenFullOfName(pg::SpiText(0, 7));
-        channel.validation = ValidationOfName(pg::SpiText(0, 8));
-        channel.check_formats = pg::SpiBool(0, 9);
-        channel.schema_version = pg::SpiInt4(0, 10);
-        pg::Field schema = pg::SpiField(0, 11, JSONBOID);
-        locked->schema = nullptr;
-        if (!schema.is_null) {
-            MemoryContext spi = MemoryContextSwitchTo(context);
-            locked->schema = DatumGetJsonbPCopy(schema.value);
-            MemoryContextSwitchTo(spi);
+    return pg::AsOwner([&] {
+        uint64 rows = pg::SpiRun(
+            "SELECT id, owner, durable, announce, accept_notify, max_payload_bytes, when_full, validation, "
+            "check_formats, schema_version, schema, owner_role "
+            "FROM herald_internal.channel_store WHERE channel = $1 FOR UPDATE",
+            std::array{pg::Text(name)});
+        if (rows > 0) {
+            Channel channel{};
+            pg::CopyString(channel.name, name, sizeof(channel.name));
+            channel.declared = true;
+            channel.id = pg::SpiInt4(0, 1);
+            channel.durable = pg::SpiBool(0, 3);
+            channel.announce = AnnounceOfName(pg::SpiText(0, 4));
+            channel.accept_notify = pg::SpiBool(0, 5);
+            channel.max_payload_bytes = pg::SpiInt4(0, 6);
+            channel.when_full = WhenFullOfName(pg::SpiText(0, 7));
+            channel.validation = ValidationOfName(pg::SpiText(0, 8));
+            channel.check_formats = pg::SpiBool(0, 9);
+            channel.schema_version = pg::SpiInt4(0, 10);
+            pg::Field schema = pg::SpiField(0, 11, JSONBOID);
+            locked->schema = nullptr;
+            if (!schema.is_null) {
+                MemoryContext spi = MemoryContextSwitchTo(context);
+                locked->schema = DatumGetJsonbPCopy(schema.value);
+                MemoryContextSwitchTo(spi);
+            }
+            char *owner = pg::SpiText(0, 2);
+            channel.owner = pg::StoredRole(owner, pg::SpiText(0, 12));
+            locked->channel = channel;
         }
-        char *owner = pg::SpiText(0, 2);
-        channel.owner = pg::StoredRole(owner, pg::SpiText(0, 12));
-        locked->channel = channel;
-    }
-    pg::SpiEnd();
-    pg::BecomeCaller(caller);
-    return rows > 0;
+        return rows > 0;
+    });
 }
 
 // What would be lost with a channel, or with its durability.
@@ -122,27 +119,25 @@ struct Dependents {
 
 Dependents CountDependents(int32 channel_id) {
     Dependents found;
-    pg::Identity caller = pg::BecomeOwner();
-    pg::ReadWithoutIndexes();
-    pg::SpiBegin();
-    pg::SpiRun(
-        "WITH subscriptions AS MATERIALIZED ("
-        "  SELECT id FROM herald_internal.subscription_store WHERE channel_id = $1), "
-        "messages AS (SELECT id FROM herald_internal.log WHERE channel_id = $1) "
-        "SELECT (SELECT count(*) FROM subscriptions), "
-        "       (SELECT count(*) FROM herald_internal.parked_store WHERE channel_id = $1), "
-        "       (SELECT count(*) FROM herald_internal.dead_letter_store WHERE channel_id = $1), "
-        "       (SELECT count(DISTINCT m.id) FROM messages AS m, subscriptions AS s "
-        "         WHERE NOT EXISTS ("
-        "               SELECT FROM herald_internal.settled AS d WHERE d.subscription_id = s.id AND d.message_id = m.id))",
-        std::array{pg::Int4(channel_id)});
-    found.subscriptions = pg::SpiInt8(0, 1);
-    found.parked = pg::SpiInt8(0, 2);
-    found.dead = pg::SpiInt8(0, 3);
-    found.unsettled = pg::SpiInt8(0, 4);
-    pg::SpiEnd();
-    pg::BecomeCaller(caller);
-    return found;
+    return pg::AsOwner([&] {
+        pg::ReadWithoutIndexes();
+        pg::SpiRun(
+            "WITH subscriptions AS MATERIALIZED ("
+            "  SELECT id FROM herald_internal.subscription_store WHERE channel_id = $1), "
+            "messages AS (SELECT id FROM herald_internal.log WHERE channel_id = $1) "
+            "SELECT (SELECT count(*) FROM subscriptions), "
+            "       (SELECT count(*) FROM herald_internal.parked_store WHERE channel_id = $1), "
+            "       (SELECT count(*) FROM herald_internal.dead_letter_store WHERE channel_id = $1), "
+            "       (SELECT count(DISTINCT m.id) FROM messages AS m, subscriptions AS s "
+            "         WHERE NOT EXISTS ("
+            "               SELECT FROM herald_internal.settled AS d WHERE d.subscription_id = s.id AND d.message_id = m.id))",
+            std::array{pg::Int4(channel_id)});
+        found.subscriptions = pg::SpiInt8(0, 1);
+        found.parked = pg::SpiInt8(0, 2);
+        found.dead = pg::SpiInt8(0, 3);
+        found.unsettled = pg::SpiInt8(0, 4);
+        return found;
+    });
 }
 
 void RequireNoDependents(const Channel &channel, const char *action, const char *hint) {
@@ -159,16 +154,16 @@ void RequireNoDependents(const Channel &channel, const char *action, const char 
 
 // To a feed it makes no difference what kind of channel it has, but it needs one.
 void RequireNoFeeds(const Channel &channel) {
-    pg::Identity caller = pg::BecomeOwner();
     MemoryContext context = CurrentMemoryContext;
-    pg::SpiBegin();
-    pg::SpiRun(
-        "SELECT count(*), min(relation::pg_catalog.text) FROM herald_internal.change_feed_store WHERE channel_id = $1",
-        std::array{pg::Int4(channel.id)});
-    const int64 count = pg::SpiInt8(0, 1);
-    const char *table = count == 0 ? nullptr : MemoryContextStrdup(context, pg::SpiText(0, 2));
-    pg::SpiEnd();
-    pg::BecomeCaller(caller);
+    int64 count = 0;
+    const char *table = nullptr;
+    pg::AsOwner([&] {
+        pg::SpiRun(
+            "SELECT count(*), min(relation::pg_catalog.text) FROM herald_internal.change_feed_store WHERE channel_id = $1",
+            std::array{pg::Int4(channel.id)});
+        count = pg::SpiInt8(0, 1);
+        table = count == 0 ? nullptr : MemoryContextStrdup(context, pg::SpiText(0, 2));
+    });
     if (count == 0) return;
     ereport(
         ERROR,
@@ -264,22 +259,21 @@ void AlterChannel(const char *name, const ChannelOptions &options, bool force) {
 
     pg::Param limit_param = pg::Int4(limit);
     limit_param.is_null = limit == 0;
-    pg::Identity caller = pg::BecomeOwner();
-    pg::SpiBegin();
-    pg::SpiRun(
-        "UPDATE herald_internal.channel_store SET owner = COALESCE($2, owner), "
-        "owner_role = COALESCE($13, owner_role), durable = $3, announce = $4, accept_notify = $5, "
-        "max_payload_bytes = $6, description = COALESCE($7, description), when_full = $8, "
-        "validation = $9, check_formats = $10, schema = $11, schema_version = schema_version + $12 "
-        "WHERE id = $1",
-        std::array{pg::Int4(channel.id), pg::Text(options.owner), pg::Bool(durable), pg::Text(NameOfAnnounce(announce)),
-                   pg::Bool(accept_notify), limit_param, pg::Text(options.description),
-                   pg::Text(NameOfWhenFull(options.when_full.value_or(channel.when_full))),
-                   pg::Text(NameOfValidation(validation)), pg::Bool(check_formats),
-                   pg::Jsonb(JsonbPGetDatum(schema), schema == nullptr), pg::Int4(options.schema != nullptr ? 1 : 0),
-                   pg::Text(identity)});
-    pg::SpiEnd();
-    pg::BecomeCaller(caller);
+    pg::AsOwner([&] {
+        pg::SpiRun(
+            "UPDATE herald_internal.channel_store SET owner = COALESCE($2, owner), "
+            "owner_role = COALESCE($13, owner_role), durable = $3, announce = $4, accept_notify = $5, "
+            "max_payload_bytes = $6, description = COALESCE($7, description), when_full = $8, "
+            "validation = $9, check_formats = $10, schema = $11, schema_version = schema_version + $12 "
+            "WHERE id = $1",
+            std::array{pg::Int4(channel.id), pg::Text(options.owner), pg::Bool(durable),
+                       pg::Text(NameOfAnnounce(announce)), pg::Bool(accept_notify), limit_param,
+                       pg::Text(options.description),
+                       pg::Text(NameOfWhenFull(options.when_full.value_or(channel.when_full))),
+                       pg::Text(NameOfValidation(validation)), pg::Bool(check_formats),
+                       pg::Jsonb(JsonbPGetDatum(schema), schema == nullptr),
+                       pg::Int4(options.schema != nullptr ? 1 : 0), pg::Text(identity)});
+    });
     NoteChannelChange();
 }
 
@@ -297,19 +291,17 @@ void DropChannel(const char *name, bool if_exists, bool force) {
         RequireNoFeeds(channel);
     }
 
-    pg::Identity caller = pg::BecomeOwner();
-    pg::SpiBegin();
-    std::array id{pg::Int4(channel.id)};
-    // The subscriptions first: that waits for workers that are about to park a task of theirs.
-    pg::SpiRun("DELETE FROM herald_internal.subscription_store WHERE channel_id = $1", id);
-    pg::SpiRun("DELETE FROM herald_internal.parked_store WHERE channel_id = $1", id);
-    pg::SpiRun("DELETE FROM herald_internal.dead_letter_store WHERE channel_id = $1", id);
-    pg::SpiRun("DELETE FROM herald_internal.channel_grant_store WHERE channel_id = $1", id);
-    pg::SpiRun("DELETE FROM herald_internal.channel_store WHERE id = $1", id);
-    // Or they would be for everybody, as those of undeclared channels are.
-    pg::SpiRun("DELETE FROM herald_internal.pointer_store WHERE channel = $1", std::array{pg::Text(name)});
-    pg::SpiEnd();
-    pg::BecomeCaller(caller);
+    pg::AsOwner([&] {
+        std::array id{pg::Int4(channel.id)};
+        // The subscriptions first: that waits for workers that are about to park a task of theirs.
+        pg::SpiRun("DELETE FROM herald_internal.subscription_store WHERE channel_id = $1", id);
+        pg::SpiRun("DELETE FROM herald_internal.parked_store WHERE channel_id = $1", id);
+        pg::SpiRun("DELETE FROM herald_internal.dead_letter_store WHERE channel_id = $1", id);
+        pg::SpiRun("DELETE FROM herald_internal.channel_grant_store WHERE channel_id = $1", id);
+        pg::SpiRun("DELETE FROM herald_internal.channel_store WHERE id = $1", id);
+        // Or they would be for everybody, as those of undeclared channels are.
+        pg::SpiRun("DELETE FROM herald_internal.pointer_store WHERE channel = $1", std::array{pg::Text(name)});
+    });
     RemoveChannelCountersAtCommit(MyDatabaseId, name);
     NoteChannelChange();
 }

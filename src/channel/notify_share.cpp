@@ -3,7 +3,7 @@
 
 #include "channel/notify_share.hpp"
 
-#include "pg/identity.hpp"
+#include "pg/as_owner.hpp"
 #include "pg/spi.hpp"
 
 namespace herald {
@@ -16,16 +16,14 @@ struct NotifyChannels {
 };
 
 NotifyChannels Count(const char *owner, int32 channel_id) {
-    pg::Identity caller = pg::BecomeOwner();
-    pg::SpiBegin();
-    (void)pg::SpiRun(
-        "SELECT pg_catalog.count(*), pg_catalog.count(*) FILTER (WHERE owner OPERATOR(pg_catalog.=) $1)"
-        " FROM herald_internal.channel_store WHERE accept_notify AND id OPERATOR(pg_catalog.<>) $2",
-        std::array{pg::Text(owner), pg::Int4(channel_id)});
-    const NotifyChannels channels = {pg::SpiInt8(0, 1), pg::SpiInt8(0, 2)};
-    pg::SpiEnd();
-    pg::BecomeCaller(caller);
-    return channels;
+    return pg::AsOwner([&] {
+        (void)pg::SpiRun(
+            "SELECT pg_catalog.count(*), pg_catalog.count(*) FILTER (WHERE owner OPERATOR(pg_catalog.=) $1)"
+            " FROM herald_internal.channel_store WHERE accept_notify AND id OPERATOR(pg_catalog.<>) $2",
+            std::array{pg::Text(owner), pg::Int4(channel_id)});
+        const NotifyChannels channels = {pg::SpiInt8(0, 1), pg::SpiInt8(0, 2)};
+        return channels;
+    });
 }
 
 }  // namespace

@@ -5,7 +5,7 @@
 
 #include "failure/dead_letters.hpp"
 #include "outbox/outbox.hpp"
-#include "pg/identity.hpp"
+#include "pg/as_owner.hpp"
 #include "pg/spi.hpp"
 #include "stats/dead_counts.hpp"
 #include "subscription/subscription.hpp"
@@ -22,13 +22,13 @@ namespace {
 // Runs a statement that moves dead letters and returns (moved, parked); the counts differ where a
 // task of the same message is parked already.
 int64 MoveToParked(const char *sql, int64 id, int32 subscription) {
-    pg::Identity caller = pg::BecomeOwner();
-    pg::SpiBegin();
-    pg::SpiRun(sql, std::array{pg::Int8(id), pg::Time(GetCurrentTimestamp())});
-    const int64 moved = pg::SpiInt8(0, 1);
-    const int64 parked = pg::SpiInt8(0, 2);
-    pg::SpiEnd();
-    pg::BecomeCaller(caller);
+    int64 moved = 0;
+    int64 parked = 0;
+    pg::AsOwner([&] {
+        pg::SpiRun(sql, std::array{pg::Int8(id), pg::Time(GetCurrentTimestamp())});
+        moved = pg::SpiInt8(0, 1);
+        parked = pg::SpiInt8(0, 2);
+    });
 
     // Or a unique index that is not ours keeps them out.
     if (moved != parked) RequireTaskTables();
@@ -55,16 +55,14 @@ int64 MoveToParked(const char *sql, int64 id, int32 subscription) {
 char *SubscriptionOfDeadLetter(int64 id) {
     MemoryContext context = CurrentMemoryContext;
     char *name = nullptr;
-    pg::Identity caller = pg::BecomeOwner();
-    pg::SpiBegin();
-    if (pg::SpiRun("SELECT s.subscription FROM herald_internal.dead_letter_store AS d "
-                   "JOIN herald_internal.subscription_store AS s ON s.id = d.subscription_id "
-                   "WHERE d.id = $1",
-                   std::array{pg::Int8(id)}) > 0)
-        name = MemoryContextStrdup(context, pg::SpiText(0, 1));
-    pg::SpiEnd();
-    pg::BecomeCaller(caller);
-    return name;
+    return pg::AsOwner([&] {
+        if (pg::SpiRun("SELECT s.subscription FROM herald_internal.dead_letter_store AS d "
+                       "JOIN herald_internal.subscription_store AS s ON s.id = d.subscription_id "
+                       "WHERE d.id = $1",
+                       std::array{pg::Int8(id)}) > 0)
+            name = MemoryContextStrdup(context, pg::SpiText(0, 1));
+        return name;
+    });
 }
 
 }  // namespace
@@ -87,14 +85,12 @@ int64 DiscardDeadLetters(const char *subscription, const TimestampTz *before) {
     const int32 id = FindOwnedSubscription(subscription)->id;
     // Not pg::Time(): it would take -infinity, which means none of them, for NULL, which means all.
     const pg::Param until = {TIMESTAMPTZOID, TimestampTzGetDatum(before == nullptr ? 0 : *before), before == nullptr};
-    pg::Identity caller = pg::BecomeOwner();
-    pg::SpiBegin();
-    uint64 deleted = pg::SpiRun(
-        "DELETE FROM herald_internal.dead_letter_store "
-        "WHERE subscription_id = $1 AND ($2 IS NULL OR died_at < $2)",
-        std::array{pg::Int4(id), until});
-    pg::SpiEnd();
-    pg::BecomeCaller(caller);
+    const uint64 deleted = pg::AsOwner([&] {
+        return pg::SpiRun(
+            "DELETE FROM herald_internal.dead_letter_store "
+            "WHERE subscription_id = $1 AND ($2 IS NULL OR died_at < $2)",
+            std::array{pg::Int4(id), until});
+    });
     CountDeadAtCommit(id, -static_cast<int64>(deleted));
     return static_cast<int64>(deleted);
 }

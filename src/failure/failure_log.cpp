@@ -5,7 +5,7 @@
 #include "failure/failure_log.hpp"
 #include "failure/parked_row.hpp"
 #include "pg/clip.hpp"
-#include "pg/identity.hpp"
+#include "pg/as_owner.hpp"
 #include "pg/roles.hpp"
 #include "pg/saved_plan.hpp"
 #include "stats/dead_counts.hpp"
@@ -37,36 +37,32 @@ pg::SavedPlan insert_dead = {"INSERT INTO herald_internal.dead_letter_store (" H
 void RecordFailure(const FailureRecord &record) {
     const char *message = record.message == nullptr ? "unknown error" : record.message;
     const char *identity = pg::RoleIdentity(record.role);
-    pg::Identity caller = pg::BecomeOwner();
-    pg::SpiBegin();
-    pg::SpiRunSaved(
-        insert_failure,
-        std::array{pg::Int4(record.subscription_id), pg::Text(record.subscription), pg::Text(record.channel),
-                   pg::Text(record.run_as),
-                   pg::Param{INT8OID, Int64GetDatum(record.message_id), record.message_id == 0},
-                   pg::Text(record.task_id), pg::Int4(record.attempt), pg::Text(unpack_sql_state(record.sqlstate)),
-                   pg::Text(pg::ClipText(message, kMaxText)), pg::Text(pg::ClipText(record.detail, kMaxText)),
-                   pg::Text(pg::ClipText(record.hint, kMaxText)), pg::Text(pg::ClipText(record.context, kMaxText)),
-                   pg::Text(record.handler), pg::Time(record.started_at), pg::Time(record.failed_at),
-                   pg::Time(record.next_attempt_at), pg::Text(identity)});
-    pg::SpiEnd();
-    pg::BecomeCaller(caller);
+    pg::AsOwner([&] {
+        pg::SpiRunSaved(
+            insert_failure,
+            std::array{pg::Int4(record.subscription_id), pg::Text(record.subscription), pg::Text(record.channel),
+                       pg::Text(record.run_as),
+                       pg::Param{INT8OID, Int64GetDatum(record.message_id), record.message_id == 0},
+                       pg::Text(record.task_id), pg::Int4(record.attempt), pg::Text(unpack_sql_state(record.sqlstate)),
+                       pg::Text(pg::ClipText(message, kMaxText)), pg::Text(pg::ClipText(record.detail, kMaxText)),
+                       pg::Text(pg::ClipText(record.hint, kMaxText)), pg::Text(pg::ClipText(record.context, kMaxText)),
+                       pg::Text(record.handler), pg::Time(record.started_at), pg::Time(record.failed_at),
+                       pg::Time(record.next_attempt_at), pg::Text(identity)});
+    });
 }
 
 void BuryTask(int32 subscription_id, const StoredMessage &message, int32 attempts, int sqlstate,
               const char *error_message, TimestampTz died_at) {
-    pg::Identity caller = pg::BecomeOwner();
-    pg::SpiBegin();
-    pg::SpiRunSaved(
-        insert_dead,
-        std::array{pg::Int4(subscription_id), pg::Int8(message.id), pg::Int4(message.channel_id),
-                   pg::Time(message.published_at), OptionalText(message.published_by), OptionalText(message.key),
-                   OptionalJsonb(message.headers), OptionalJsonb(message.payload), SchemaVersion(message),
-                   pg::Int4(attempts), pg::Text(unpack_sql_state(sqlstate)),
-                   pg::Text(pg::ClipText(error_message, kMaxText)), pg::Time(died_at)});
-    CountDeadAtCommit(subscription_id, 1);
-    pg::SpiEnd();
-    pg::BecomeCaller(caller);
+    pg::AsOwner([&] {
+        pg::SpiRunSaved(
+            insert_dead,
+            std::array{pg::Int4(subscription_id), pg::Int8(message.id), pg::Int4(message.channel_id),
+                       pg::Time(message.published_at), OptionalText(message.published_by), OptionalText(message.key),
+                       OptionalJsonb(message.headers), OptionalJsonb(message.payload), SchemaVersion(message),
+                       pg::Int4(attempts), pg::Text(unpack_sql_state(sqlstate)),
+                       pg::Text(pg::ClipText(error_message, kMaxText)), pg::Time(died_at)});
+        CountDeadAtCommit(subscription_id, 1);
+    });
     (void)DeleteParked(subscription_id, message.id);
 }
 
@@ -100,16 +96,14 @@ const char *TaskIdOf(const StoredMessage &message) {
 }
 
 int64 PurgeFailures(int64 retention, int64 limit) {
-    pg::Identity caller = pg::BecomeOwner();
-    pg::SpiBegin();
-    uint64 deleted = pg::SpiRun(
-        "DELETE FROM herald_internal.failure_store WHERE id IN ("
-        "SELECT id FROM herald_internal.failure_store WHERE failed_at < $1 ORDER BY failed_at LIMIT $2 "
-        "FOR UPDATE SKIP LOCKED)",
-        std::array{pg::Time(GetCurrentTimestamp() - retention), pg::Int8(limit)});
-    pg::SpiEnd();
-    pg::BecomeCaller(caller);
-    return static_cast<int64>(deleted);
+    return pg::AsOwner([&] {
+        uint64 deleted = pg::SpiRun(
+            "DELETE FROM herald_internal.failure_store WHERE id IN ("
+            "SELECT id FROM herald_internal.failure_store WHERE failed_at < $1 ORDER BY failed_at LIMIT $2 "
+            "FOR UPDATE SKIP LOCKED)",
+            std::array{pg::Time(GetCurrentTimestamp() - retention), pg::Int8(limit)});
+        return static_cast<int64>(deleted);
+    });
 }
 
 }  // namespace herald

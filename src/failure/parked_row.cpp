@@ -5,7 +5,7 @@
 #include "failure/parked_row.hpp"
 
 #include "pg/extension.hpp"
-#include "pg/identity.hpp"
+#include "pg/as_owner.hpp"
 #include "pg/saved_plan.hpp"
 #include "tables/own_tables.hpp"
 
@@ -114,15 +114,14 @@ struct varlena *CopyField(HeapTuple row, TupleDesc description, AttrNumber colum
 }  // namespace
 
 void ParkTask(int32 subscription_id, const StoredMessage &message, int32 attempts, TimestampTz next_attempt_at) {
-    pg::Identity caller = pg::BecomeOwner();
-    pg::SpiBegin();
-    pg::SpiRunSaved(upsert_parked, std::array{pg::Int4(subscription_id), pg::Int8(message.id),
-                                              pg::Int4(message.channel_id), pg::Time(message.published_at),
-                                              OptionalText(message.published_by), OptionalText(message.key),
-                                              OptionalJsonb(message.headers), OptionalJsonb(message.payload),
-                                              SchemaVersion(message), pg::Int4(attempts), pg::Time(next_attempt_at)});
-    pg::SpiEnd();
-    pg::BecomeCaller(caller);
+    pg::AsOwner([&] {
+        pg::SpiRunSaved(
+            upsert_parked,
+            std::array{pg::Int4(subscription_id), pg::Int8(message.id), pg::Int4(message.channel_id),
+                       pg::Time(message.published_at), OptionalText(message.published_by), OptionalText(message.key),
+                       OptionalJsonb(message.headers), OptionalJsonb(message.payload), SchemaVersion(message),
+                       pg::Int4(attempts), pg::Time(next_attempt_at)});
+    });
 }
 
 bool DeleteParked(int32 subscription_id, int64 message_id) {

@@ -6,7 +6,7 @@
 #include "change/table_shape.hpp"
 #include "feed/feed_publish.hpp"
 #include "pg/extension.hpp"
-#include "pg/identity.hpp"
+#include "pg/as_owner.hpp"
 #include "pg/roles.hpp"
 #include "pg/spi.hpp"
 #include "publish/publish.hpp"
@@ -132,19 +132,17 @@ int32 Store(Oid relation, const FeedOptions &options, int32 channel_id) {
     const char *identity = pg::RoleIdentity(GetUserId());
     pg::Param channel = pg::Int4(channel_id);
     channel.is_null = channel_id == 0;
-    pg::Identity caller = pg::BecomeOwner();
-    pg::SpiBegin();
-    (void)pg::SpiRun(
-        "INSERT INTO herald_internal.change_feed_store (relation, channel, channel_id, message, columns, operations, owner, owner_role) "
-        "VALUES ($1, $2, $3, $4, $5, $6, $7, $8) "
-        "ON CONFLICT (relation, channel) DO UPDATE SET channel_id = EXCLUDED.channel_id, message = EXCLUDED.message, "
-        "columns = EXCLUDED.columns, operations = EXCLUDED.operations, owner = EXCLUDED.owner, owner_role = EXCLUDED.owner_role RETURNING id",
-        std::array{pg::ObjectId(relation), pg::Text(options.channel), channel, pg::Text(options.message),
-                   pg::Param{TEXTARRAYOID, options.columns, options.columns == 0},
-                   pg::Param{TEXTARRAYOID, options.operations, false}, pg::Text(owner), pg::Text(identity)});
-    const int32 id = pg::SpiInt4(0, 1);
-    pg::SpiEnd();
-    pg::BecomeCaller(caller);
+    const int32 id = pg::AsOwner([&] {
+        (void)pg::SpiRun(
+            "INSERT INTO herald_internal.change_feed_store (relation, channel, channel_id, message, columns, operations, owner, owner_role) "
+            "VALUES ($1, $2, $3, $4, $5, $6, $7, $8) "
+            "ON CONFLICT (relation, channel) DO UPDATE SET channel_id = EXCLUDED.channel_id, message = EXCLUDED.message, "
+            "columns = EXCLUDED.columns, operations = EXCLUDED.operations, owner = EXCLUDED.owner, owner_role = EXCLUDED.owner_role RETURNING id",
+            std::array{pg::ObjectId(relation), pg::Text(options.channel), channel, pg::Text(options.message),
+                       pg::Param{TEXTARRAYOID, options.columns, options.columns == 0},
+                       pg::Param{TEXTARRAYOID, options.operations, false}, pg::Text(owner), pg::Text(identity)});
+        return pg::SpiInt4(0, 1);
+    });
     InvalidateFeeds();
     return id;
 }
@@ -153,13 +151,11 @@ bool HasColumn(Oid relation, const char *name) { return get_attnum(relation, nam
 
 template <std::size_t N>
 uint64 RunAsOwner(const char *sql, const std::array<pg::Param, N> &params, int32 *id) {
-    pg::Identity caller = pg::BecomeOwner();
-    pg::SpiBegin();
-    const uint64 rows = pg::SpiRun(sql, params);
-    if (rows > 0 && id != nullptr) *id = pg::SpiInt4(0, 1);
-    pg::SpiEnd();
-    pg::BecomeCaller(caller);
-    return rows;
+    return pg::AsOwner([&] {
+        const uint64 rows = pg::SpiRun(sql, params);
+        if (rows > 0 && id != nullptr) *id = pg::SpiInt4(0, 1);
+        return rows;
+    });
 }
 
 }  // namespace

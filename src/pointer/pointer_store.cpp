@@ -3,7 +3,7 @@
 #include "pointer/pointer_store.hpp"
 
 #include "pg/extension.hpp"
-#include "pg/identity.hpp"
+#include "pg/as_owner.hpp"
 #include "pg/saved_plan.hpp"
 #include "settings.hpp"
 #include "tables/id_store.hpp"
@@ -40,30 +40,26 @@ int64 KeepPayload(const char *channel, Datum payload, uint32 bytes) {
         return 0;
     }
     int64 id = DrawIds(IdCounter::kMessage, 1);
-    pg::Identity caller = pg::BecomeOwner();
-    pg::SpiBegin();
-    pg::SpiRunSaved(insert_payload, std::array{pg::Int8(id), pg::Text(channel),
-                                               pg::Param{OIDOID, ObjectIdGetDatum(GetSessionUserId()), false},
-                                               pg::Jsonb(payload, false), pg::Int4(static_cast<int32>(bytes))});
-    pg::SpiEnd();
-    pg::BecomeCaller(caller);
-    return id;
+    return pg::AsOwner([&] {
+        pg::SpiRunSaved(insert_payload, std::array{pg::Int8(id), pg::Text(channel),
+                                                   pg::Param{OIDOID, ObjectIdGetDatum(GetSessionUserId()), false},
+                                                   pg::Jsonb(payload, false), pg::Int4(static_cast<int32>(bytes))});
+        return id;
+    });
 }
 
 Jsonb *FindKeptPayload(int64 message_id, char **channel) {
     MemoryContext context = CurrentMemoryContext;
     Jsonb *payload = nullptr;
-    pg::Identity caller = pg::BecomeOwner();
-    pg::SpiBegin();
-    if (pg::SpiRunSaved(select_payload, std::array{pg::Int8(message_id)}) > 0) {
-        MemoryContext spi = MemoryContextSwitchTo(context);
-        *channel = pstrdup(pg::SpiText(0, 1));
-        payload = DatumGetJsonbPCopy(pg::SpiField(0, 2, JSONBOID).value);
-        MemoryContextSwitchTo(spi);
-    }
-    pg::SpiEnd();
-    pg::BecomeCaller(caller);
-    return payload;
+    return pg::AsOwner([&] {
+        if (pg::SpiRunSaved(select_payload, std::array{pg::Int8(message_id)}) > 0) {
+            MemoryContext spi = MemoryContextSwitchTo(context);
+            *channel = pstrdup(pg::SpiText(0, 1));
+            payload = DatumGetJsonbPCopy(pg::SpiField(0, 2, JSONBOID).value);
+            MemoryContextSwitchTo(spi);
+        }
+        return payload;
+    });
 }
 
 void PurgePayloads(DatabaseShared *database) {

@@ -4,7 +4,6 @@
 
 #include "pg/extension.hpp"
 #include "pg/guard.hpp"
-#include "pg/identity.hpp"
 #include "tables/id_store.hpp"
 
 extern "C" {

@@ -8,7 +8,7 @@
 #include "outbox/outbox.hpp"
 #include "pg/extension.hpp"
 #include "pg/guard.hpp"
-#include "pg/identity.hpp"
+#include "pg/as_owner.hpp"
 #include "pg/roles.hpp"
 #include "pg/spi.hpp"
 #include "sql/look.hpp"
@@ -258,14 +258,12 @@ HERALD_FUNCTION(version) {
         elog(ERROR, "herald.version must return a row");
     MemoryContext context = CurrentMemoryContext;
     values[0] = CStringGetTextDatum(PG_HERALD_VERSION);
-    pg::Identity caller = pg::BecomeOwner();
-    pg::SpiBegin();
-    nulls[1] = pg::SpiRun(
-                   "SELECT extversion FROM pg_catalog.pg_extension "
-                   "WHERE extname = 'pg_herald'") == 0;
-    char *extension = nulls[1] ? nullptr : MemoryContextStrdup(context, pg::SpiText(0, 1));
-    pg::SpiEnd();
-    pg::BecomeCaller(caller);
+    char *extension = pg::AsOwner([&] {
+        nulls[1] = pg::SpiRun(
+                       "SELECT extversion FROM pg_catalog.pg_extension "
+                       "WHERE extname = 'pg_herald'") == 0;
+        return nulls[1] ? nullptr : MemoryContextStrdup(context, pg::SpiText(0, 1));
+    });
     values[1] = nulls[1] ? static_cast<Datum>(0) : CStringGetTextDatum(extension);
     PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(description), values, nulls)));
 }
@@ -295,16 +293,14 @@ HERALD_FUNCTION(activate) {
                         errhint("Only the owner of the database or a superuser may do this.")));
     char *system_identifier = psprintf(UINT64_FORMAT, GetSystemIdentifier());
 
-    pg::Identity caller = pg::BecomeOwner();
-    pg::SpiBegin();
-    pg::SpiRun(
-        "UPDATE herald_internal.subscription_store SET system_identifier = $1, database_oid = $2 "
-        "WHERE system_identifier <> $1 OR database_oid <> $2",
-        std::array{pg::Text(system_identifier), pg::Int8(MyDatabaseId)});
-    RaiseMessageIds();
-    pg::SpiEnd();
-    pg::InvalidateCatalogCaches();
-    pg::BecomeCaller(caller);
+    pg::AsOwner([&] {
+        pg::SpiRun(
+            "UPDATE herald_internal.subscription_store SET system_identifier = $1, database_oid = $2 "
+            "WHERE system_identifier <> $1 OR database_oid <> $2",
+            std::array{pg::Text(system_identifier), pg::Int8(MyDatabaseId)});
+        RaiseMessageIds();
+        pg::InvalidateCatalogCaches();
+    });
     RefreshRoleNames();
     AdoptSubscriptionRoles();
     RaiseFlagAtCommit(kFlagReload | kFlagRescan | kFlagSubscribed);

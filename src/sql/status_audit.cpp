@@ -7,7 +7,7 @@
 #include "audit/audited_tables.hpp"
 #include "feed/feed_admin.hpp"
 #include "feed/feed_publish.hpp"
-#include "pg/identity.hpp"
+#include "pg/as_owner.hpp"
 #include "pg/saved_plan.hpp"
 #include "pg/spi.hpp"
 #include "sql/look.hpp"
@@ -88,23 +88,21 @@ Triggered *ReadTriggered(int *count) {
     MemoryContext context = CurrentMemoryContext;
     const bool all = MaySeeEverything();
     const Oid user = GetUserId();
-    pg::Identity caller = pg::BecomeOwner();
-    pg::SpiBegin();
-    static pg::SavedPlan plan = {kTriggered};
-    const uint64 rows = pg::SpiRunSaved(plan, std::array<pg::Param, 0>{});
-    MemoryContext spi = MemoryContextSwitchTo(context);
-    auto *found = static_cast<Triggered *>(palloc0(sizeof(Triggered) * Max(rows, 1)));
-    *count = 0;
-    for (uint64 row = 0; row < rows; row++) {
-        const pg::Field feed = pg::SpiField(row, 3, INT4OID);
-        if (!all && !has_privs_of_role(user, DatumGetObjectId(pg::SpiField(row, 4, OIDOID).value))) continue;
-        found[(*count)++] = {DatumGetObjectId(pg::SpiField(row, 1, OIDOID).value), pg::SpiText(row, 2),
-                             feed.is_null ? 0 : DatumGetInt32(feed.value)};
-    }
-    MemoryContextSwitchTo(spi);
-    pg::SpiEnd();
-    pg::BecomeCaller(caller);
-    return found;
+    return pg::AsOwner([&] {
+        static pg::SavedPlan plan = {kTriggered};
+        const uint64 rows = pg::SpiRunSaved(plan, std::array<pg::Param, 0>{});
+        MemoryContext spi = MemoryContextSwitchTo(context);
+        auto *found = static_cast<Triggered *>(palloc0(sizeof(Triggered) * Max(rows, 1)));
+        *count = 0;
+        for (uint64 row = 0; row < rows; row++) {
+            const pg::Field feed = pg::SpiField(row, 3, INT4OID);
+            if (!all && !has_privs_of_role(user, DatumGetObjectId(pg::SpiField(row, 4, OIDOID).value))) continue;
+            found[(*count)++] = {DatumGetObjectId(pg::SpiField(row, 1, OIDOID).value), pg::SpiText(row, 2),
+                                 feed.is_null ? 0 : DatumGetInt32(feed.value)};
+        }
+        MemoryContextSwitchTo(spi);
+        return found;
+    });
 }
 
 bool IsOrphan(const Triggered &table) {

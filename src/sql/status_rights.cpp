@@ -3,7 +3,7 @@
 #include "pg/pg.hpp"
 
 #include "pg/extension.hpp"
-#include "pg/identity.hpp"
+#include "pg/as_owner.hpp"
 #include "pg/saved_plan.hpp"
 #include "pg/spi.hpp"
 #include "sql/status_rows.hpp"
@@ -85,21 +85,20 @@ bool ReportForeignRights(FunctionCallInfo fcinfo) {
     MemoryContext context = CurrentMemoryContext;
     InitListed(&foreign);
     const Oid extension = pg::Tables().extension, schema = pg::Tables().schema, internal = pg::Tables().internal;
-    pg::Identity caller = pg::BecomeOwner();
-    pg::SpiBegin();
-    static pg::SavedPlan plan = {kForeign};
-    const uint64 rows =
-        pg::SpiRunSaved(plan, std::array{pg::ObjectId(extension), pg::ObjectId(internal), pg::ObjectId(schema)});
-    MemoryContext spi = MemoryContextSwitchTo(context);
-    bool readable = true;
-    for (uint64 row = 0; row < rows; row++) {
-        if (row < kListedFaults) AddListed(&foreign, pg::SpiText(row, 1), pg::SpiText(row, 2));
-        readable = readable && !pg::SpiBool(row, 3);
-    }
-    if (rows > kListedFaults) appendStringInfo(&foreign.text, "; and " UINT64_FORMAT " more", rows - kListedFaults);
-    MemoryContextSwitchTo(spi);
-    pg::SpiEnd();
-    pg::BecomeCaller(caller);
+    const bool readable = pg::AsOwner([&] {
+        static pg::SavedPlan plan = {kForeign};
+        const uint64 rows =
+            pg::SpiRunSaved(plan, std::array{pg::ObjectId(extension), pg::ObjectId(internal), pg::ObjectId(schema)});
+        MemoryContext spi = MemoryContextSwitchTo(context);
+        bool all_readable = true;
+        for (uint64 row = 0; row < rows; row++) {
+            if (row < kListedFaults) AddListed(&foreign, pg::SpiText(row, 1), pg::SpiText(row, 2));
+            all_readable = all_readable && !pg::SpiBool(row, 3);
+        }
+        if (rows > kListedFaults) appendStringInfo(&foreign.text, "; and " UINT64_FORMAT " more", rows - kListedFaults);
+        MemoryContextSwitchTo(spi);
+        return all_readable;
+    });
     ReportListed(fcinfo, "foreign_rights", foreign, "faults",
                  "Nobody but the extension may have anything on its tables: revoke the rights, drop triggers, rules, "
                  "policies and children, ALTER TABLE ... ENABLE ALWAYS TRIGGER guard. Statements that find a foreign "

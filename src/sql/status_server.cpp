@@ -2,7 +2,7 @@
 
 #include "pg/pg.hpp"
 
-#include "pg/identity.hpp"
+#include "pg/as_owner.hpp"
 #include "pg/spi.hpp"
 #include "settings.hpp"
 #include "sql/status_rows.hpp"
@@ -22,13 +22,11 @@ const char *OnOff(bool value) { return value ? "on" : "off"; }
 char *ExtensionVersion() {
     char *version = nullptr;
     MemoryContext context = CurrentMemoryContext;
-    pg::Identity caller = pg::BecomeOwner();
-    pg::SpiBegin();
-    if (pg::SpiRun("SELECT extversion FROM pg_catalog.pg_extension WHERE extname = 'pg_herald'") > 0)
-        version = MemoryContextStrdup(context, pg::SpiText(0, 1));
-    pg::SpiEnd();
-    pg::BecomeCaller(caller);
-    return version == nullptr ? pstrdup("none") : version;
+    return pg::AsOwner([&] {
+        if (pg::SpiRun("SELECT extversion FROM pg_catalog.pg_extension WHERE extname = 'pg_herald'") > 0)
+            version = MemoryContextStrdup(context, pg::SpiText(0, 1));
+        return version == nullptr ? pstrdup("none") : version;
+    });
 }
 
 }  // namespace

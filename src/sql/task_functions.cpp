@@ -8,7 +8,7 @@
 #include "log/log_table.hpp"
 #include "pg/extension.hpp"
 #include "pg/guard.hpp"
-#include "pg/identity.hpp"
+#include "pg/as_owner.hpp"
 #include "pg/spi.hpp"
 #include "pg/subtransaction.hpp"
 #include "sql/look.hpp"
@@ -105,28 +105,27 @@ void PutTask(FunctionCallInfo fcinfo, const Subscription &subscription, uint64 r
 }
 
 void PutTasks(FunctionCallInfo fcinfo, const Subscription *subscriptions, int count, Datum ids) {
-    pg::Identity caller = pg::BecomeOwner();
-    pg::SpiBegin();
-    Portal portal = pg::SpiOpenCursor(kSelectTasks, {INT4ARRAYOID, ids, false});
-    MemoryContext per_batch = AllocSetContextCreate(CurrentMemoryContext, "pg_herald tasks", ALLOCSET_DEFAULT_SIZES);
-    do {
-        SPI_cursor_fetch(portal, true, kRowsAtOnce);
-        MemoryContext spi = MemoryContextSwitchTo(per_batch);
-        for (uint64 row = 0; row < SPI_processed; row++) {
-            const int32 id = pg::SpiInt4(row, 1);
-            const Subscription *found =
-                std::lower_bound(subscriptions, subscriptions + count, id,
-                                 [](const Subscription &one, int32 wanted) { return one.id < wanted; });
-            if (found < subscriptions + count && found->id == id) PutTask(fcinfo, *found, row);
-        }
-        MemoryContextSwitchTo(spi);
-        MemoryContextReset(per_batch);
-        SPI_freetuptable(SPI_tuptable);
-        CHECK_FOR_INTERRUPTS();
-    } while (SPI_processed > 0);
-    SPI_cursor_close(portal);
-    pg::SpiEnd();
-    pg::BecomeCaller(caller);
+    pg::AsOwner([&] {
+        Portal portal = pg::SpiOpenCursor(kSelectTasks, {INT4ARRAYOID, ids, false});
+        MemoryContext per_batch =
+            AllocSetContextCreate(CurrentMemoryContext, "pg_herald tasks", ALLOCSET_DEFAULT_SIZES);
+        do {
+            SPI_cursor_fetch(portal, true, kRowsAtOnce);
+            MemoryContext spi = MemoryContextSwitchTo(per_batch);
+            for (uint64 row = 0; row < SPI_processed; row++) {
+                const int32 id = pg::SpiInt4(row, 1);
+                const Subscription *found =
+                    std::lower_bound(subscriptions, subscriptions + count, id,
+                                     [](const Subscription &one, int32 wanted) { return one.id < wanted; });
+                if (found < subscriptions + count && found->id == id) PutTask(fcinfo, *found, row);
+            }
+            MemoryContextSwitchTo(spi);
+            MemoryContextReset(per_batch);
+            SPI_freetuptable(SPI_tuptable);
+            CHECK_FOR_INTERRUPTS();
+        } while (SPI_processed > 0);
+        SPI_cursor_close(portal);
+    });
 }
 
 // The columns of a table in which payloads lie.

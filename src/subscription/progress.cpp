@@ -8,7 +8,7 @@
 
 #include "outbox/outbox.hpp"
 #include "pg/extension.hpp"
-#include "pg/identity.hpp"
+#include "pg/as_owner.hpp"
 #include "pg/spi.hpp"
 #include "pg/subtransaction.hpp"
 #include "pg/transaction_list.hpp"
@@ -99,22 +99,22 @@ bool LookForOpenTasks(const Subscription &subscription) {
     Oid types[] = {INT4OID, INT4OID};
     Datum values[] = {Int32GetDatum(subscription.id), Int32GetDatum(subscription.channel_id)};
 
-    pg::Identity caller = pg::BecomeOwner();
-    pg::SpiBegin();
-    pg::RequireSafePath();
-    PushActiveSnapshot(GetLatestSnapshot());
-    int code = SPI_execute_with_args(
-        "SELECT EXISTS (SELECT FROM herald_internal.subscription_store WHERE id = $1), "
-        "EXISTS (SELECT FROM herald_internal.parked_store WHERE subscription_id = $1) "
-        "OR EXISTS (SELECT FROM " UNSETTLED("0") ") OR EXISTS (SELECT FROM " UNSETTLED("1") ") "
-        "OR EXISTS (SELECT FROM " UNSETTLED("2") ")",
-        2, types, values, nullptr, true, 0);
-    if (code != SPI_OK_SELECT) elog(ERROR, "could not count tasks: %s", SPI_result_code_string(code));
-    const bool exists = pg::SpiBool(0, 1);
-    const bool open = pg::SpiBool(0, 2);
-    PopActiveSnapshot();
-    pg::SpiEnd();
-    pg::BecomeCaller(caller);
+    bool exists = false;
+    bool open = false;
+    pg::AsOwner([&] {
+        pg::RequireSafePath();
+        PushActiveSnapshot(GetLatestSnapshot());
+        int code = SPI_execute_with_args(
+            "SELECT EXISTS (SELECT FROM herald_internal.subscription_store WHERE id = $1), "
+            "EXISTS (SELECT FROM herald_internal.parked_store WHERE subscription_id = $1) "
+            "OR EXISTS (SELECT FROM " UNSETTLED("0") ") OR EXISTS (SELECT FROM " UNSETTLED("1") ") "
+            "OR EXISTS (SELECT FROM " UNSETTLED("2") ")",
+            2, types, values, nullptr, true, 0);
+        if (code != SPI_OK_SELECT) elog(ERROR, "could not count tasks: %s", SPI_result_code_string(code));
+        exists = pg::SpiBool(0, 1);
+        open = pg::SpiBool(0, 2);
+        PopActiveSnapshot();
+    });
 
     if (!exists)
         ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT),
@@ -129,21 +129,19 @@ bool HasOpenTasks(const Subscription &subscription) {
 }
 
 OpenTasks CountTasks(const Subscription &subscription) {
-    OpenTasks open;
-    pg::Identity caller = pg::BecomeOwner();
-    pg::SpiBegin();
-    pg::SpiRun("SELECT (SELECT pg_catalog.count(*) FROM " UNSETTLED("0") ")"
-               " + (SELECT pg_catalog.count(*) FROM " UNSETTLED("1") ")"
-               " + (SELECT pg_catalog.count(*) FROM " UNSETTLED("2") "), "
-               "(SELECT pg_catalog.count(*) FROM herald_internal.parked_store WHERE subscription_id = $1), "
-               "(SELECT pg_catalog.count(*) FROM herald_internal.dead_letter_store WHERE subscription_id = $1)",
-               std::array{pg::Int4(subscription.id), pg::Int4(subscription.channel_id)});
-    open.pending = pg::SpiInt8(0, 1);
-    open.parked = pg::SpiInt8(0, 2);
-    open.dead = pg::SpiInt8(0, 3);
-    pg::SpiEnd();
-    pg::BecomeCaller(caller);
-    return open;
+    return pg::AsOwner([&] {
+        OpenTasks open;
+        pg::SpiRun("SELECT (SELECT pg_catalog.count(*) FROM " UNSETTLED("0") ")"
+                   " + (SELECT pg_catalog.count(*) FROM " UNSETTLED("1") ")"
+                   " + (SELECT pg_catalog.count(*) FROM " UNSETTLED("2") "), "
+                   "(SELECT pg_catalog.count(*) FROM herald_internal.parked_store WHERE subscription_id = $1), "
+                   "(SELECT pg_catalog.count(*) FROM herald_internal.dead_letter_store WHERE subscription_id = $1)",
+                   std::array{pg::Int4(subscription.id), pg::Int4(subscription.channel_id)});
+        open.pending = pg::SpiInt8(0, 1);
+        open.parked = pg::SpiInt8(0, 2);
+        open.dead = pg::SpiInt8(0, 3);
+        return open;
+    });
 }
 
 enum class Look { kIdle, kBusy, kUnknown };
@@ -213,13 +211,11 @@ bool PauseSubscription(const char *name, int64 wait) {
     }
 
     // Only now: a running task may want to change the row, and would wait for this transaction.
-    pg::Identity caller = pg::BecomeOwner();
-    pg::SpiBegin();
-    pg::SpiRun("UPDATE herald_internal.subscription_store SET state = 'paused', reason = NULL WHERE id = $1",
-               std::array{pg::Int4(subscription->id)});
-    pg::SpiEnd();
-    pg::InvalidateCatalogCaches();
-    pg::BecomeCaller(caller);
+    pg::AsOwner([&] {
+        pg::SpiRun("UPDATE herald_internal.subscription_store SET state = 'paused', reason = NULL WHERE id = $1",
+                   std::array{pg::Int4(subscription->id)});
+        pg::InvalidateCatalogCaches();
+    });
     RaiseFlagAtCommit(kFlagReload);
     return CountRunning(subscription->id) == 0;
 }
@@ -227,13 +223,11 @@ bool PauseSubscription(const char *name, int64 wait) {
 void ResumeSubscription(const char *name) {
     Subscription *subscription = FindOwnedSubscription(name);
     const char *caller_name = GetUserNameFromId(GetUserId(), true);
-    pg::Identity caller = pg::BecomeOwner();
-    pg::SpiBegin();
-    pg::SpiRun("UPDATE herald_internal.subscription_store SET state = 'active', reason = NULL WHERE id = $1",
-               std::array{pg::Int4(subscription->id)});
-    pg::SpiEnd();
-    pg::InvalidateCatalogCaches();
-    pg::BecomeCaller(caller);
+    pg::AsOwner([&] {
+        pg::SpiRun("UPDATE herald_internal.subscription_store SET state = 'active', reason = NULL WHERE id = $1",
+                   std::array{pg::Int4(subscription->id)});
+        pg::InvalidateCatalogCaches();
+    });
     if (subscription->state == SubscriptionState::kHeld)
         ereport(LOG, (errcode(ERRCODE_SUCCESSFUL_COMPLETION),
                       errmsg("subscription \"%s\" was held, and is resumed by role \"%s\"", subscription->name,

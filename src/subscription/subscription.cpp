@@ -5,7 +5,7 @@
 
 #include "outbox/outbox.hpp"
 #include "pg/extension.hpp"
-#include "pg/identity.hpp"
+#include "pg/as_owner.hpp"
 #include "pg/interval.hpp"
 #include "pg/roles.hpp"
 #include "pg/saved_plan.hpp"
@@ -107,51 +107,43 @@ Subscription *ReadOne(uint64 rows, MemoryContext context) {
 }  // namespace
 
 Subscription *LoadSubscription(int32 id, MemoryContext context) {
-    pg::Identity caller = pg::BecomeOwner();
-    pg::SpiBegin();
-    uint64 rows = pg::SpiRunSaved(select_by_id, std::array{pg::Int4(id)});
-    Subscription *subscription = ReadOne(rows, context);
-    pg::SpiEnd();
-    pg::BecomeCaller(caller);
-    return subscription;
+    return pg::AsOwner([&] {
+        uint64 rows = pg::SpiRunSaved(select_by_id, std::array{pg::Int4(id)});
+        Subscription *subscription = ReadOne(rows, context);
+        return subscription;
+    });
 }
 
 Subscription *LoadSubscriptionByName(const char *name, MemoryContext context) {
-    pg::Identity caller = pg::BecomeOwner();
-    pg::SpiBegin();
-    uint64 rows = pg::SpiRunSaved(select_by_name, std::array{pg::Text(name)});
-    Subscription *subscription = ReadOne(rows, context);
-    pg::SpiEnd();
-    pg::BecomeCaller(caller);
-    return subscription;
+    return pg::AsOwner([&] {
+        uint64 rows = pg::SpiRunSaved(select_by_name, std::array{pg::Text(name)});
+        Subscription *subscription = ReadOne(rows, context);
+        return subscription;
+    });
 }
 
 Subscription *LoadSubscriptions(MemoryContext context, int *count) {
-    pg::Identity caller = pg::BecomeOwner();
-    pg::SpiBegin();
-    uint64 rows = pg::SpiRunSaved(select_all, std::array<pg::Param, 0>{});
-    Subscription *subscriptions =
-        static_cast<Subscription *>(MemoryContextAllocZero(context, sizeof(Subscription) * Max(rows, 1)));
-    for (uint64 row = 0; row < rows; row++) ReadRow(row, context, &subscriptions[row]);
-    pg::SpiEnd();
-    pg::BecomeCaller(caller);
-    *count = static_cast<int>(rows);
-    return subscriptions;
+    return pg::AsOwner([&] {
+        uint64 rows = pg::SpiRunSaved(select_all, std::array<pg::Param, 0>{});
+        Subscription *subscriptions =
+            static_cast<Subscription *>(MemoryContextAllocZero(context, sizeof(Subscription) * Max(rows, 1)));
+        for (uint64 row = 0; row < rows; row++) ReadRow(row, context, &subscriptions[row]);
+        *count = static_cast<int>(rows);
+        return subscriptions;
+    });
 }
 
 Attempted HoldSubscription(const Subscription &subscription, const char *reason) {
     const int32 id = subscription.id;
     Attempted result = Attempted::kNotThere;
-    pg::Identity caller = pg::BecomeOwner();
-    pg::SpiBegin();
-    if (pg::SpiRunSaved(update_held, std::array{pg::Int4(id), pg::Text(reason)}) > 0)
-        result = Attempted::kDone;
-    else if (pg::SpiRunSaved(select_state, std::array{pg::Int4(id)}) > 0 &&
-             StateFromName(pg::SpiText(0, 1)) == SubscriptionState::kActive)
-        result = Attempted::kLocked;
-    pg::SpiEnd();
-    if (result == Attempted::kDone) pg::InvalidateCatalogCaches();
-    pg::BecomeCaller(caller);
+    pg::AsOwner([&] {
+        if (pg::SpiRunSaved(update_held, std::array{pg::Int4(id), pg::Text(reason)}) > 0)
+            result = Attempted::kDone;
+        else if (pg::SpiRunSaved(select_state, std::array{pg::Int4(id)}) > 0 &&
+                 StateFromName(pg::SpiText(0, 1)) == SubscriptionState::kActive)
+            result = Attempted::kLocked;
+        if (result == Attempted::kDone) pg::InvalidateCatalogCaches();
+    });
     if (result == Attempted::kDone)
         ereport(LOG, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
                       errmsg("pg_herald holds subscription \"%s\" of channel \"%s\": %s", subscription.name,
@@ -163,16 +155,14 @@ Attempted HoldSubscription(const Subscription &subscription, const char *reason)
 }
 
 Attempted KeepSubscription(int32 id) {
-    Attempted result = Attempted::kNotThere;
-    pg::Identity caller = pg::BecomeOwner();
-    pg::SpiBegin();
-    if (pg::SpiRunSaved(lock_row, std::array{pg::Int4(id)}) > 0)
-        result = Attempted::kDone;
-    else if (pg::SpiRunSaved(select_state, std::array{pg::Int4(id)}) > 0)
-        result = Attempted::kLocked;
-    pg::SpiEnd();
-    pg::BecomeCaller(caller);
-    return result;
+    return pg::AsOwner([&] {
+        Attempted result = Attempted::kNotThere;
+        if (pg::SpiRunSaved(lock_row, std::array{pg::Int4(id)}) > 0)
+            result = Attempted::kDone;
+        else if (pg::SpiRunSaved(select_state, std::array{pg::Int4(id)}) > 0)
+            result = Attempted::kLocked;
+        return result;
+    });
 }
 
 const char *NameOfState(SubscriptionState state) {

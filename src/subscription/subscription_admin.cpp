@@ -6,7 +6,7 @@
 #include "channel/channel_admin.hpp"
 #include "outbox/outbox.hpp"
 #include "pg/extension.hpp"
-#include "pg/identity.hpp"
+#include "pg/as_owner.hpp"
 #include "pg/roles.hpp"
 #include "pg/spi.hpp"
 #include "settings.hpp"
@@ -204,35 +204,36 @@ void Subscribe(const char *name, const SubscriptionOptions &options, bool if_not
     // No rotation until the dispatcher knows the subscription: it would not park messages for it.
     for (Oid segment : pg::Tables().log) LockRelationOid(segment, AccessShareLock);
 
-    pg::Identity caller = pg::BecomeOwner();
-    pg::SpiBegin();
-    // The channel must not be dropped between the look at it and our commit.
-    if (pg::SpiRun("SELECT FROM herald_internal.channel_store WHERE id = $1 FOR KEY SHARE",
-                   std::array{pg::Int4(channel_id)}) == 0)
-        ereport(ERROR,
-                (errcode(ERRCODE_UNDEFINED_OBJECT), errmsg("channel \"%s\" was dropped meanwhile", options.channel)));
-    bool inserted =
-        pg::SpiRun(
-            "INSERT INTO herald_internal.subscription_store (subscription, channel_id, owner, handler, "
-            "run_as, max_concurrency, max_attempts, retry_delay, retry_backoff, "
-            "max_retry_delay, timeout, batch, system_identifier, database_oid, "
-            "owner_role, run_as_role, handler_owner, handler_owner_role, isolation) "
-            "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19) "
-            "ON CONFLICT (subscription) DO NOTHING RETURNING id",
-            std::array{pg::Text(name), pg::Int4(channel_id), pg::Text(owner), pg::Text(handler), pg::Text(run_as),
-                       OptionalInt4(options.max_concurrency), OptionalInt4(options.max_attempts),
-                       OptionalInterval(options.retry_delay), pg::Float8(options.retry_backoff.value_or(1)),
-                       OptionalInterval(options.max_retry_delay), OptionalInterval(options.timeout),
-                       pg::Bool(options.batch.value_or(true)), pg::Text(system_identifier), pg::Int8(MyDatabaseId),
-                       pg::Text(owner_role), pg::Text(pg::RoleIdentity(role)), pg::Text(handler_owner_name),
-                       pg::Text(pg::RoleIdentity(handler_owner)),
-                       pg::Text(options.isolation == nullptr ? "read committed" : options.isolation)}) > 0;
-    const int32 id = inserted ? pg::SpiInt4(0, 1) : 0;
-    if (inserted && std::strcmp(options.start_at, "new") == 0) SettleExisting(id, channel_id);
-    pg::SpiEnd();
-    pg::BecomeCaller(caller);
+    // The new id; 0: the name is taken.
+    const int32 id = pg::AsOwner([&] {
+        // The channel must not be dropped between the look at it and our commit.
+        if (pg::SpiRun("SELECT FROM herald_internal.channel_store WHERE id = $1 FOR KEY SHARE",
+                       std::array{pg::Int4(channel_id)}) == 0)
+            ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT),
+                            errmsg("channel \"%s\" was dropped meanwhile", options.channel)));
+        const bool inserted =
+            pg::SpiRun(
+                "INSERT INTO herald_internal.subscription_store (subscription, channel_id, owner, handler, "
+                "run_as, max_concurrency, max_attempts, retry_delay, retry_backoff, "
+                "max_retry_delay, timeout, batch, system_identifier, database_oid, "
+                "owner_role, run_as_role, handler_owner, handler_owner_role, isolation) "
+                "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19) "
+                "ON CONFLICT (subscription) DO NOTHING RETURNING id",
+                std::array{pg::Text(name), pg::Int4(channel_id), pg::Text(owner), pg::Text(handler), pg::Text(run_as),
+                           OptionalInt4(options.max_concurrency), OptionalInt4(options.max_attempts),
+                           OptionalInterval(options.retry_delay), pg::Float8(options.retry_backoff.value_or(1)),
+                           OptionalInterval(options.max_retry_delay), OptionalInterval(options.timeout),
+                           pg::Bool(options.batch.value_or(true)), pg::Text(system_identifier), pg::Int8(MyDatabaseId),
+                           pg::Text(owner_role), pg::Text(pg::RoleIdentity(role)), pg::Text(handler_owner_name),
+                           pg::Text(pg::RoleIdentity(handler_owner)),
+                           pg::Text(options.isolation == nullptr ? "read committed" : options.isolation)}) > 0;
+        if (!inserted) return 0;
+        const int32 new_id = pg::SpiInt4(0, 1);
+        if (std::strcmp(options.start_at, "new") == 0) SettleExisting(new_id, channel_id);
+        return new_id;
+    });
 
-    if (!inserted) {
+    if (id == 0) {
         ReportTaken(name, if_not_exists);
         return;
     }
@@ -252,37 +253,36 @@ void AlterSubscription(const char *name, const SubscriptionOptions &options) {
                  errhint("Make another subscription, and unsubscribe this one when it is idle.")));
     const NewDefinition definition = CheckNewDefinition(*subscription, options);
 
-    pg::Identity caller = pg::BecomeOwner();
-    pg::SpiBegin();
-    pg::SpiRun(
-        "UPDATE herald_internal.subscription_store SET "
-        "handler = COALESCE($2, handler), run_as = COALESCE($3, run_as), "
-        "max_concurrency = COALESCE($4, max_concurrency), "
-        "max_attempts = COALESCE($5, max_attempts), "
-        "retry_delay = COALESCE($6, retry_delay), "
-        "retry_backoff = COALESCE($7, retry_backoff), "
-        "max_retry_delay = COALESCE($8, max_retry_delay), "
-        "timeout = COALESCE($9, timeout), batch = COALESCE($10, batch), "
-        "run_as_role = COALESCE($11, run_as_role), "
-        "owner = COALESCE($12, owner), owner_role = COALESCE($13, owner_role), "
-        "handler_owner = COALESCE($14, handler_owner), "
-        "handler_owner_role = COALESCE($15, handler_owner_role), "
-        "isolation = COALESCE($16, isolation), "
-        "state = CASE WHEN state = 'held' AND $2 IS NOT NULL THEN 'active' ELSE state END, "
-        "reason = CASE WHEN state = 'held' AND $2 IS NOT NULL THEN NULL ELSE reason END "
-        "WHERE id = $1",
-        std::array{
-            pg::Int4(subscription->id), pg::Text(definition.handler), pg::Text(options.run_as),
-            OptionalInt4(options.max_concurrency), OptionalInt4(options.max_attempts),
-            OptionalInterval(options.retry_delay),
-            pg::Param{FLOAT8OID, Float8GetDatum(options.retry_backoff.value_or(0)), !options.retry_backoff.has_value()},
-            OptionalInterval(options.max_retry_delay), OptionalInterval(options.timeout),
-            pg::Param{BOOLOID, BoolGetDatum(options.batch.value_or(false)), !options.batch.has_value()},
-            pg::Text(definition.run_as_role), pg::Text(options.owner), pg::Text(definition.owner_role),
-            pg::Text(definition.handler_owner), pg::Text(definition.handler_owner_role), pg::Text(options.isolation)});
-    pg::SpiEnd();
-    TellAtCommit();
-    pg::BecomeCaller(caller);
+    pg::AsOwner([&] {
+        pg::SpiRun(
+            "UPDATE herald_internal.subscription_store SET "
+            "handler = COALESCE($2, handler), run_as = COALESCE($3, run_as), "
+            "max_concurrency = COALESCE($4, max_concurrency), "
+            "max_attempts = COALESCE($5, max_attempts), "
+            "retry_delay = COALESCE($6, retry_delay), "
+            "retry_backoff = COALESCE($7, retry_backoff), "
+            "max_retry_delay = COALESCE($8, max_retry_delay), "
+            "timeout = COALESCE($9, timeout), batch = COALESCE($10, batch), "
+            "run_as_role = COALESCE($11, run_as_role), "
+            "owner = COALESCE($12, owner), owner_role = COALESCE($13, owner_role), "
+            "handler_owner = COALESCE($14, handler_owner), "
+            "handler_owner_role = COALESCE($15, handler_owner_role), "
+            "isolation = COALESCE($16, isolation), "
+            "state = CASE WHEN state = 'held' AND $2 IS NOT NULL THEN 'active' ELSE state END, "
+            "reason = CASE WHEN state = 'held' AND $2 IS NOT NULL THEN NULL ELSE reason END "
+            "WHERE id = $1",
+            std::array{pg::Int4(subscription->id), pg::Text(definition.handler), pg::Text(options.run_as),
+                       OptionalInt4(options.max_concurrency), OptionalInt4(options.max_attempts),
+                       OptionalInterval(options.retry_delay),
+                       pg::Param{FLOAT8OID, Float8GetDatum(options.retry_backoff.value_or(0)),
+                                 !options.retry_backoff.has_value()},
+                       OptionalInterval(options.max_retry_delay), OptionalInterval(options.timeout),
+                       pg::Param{BOOLOID, BoolGetDatum(options.batch.value_or(false)), !options.batch.has_value()},
+                       pg::Text(definition.run_as_role), pg::Text(options.owner), pg::Text(definition.owner_role),
+                       pg::Text(definition.handler_owner), pg::Text(definition.handler_owner_role),
+                       pg::Text(options.isolation)});
+        TellAtCommit();
+    });
     ReportConcurrency(name, options.max_concurrency);
 }
 
@@ -300,16 +300,14 @@ void Unsubscribe(const char *name, bool force) {
                                     "or throw all of them away by force => true.")));
     }
 
-    pg::Identity caller = pg::BecomeOwner();
-    pg::SpiBegin();
-    const pg::Param id = pg::Int4(subscription->id);
-    // First, as it waits for workers that are about to park a task (see KeepSubscription).
-    pg::SpiRun("DELETE FROM herald_internal.subscription_store WHERE id = $1", std::array{id});
-    pg::SpiRun("DELETE FROM herald_internal.parked_store WHERE subscription_id = $1", std::array{id});
-    pg::SpiRun("DELETE FROM herald_internal.dead_letter_store WHERE subscription_id = $1", std::array{id});
-    pg::SpiEnd();
-    TellAtCommit();
-    pg::BecomeCaller(caller);
+    pg::AsOwner([&] {
+        const pg::Param id = pg::Int4(subscription->id);
+        // First, as it waits for workers that are about to park a task (see KeepSubscription).
+        pg::SpiRun("DELETE FROM herald_internal.subscription_store WHERE id = $1", std::array{id});
+        pg::SpiRun("DELETE FROM herald_internal.parked_store WHERE subscription_id = $1", std::array{id});
+        pg::SpiRun("DELETE FROM herald_internal.dead_letter_store WHERE subscription_id = $1", std::array{id});
+        TellAtCommit();
+    });
 }
 
 }  // namespace herald
