@@ -303,7 +303,7 @@ CREATE TABLE herald_internal.audit_context_0 (
     session_user_name text NOT NULL,
     current_user_name text NOT NULL,
     application_name  text,
-    client_addr       inet,
+    client_address    inet,
     client_port       integer,
     statement         text,
     context           jsonb
@@ -476,8 +476,8 @@ CREATE FUNCTION herald.create_channel(
     channel text, durable boolean DEFAULT true, schema jsonb DEFAULT NULL,
     validation text DEFAULT 'reject', announce text DEFAULT NULL,
     accept_notify boolean DEFAULT false, max_payload_bytes integer DEFAULT NULL,
-    description text DEFAULT NULL, if_not_exists boolean DEFAULT false,
-    when_full text DEFAULT 'refuse', check_formats boolean DEFAULT false)
+    description text DEFAULT NULL, when_full text DEFAULT 'refuse', check_formats boolean DEFAULT false,
+    if_not_exists boolean DEFAULT false)
 RETURNS void LANGUAGE c VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'herald_create_channel';
 COMMENT ON FUNCTION herald.create_channel IS
@@ -492,8 +492,8 @@ COMMENT ON FUNCTION herald.create_channel IS
 CREATE FUNCTION herald.alter_channel(
     channel text, durable boolean DEFAULT NULL, schema jsonb DEFAULT NULL,
     validation text DEFAULT NULL, announce text DEFAULT NULL, accept_notify boolean DEFAULT NULL,
-    max_payload_bytes integer DEFAULT NULL, description text DEFAULT NULL, owner text DEFAULT NULL,
-    when_full text DEFAULT NULL, check_formats boolean DEFAULT NULL, force boolean DEFAULT false)
+    max_payload_bytes integer DEFAULT NULL, description text DEFAULT NULL, when_full text DEFAULT NULL,
+    check_formats boolean DEFAULT NULL, owner text DEFAULT NULL, force boolean DEFAULT false)
 RETURNS void LANGUAGE c VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'herald_alter_channel';
 COMMENT ON FUNCTION herald.alter_channel IS
@@ -506,24 +506,24 @@ COMMENT ON FUNCTION herald.alter_channel IS
 CREATE FUNCTION herald.create_channel(
     channel herald_internal.channel_name, durable boolean DEFAULT true, schema json DEFAULT NULL, validation text DEFAULT 'reject',
     announce text DEFAULT NULL, accept_notify boolean DEFAULT false, max_payload_bytes integer DEFAULT NULL,
-    description text DEFAULT NULL, if_not_exists boolean DEFAULT false, when_full text DEFAULT 'refuse', check_formats boolean DEFAULT false)
+    description text DEFAULT NULL, when_full text DEFAULT 'refuse', check_formats boolean DEFAULT false, if_not_exists boolean DEFAULT false)
 RETURNS void LANGUAGE sql VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
 RETURN herald.create_channel(channel::pg_catalog.text, durable, schema::pg_catalog.jsonb, validation, announce, accept_notify,
-                             max_payload_bytes, description, if_not_exists, when_full, check_formats);
+                             max_payload_bytes, description, when_full, check_formats, if_not_exists);
 COMMENT ON FUNCTION herald.create_channel(
-    herald_internal.channel_name, boolean, json, text, text, boolean, integer, text, boolean, text, boolean) IS
+    herald_internal.channel_name, boolean, json, text, text, boolean, integer, text, text, boolean, boolean) IS
     'As the other create_channel, for a schema of type json.';
 
 CREATE FUNCTION herald.alter_channel(
     channel herald_internal.channel_name, durable boolean DEFAULT NULL, schema json DEFAULT NULL, validation text DEFAULT NULL,
     announce text DEFAULT NULL, accept_notify boolean DEFAULT NULL, max_payload_bytes integer DEFAULT NULL,
-    description text DEFAULT NULL, owner text DEFAULT NULL, when_full text DEFAULT NULL, check_formats boolean DEFAULT NULL,
+    description text DEFAULT NULL, when_full text DEFAULT NULL, check_formats boolean DEFAULT NULL, owner text DEFAULT NULL,
     force boolean DEFAULT false)
 RETURNS void LANGUAGE sql VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
 RETURN herald.alter_channel(channel::pg_catalog.text, durable, schema::pg_catalog.jsonb, validation, announce, accept_notify,
-                            max_payload_bytes, description, owner, when_full, check_formats, force);
+                            max_payload_bytes, description, when_full, check_formats, owner, force);
 COMMENT ON FUNCTION herald.alter_channel(
-    herald_internal.channel_name, boolean, json, text, text, boolean, integer, text, text, text, boolean, boolean) IS
+    herald_internal.channel_name, boolean, json, text, text, boolean, integer, text, text, boolean, text, boolean) IS
     'As the other alter_channel, for a schema of type json.';
 
 CREATE FUNCTION herald.drop_channel(
@@ -646,7 +646,7 @@ COMMENT ON FUNCTION herald_internal.list_listeners() IS 'Internal: look at heral
 
 -- A session that connected since the transaction first looked at pg_stat_activity is not in there yet.
 CREATE VIEW herald.listeners WITH (security_barrier) AS
-SELECT l.pid, l.database, l.role, a.application_name AS application, a.client_addr AS client_address,
+SELECT l.pid, l.database, l.role, a.application_name, a.client_addr AS client_address,
        l.channel, l.since
   FROM herald_internal.list_listeners() AS l
   LEFT JOIN pg_catalog.pg_stat_activity AS a ON a.pid OPERATOR(pg_catalog.=) l.pid;
@@ -657,7 +657,7 @@ COMMENT ON VIEW herald.listeners IS
 COMMENT ON COLUMN herald.listeners.pid IS 'Process of the session.';
 COMMENT ON COLUMN herald.listeners.database IS 'Its database.';
 COMMENT ON COLUMN herald.listeners.role IS 'Role that it logged in as.';
-COMMENT ON COLUMN herald.listeners.application IS 'Its application_name.';
+COMMENT ON COLUMN herald.listeners.application_name IS 'Its application_name.';
 COMMENT ON COLUMN herald.listeners.client_address IS 'Where it comes from; NULL: a local socket.';
 COMMENT ON COLUMN herald.listeners.channel IS 'What it LISTENs to.';
 COMMENT ON COLUMN herald.listeners.since IS 'When it began to.';
@@ -714,7 +714,7 @@ CREATE FUNCTION herald.subscribe(
     max_attempts integer DEFAULT 16, retry_delay interval DEFAULT '1 second',
     retry_backoff double precision DEFAULT 2, max_retry_delay interval DEFAULT '1 hour',
     timeout interval DEFAULT '5 minutes', start_at text DEFAULT 'new', run_as text DEFAULT NULL,
-    batch boolean DEFAULT true, if_not_exists boolean DEFAULT false, isolation text DEFAULT 'read committed')
+    batch boolean DEFAULT true, isolation text DEFAULT 'read committed', if_not_exists boolean DEFAULT false)
 RETURNS void LANGUAGE c VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'herald_subscribe';
 COMMENT ON FUNCTION herald.subscribe IS
@@ -728,7 +728,7 @@ CREATE FUNCTION herald.alter_subscription(
     max_concurrency integer DEFAULT NULL, max_attempts integer DEFAULT NULL,
     retry_delay interval DEFAULT NULL, retry_backoff double precision DEFAULT NULL,
     max_retry_delay interval DEFAULT NULL, timeout interval DEFAULT NULL, run_as text DEFAULT NULL,
-    batch boolean DEFAULT NULL, owner text DEFAULT NULL, isolation text DEFAULT NULL)
+    batch boolean DEFAULT NULL, isolation text DEFAULT NULL, owner text DEFAULT NULL)
 RETURNS void LANGUAGE c VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'herald_alter_subscription';
 COMMENT ON FUNCTION herald.alter_subscription IS
@@ -889,7 +889,19 @@ COMMENT ON COLUMN herald.subscription_stats.p95_ms IS 'The same for 95 of 100.';
 COMMENT ON COLUMN herald.subscription_stats.p99_ms IS 'The same for 99 of 100.';
 
 -- Payloads and errors: for members of the subscription's owner, of the role it runs as, or of the
--- channel's owner. Not for pg_monitor.
+-- channel's owner. Not for pg_monitor. As in every view, CURRENT_USER is who asks.
+CREATE VIEW herald_internal.my_subscriptions AS
+SELECT m.id, m.run_as_role, m.owns, m.runs
+  FROM (SELECT s.id, s.run_as_role,
+               pg_catalog.pg_has_role(herald_internal.stored_role(s.owner, s.owner_role), 'USAGE')
+                   OR pg_catalog.pg_has_role(herald_internal.stored_role(c.owner, c.owner_role), 'USAGE') AS owns,
+               pg_catalog.pg_has_role(herald_internal.stored_role(s.run_as, s.run_as_role), 'USAGE') AS runs
+          FROM herald_internal.subscription_store AS s
+          JOIN herald_internal.channel_store AS c ON c.id OPERATOR(pg_catalog.=) s.channel_id) AS m
+ WHERE m.owns OR m.runs;
+COMMENT ON VIEW herald_internal.my_subscriptions IS
+    'Internal, for other views: subscriptions whose payloads and errors the caller may see, as an owner or as who runs them.';
+
 CREATE VIEW herald.dead_letters WITH (security_barrier) AS
 SELECT d.id, s.subscription, c.channel, d.message_id,
        COALESCE(d.payload OPERATOR(pg_catalog.->>) 'task_id', d.message_id::pg_catalog.text) AS task_id,
@@ -897,12 +909,7 @@ SELECT d.id, s.subscription, c.channel, d.message_id,
   FROM herald_internal.dead_letter_store AS d
   JOIN herald_internal.subscription_store AS s ON s.id OPERATOR(pg_catalog.=) d.subscription_id
   JOIN herald_internal.channel_store AS c ON c.id OPERATOR(pg_catalog.=) s.channel_id
- WHERE s.id OPERATOR(pg_catalog.=) ANY (SELECT v.id
-                  FROM herald_internal.subscription_store AS v
-                  JOIN herald_internal.channel_store AS w ON w.id OPERATOR(pg_catalog.=) v.channel_id
-                 WHERE pg_catalog.pg_has_role(herald_internal.stored_role(v.owner, v.owner_role), 'USAGE')
-                    OR pg_catalog.pg_has_role(herald_internal.stored_role(v.run_as, v.run_as_role), 'USAGE')
-                    OR pg_catalog.pg_has_role(herald_internal.stored_role(w.owner, w.owner_role), 'USAGE'))
+ WHERE s.id OPERATOR(pg_catalog.=) ANY (SELECT m.id FROM herald_internal.my_subscriptions AS m)
     OR EXISTS (SELECT FROM pg_catalog.pg_roles AS u WHERE u.rolname OPERATOR(pg_catalog.=) CURRENT_USER AND u.rolsuper);
 COMMENT ON VIEW herald.dead_letters IS
     'Tasks whose last attempt failed: replay them by herald.replay, or discard them.';
@@ -924,16 +931,12 @@ CREATE VIEW herald.failure_log WITH (security_barrier) AS
 SELECT f.subscription, f.channel, f.message_id, f.task_id, f.attempt, f.error_code, f.message, f.detail,
        f.hint, f.context, f.handler, f.started_at, f.failed_at, f.next_attempt_at
   FROM herald_internal.failure_store AS f
- WHERE f.subscription_id OPERATOR(pg_catalog.=) ANY (SELECT v.id
-                               FROM herald_internal.subscription_store AS v
-                               JOIN herald_internal.channel_store AS w ON w.id OPERATOR(pg_catalog.=) v.channel_id
-                              WHERE pg_catalog.pg_has_role(herald_internal.stored_role(v.owner, v.owner_role), 'USAGE')
-                                 OR pg_catalog.pg_has_role(herald_internal.stored_role(w.owner, w.owner_role), 'USAGE'))
-    -- The second is for a restored copy: names here are as old as their rows.
+ WHERE f.subscription_id OPERATOR(pg_catalog.=) ANY (SELECT m.id FROM herald_internal.my_subscriptions AS m WHERE m.owns)
+    -- By the role that ran the attempt, which need not be the one of today. The second is for a restored copy: names
+    -- here are as old as their rows.
     OR pg_catalog.pg_has_role(herald_internal.stored_role(NULL, f.run_as_role), 'USAGE')
     OR (f.subscription_id, f.run_as_role) IN (
-           SELECT v.id, v.run_as_role FROM herald_internal.subscription_store AS v
-            WHERE pg_catalog.pg_has_role(herald_internal.stored_role(v.run_as, v.run_as_role), 'USAGE'))
+           SELECT m.id, m.run_as_role FROM herald_internal.my_subscriptions AS m WHERE m.runs)
     OR EXISTS (SELECT FROM pg_catalog.pg_roles AS u WHERE u.rolname OPERATOR(pg_catalog.=) CURRENT_USER AND u.rolsuper);
 COMMENT ON VIEW herald.failure_log IS
     'One row per failed attempt; next_attempt_at NULL: given up, infinity: when the held subscription is resumed.';
@@ -1016,7 +1019,7 @@ DO $$
 BEGIN
     EXECUTE (
         SELECT 'CREATE VIEW herald_internal.audit AS ' OPERATOR(pg_catalog.||) pg_catalog.string_agg(pg_catalog.format(
-                   'SELECT e.*, c.transaction_id, c.session_user_name, c.current_user_name, c.application_name, c.client_addr,
+                   'SELECT e.*, c.transaction_id, c.session_user_name, c.current_user_name, c.application_name, c.client_address,
                            c.client_port, c.statement, c.context
                       FROM herald_internal.audit_%1$s AS e
                       LEFT JOIN herald_internal.audit_context_%1$s AS c ON c.id OPERATOR(pg_catalog.=) e.context_id', segment),
@@ -1043,7 +1046,7 @@ SELECT t.id, t.transaction_id, t.sequence, t.changed_at,
             WHEN t.operation OPERATOR(pg_catalog.=) 'P' THEN 'purge'
        END AS operation,
        t.schema_name, t.table_name, t.record_id, t.old_record_id, t.old, t.new, t.changed,
-       t.session_user_name, t.current_user_name, t.application_name, t.client_addr, t.client_port,
+       t.session_user_name, t.current_user_name, t.application_name, t.client_address, t.client_port,
        t.statement, t.context
   FROM herald_internal.audit AS t;
 COMMENT ON VIEW herald.audit_log IS
@@ -1064,7 +1067,7 @@ COMMENT ON COLUMN herald.audit_log.changed IS 'Names of the columns that an UPDA
 COMMENT ON COLUMN herald.audit_log.session_user_name IS 'Role that the session logged in as.';
 COMMENT ON COLUMN herald.audit_log.current_user_name IS 'Role whose rights counted.';
 COMMENT ON COLUMN herald.audit_log.application_name IS 'application_name of the session.';
-COMMENT ON COLUMN herald.audit_log.client_addr IS 'Address of the client.';
+COMMENT ON COLUMN herald.audit_log.client_address IS 'Address of the client.';
 COMMENT ON COLUMN herald.audit_log.client_port IS 'Port of the client.';
 COMMENT ON COLUMN herald.audit_log.statement IS 'Text of the statement, where herald.audit_statement is on.';
 COMMENT ON COLUMN herald.audit_log.context IS 'Settings named by herald.audit_context.';
@@ -1199,7 +1202,7 @@ COMMENT ON FUNCTION herald_internal.feed_problem(integer) IS
     'those who may not see the feed there.';
 
 CREATE VIEW herald.change_feeds WITH (security_barrier) AS
-SELECT n.nspname AS schema_name, c.relname AS table_name, f.channel, f.message, f.columns, f.operations,
+SELECT n.nspname::pg_catalog.text AS schema_name, c.relname::pg_catalog.text AS table_name, f.channel, f.message, f.columns, f.operations,
        COALESCE(pg_catalog.pg_get_userbyid(herald_internal.stored_role(f.owner, f.owner_role))::pg_catalog.text, f.owner)
            AS owner,
        p.problem IS NULL AS ok, p.problem, f.created_at

@@ -100,7 +100,7 @@ SELECT channel, listeners FROM herald.channel_stats WHERE channel LIKE 'regress 
 COMMIT;
 SELECT channel, listeners FROM herald.channel_stats WHERE channel LIKE 'regress stats%' ORDER BY channel COLLATE "C";
 SELECT pid = pg_backend_pid() AS own, database = current_database() AS here, role = session_user AS as_role,
-       application LIKE 'pg_regress%' AS named, channel FROM herald.listeners WHERE channel LIKE 'regress%';
+       application_name LIKE 'pg_regress%' AS named, channel FROM herald.listeners WHERE channel LIKE 'regress%';
 SET ROLE regress_herald_guest;
 SELECT count(*) FROM herald.listeners WHERE channel LIKE 'regress%';
 SET ROLE regress_herald_monitor;

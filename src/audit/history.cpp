@@ -127,7 +127,7 @@ pg::Param ArrayParam(const Chain &chain, Oid type, Oid element, int16 length, bo
 constexpr const char *kColumns =
     "e.id, c.transaction_id, e.sequence, e.changed_at, e.operation, e.schema_name, e.table_name,"
     " e.record_id, e.old_record_id, e.old, e.new, e.changed, c.session_user_name, c.current_user_name,"
-    " c.application_name, c.client_addr, c.client_port, c.statement, c.context";
+    " c.application_name, c.client_address, c.client_port, c.statement, c.context";
 
 // Returns how many entries there are.
 uint64 Collect(const Chain &chain, Tuplestorestate *result, TupleDesc descriptor) {
@@ -135,7 +135,7 @@ uint64 Collect(const Chain &chain, Tuplestorestate *result, TupleDesc descriptor
         "SELECT DISTINCT ON (f.changed_at, f.sequence, f.id) f.id, f.transaction_id, f.sequence,"
         " f.changed_at, CASE f.operation WHEN 'I' THEN 'insert' WHEN 'U' THEN 'update'"
         " WHEN 'D' THEN 'delete' END, f.schema_name, f.table_name, f.record_id, f.old_record_id, f.old,"
-        " f.new, f.changed, f.session_user_name, f.current_user_name, f.application_name, f.client_addr,"
+        " f.new, f.changed, f.session_user_name, f.current_user_name, f.application_name, f.client_address,"
         " f.client_port, f.statement, f.context"
         " FROM ROWS FROM (pg_catalog.unnest($2), pg_catalog.unnest($3), pg_catalog.unnest($4),"
         " pg_catalog.unnest($5)) AS i (hash, record_id, until, last)"

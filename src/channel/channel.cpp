@@ -159,7 +159,7 @@ int CountersOf(const Channel &channel) {
 }
 
 void CheckChannelName(const char *name, std::size_t length) {
-    if (name == nullptr) ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("channel name is null")));
+    if (name == nullptr) ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("channel must not be NULL")));
     if (length == 0) ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("channel name is empty")));
     if (length >= NAMEDATALEN)
         ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("channel name is too long"),

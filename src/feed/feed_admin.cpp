@@ -61,7 +61,8 @@ const char **Elements(Datum array, const char *what, int *count) {
     if (*count == 0) ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("%s are empty", what)));
     for (int i = 0; i < *count; i++) {
         if (nulls[i])
-            ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("an element of %s is null", what)));
+            ereport(ERROR,
+                    (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("an element of %s must not be NULL", what)));
         texts[i] = TextDatumGetCString(elements[i]);
     }
     return texts;

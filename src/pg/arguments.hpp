@@ -1,12 +1,15 @@
-// Reading SQL arguments that must be there, and arrays of text.
+// Reading SQL arguments that may be NULL, those that must be there, and arrays of text.
 
 #pragma once
+
+#include <optional>
 
 #include "pg/pg.hpp"
 
 extern "C" {
 #include "catalog/pg_type.h"
 #include "utils/array.h"
+#include "utils/timestamp.h"
 }
 
 namespace herald::pg {
@@ -30,5 +33,31 @@ inline const char *RequiredText(FunctionCallInfo fcinfo, int argument, const cha
     if (PG_ARGISNULL(argument)) ReportNull(name);
     return text_to_cstring(PG_GETARG_TEXT_PP(argument));
 }
+
+inline const char *OptionalText(FunctionCallInfo fcinfo, int argument) {
+    return PG_ARGISNULL(argument) ? nullptr : text_to_cstring(PG_GETARG_TEXT_PP(argument));
+}
+
+inline const Interval *OptionalInterval(FunctionCallInfo fcinfo, int argument) {
+    return PG_ARGISNULL(argument) ? nullptr : PG_GETARG_INTERVAL_P(argument);
+}
+
+inline std::optional<int32> OptionalInt4(FunctionCallInfo fcinfo, int argument) {
+    if (PG_ARGISNULL(argument)) return std::nullopt;
+    return PG_GETARG_INT32(argument);
+}
+
+inline std::optional<double> OptionalFloat8(FunctionCallInfo fcinfo, int argument) {
+    if (PG_ARGISNULL(argument)) return std::nullopt;
+    return PG_GETARG_FLOAT8(argument);
+}
+
+inline std::optional<bool> OptionalBool(FunctionCallInfo fcinfo, int argument) {
+    if (PG_ARGISNULL(argument)) return std::nullopt;
+    return PG_GETARG_BOOL(argument);
+}
+
+// NULL is false.
+inline bool Flag(FunctionCallInfo fcinfo, int argument) { return !PG_ARGISNULL(argument) && PG_GETARG_BOOL(argument); }
 
 }  // namespace herald::pg

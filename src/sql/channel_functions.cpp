@@ -1,47 +1,29 @@
 // SQL entry points of channels and their privileges.
 
 #include "channel/channel_admin.hpp"
+#include "pg/arguments.hpp"
 #include "pg/guard.hpp"
 #include "pg/roles.hpp"
-
-extern "C" {
-#include "catalog/pg_type.h"
-#include "utils/array.h"
-}
 
 using namespace herald;
 
 namespace {
 
-char *TextArgument(FunctionCallInfo fcinfo, int argument) {
-    return PG_ARGISNULL(argument) ? nullptr : text_to_cstring(PG_GETARG_TEXT_PP(argument));
-}
-
-char *RequireText(FunctionCallInfo fcinfo, int argument, const char *name) {
-    if (PG_ARGISNULL(argument)) ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("%s is null", name)));
-    return TextArgument(fcinfo, argument);
-}
-
-std::optional<bool> BoolArgument(FunctionCallInfo fcinfo, int argument) {
-    if (PG_ARGISNULL(argument)) return std::nullopt;
-    return PG_GETARG_BOOL(argument);
-}
-
-bool FlagArgument(FunctionCallInfo fcinfo, int argument) { return !PG_ARGISNULL(argument) && PG_GETARG_BOOL(argument); }
-
-// Arguments 1 to 7, 9 and 10, which create_channel and alter_channel share.
+// Arguments 1 to 9, which create_channel and alter_channel share.
 ChannelOptions OptionArguments(FunctionCallInfo fcinfo) {
     ChannelOptions options{};
-    options.durable = BoolArgument(fcinfo, 1);
+    options.durable = pg::OptionalBool(fcinfo, 1);
     if (!PG_ARGISNULL(2)) options.schema = PG_GETARG_JSONB_P(2);
-    if (char *validation = TextArgument(fcinfo, 3); validation != nullptr)
+    if (const char *validation = pg::OptionalText(fcinfo, 3); validation != nullptr)
         options.validation = ValidationOfName(validation);
-    if (char *announce = TextArgument(fcinfo, 4); announce != nullptr) options.announce = AnnounceOfName(announce);
-    options.accept_notify = BoolArgument(fcinfo, 5);
+    if (const char *announce = pg::OptionalText(fcinfo, 4); announce != nullptr)
+        options.announce = AnnounceOfName(announce);
+    options.accept_notify = pg::OptionalBool(fcinfo, 5);
     if (!PG_ARGISNULL(6)) options.max_payload_bytes = PG_GETARG_INT32(6);
-    options.description = TextArgument(fcinfo, 7);
-    if (char *when_full = TextArgument(fcinfo, 9); when_full != nullptr) options.when_full = WhenFullOfName(when_full);
-    options.check_formats = BoolArgument(fcinfo, 10);
+    options.description = pg::OptionalText(fcinfo, 7);
+    if (const char *when_full = pg::OptionalText(fcinfo, 8); when_full != nullptr)
+        options.when_full = WhenFullOfName(when_full);
+    options.check_formats = pg::OptionalBool(fcinfo, 9);
     return options;
 }
 
@@ -52,11 +34,11 @@ uint8 PrivilegesArgument(FunctionCallInfo fcinfo, int argument) {
     int count;
     uint8 privileges = 0;
 
-    if (PG_ARGISNULL(argument))
-        ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("privileges are null")));
+    if (PG_ARGISNULL(argument)) pg::ReportNull("privileges");
     deconstruct_array(PG_GETARG_ARRAYTYPE_P(argument), TEXTOID, -1, false, TYPALIGN_INT, &elements, &nulls, &count);
     for (int i = 0; i < count; i++) {
-        if (nulls[i]) ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("privilege %d is null", i + 1)));
+        if (nulls[i])
+            ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("privilege %d must not be NULL", i + 1)));
         privileges |= RequirePrivilege(TextDatumGetCString(elements[i]));
     }
     return privileges;
@@ -64,7 +46,7 @@ uint8 PrivilegesArgument(FunctionCallInfo fcinfo, int argument) {
 
 void ChangeGrants(FunctionCallInfo fcinfo, void (*change)(const char *, const char *, uint8)) {
     char *channel = ChannelNameArgument(fcinfo, 0);
-    char *grantee = RequireText(fcinfo, 1, "grantee");
+    const char *grantee = pg::RequiredText(fcinfo, 1, "grantee");
     change(channel, grantee, PrivilegesArgument(fcinfo, 2));
 }
 
@@ -78,26 +60,26 @@ uint8 PrivilegesOnUndeclared(Oid role) {
 }  // namespace
 
 // herald.create_channel(channel, durable, schema, validation, announce, accept_notify,
-//                       max_payload_bytes, description, if_not_exists, when_full, check_formats)
+//                       max_payload_bytes, description, when_full, check_formats, if_not_exists)
 HERALD_FUNCTION(create_channel) {
     char *channel = ChannelNameArgument(fcinfo, 0);
-    CreateChannel(channel, OptionArguments(fcinfo), FlagArgument(fcinfo, 8));
+    CreateChannel(channel, OptionArguments(fcinfo), pg::Flag(fcinfo, 10));
     PG_RETURN_VOID();
 }
 
-// herald.alter_channel(the same, with owner in the place of if_not_exists, and force at the end)
+// herald.alter_channel(the same, with owner and force in the place of if_not_exists)
 HERALD_FUNCTION(alter_channel) {
     char *channel = ChannelNameArgument(fcinfo, 0);
     ChannelOptions options = OptionArguments(fcinfo);
-    options.owner = TextArgument(fcinfo, 8);
-    AlterChannel(channel, options, FlagArgument(fcinfo, 11));
+    options.owner = pg::OptionalText(fcinfo, 10);
+    AlterChannel(channel, options, pg::Flag(fcinfo, 11));
     PG_RETURN_VOID();
 }
 
 // herald.drop_channel(channel, if_exists, force)
 HERALD_FUNCTION(drop_channel) {
     char *channel = ChannelNameArgument(fcinfo, 0);
-    DropChannel(channel, FlagArgument(fcinfo, 1), FlagArgument(fcinfo, 2));
+    DropChannel(channel, pg::Flag(fcinfo, 1), pg::Flag(fcinfo, 2));
     PG_RETURN_VOID();
 }
 
@@ -138,7 +120,7 @@ HERALD_FUNCTION(has_channel_privilege) {
 
 // herald_internal.stored_role(name, role) -> oid
 HERALD_FUNCTION(stored_role) {
-    const Oid role = pg::StoredRole(TextArgument(fcinfo, 0), TextArgument(fcinfo, 1));
+    const Oid role = pg::StoredRole(pg::OptionalText(fcinfo, 0), pg::OptionalText(fcinfo, 1));
     if (!OidIsValid(role)) PG_RETURN_NULL();
     PG_RETURN_OID(role);
 }

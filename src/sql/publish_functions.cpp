@@ -24,7 +24,8 @@ namespace {
 
 void RefuseNullPayload(const Channel &channel) {
     CountNow(CountersOf(channel), ChannelCounter::kRejected, 1);
-    ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("payload for channel \"%s\" is null", channel.name),
+    ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+                    errmsg("payload for channel \"%s\" must not be NULL", channel.name),
                     errhint("The JSON value null is written 'null'.")));
 }
 
@@ -178,7 +179,7 @@ HERALD_FUNCTION(publish_batch) {
     ReturnSetInfo *result = reinterpret_cast<ReturnSetInfo *>(fcinfo->resultinfo);
     if (PG_ARGISNULL(1))
         ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-                        errmsg("payloads for channel \"%s\" are null", channel.name)));
+                        errmsg("payloads for channel \"%s\" must not be NULL", channel.name)));
     ArrayType *array = ListArgument(fcinfo, channel, 1, "payloads");
     Datum *payloads = ElementsOf(array, &payload_nulls, &count);
     Datum *keys = OptionalElements(fcinfo, channel, 2, "keys", count, &key_nulls, nullptr);
@@ -194,7 +195,7 @@ HERALD_FUNCTION(publish_batch) {
         if (payload_nulls[i]) {
             CountNow(CountersOf(channel), ChannelCounter::kRejected, 1);
             ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-                            errmsg("payload %d for channel \"%s\" is null", i + 1, channel.name),
+                            errmsg("payload %d for channel \"%s\" must not be NULL", i + 1, channel.name),
                             errhint("The JSON value null is written 'null'.")));
         }
         messages[i].payload = is_jsonb ? JsonbPGetDatum(DatumGetJsonbP(payloads[i]))

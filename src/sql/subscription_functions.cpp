@@ -14,29 +14,6 @@ using namespace herald;
 
 namespace {
 
-const char *TextArgument(FunctionCallInfo fcinfo, int argument) {
-    return PG_ARGISNULL(argument) ? nullptr : text_to_cstring(PG_GETARG_TEXT_PP(argument));
-}
-
-const Interval *IntervalArgument(FunctionCallInfo fcinfo, int argument) {
-    return PG_ARGISNULL(argument) ? nullptr : PG_GETARG_INTERVAL_P(argument);
-}
-
-std::optional<int32> Int4Argument(FunctionCallInfo fcinfo, int argument) {
-    if (PG_ARGISNULL(argument)) return std::nullopt;
-    return PG_GETARG_INT32(argument);
-}
-
-std::optional<double> Float8Argument(FunctionCallInfo fcinfo, int argument) {
-    if (PG_ARGISNULL(argument)) return std::nullopt;
-    return PG_GETARG_FLOAT8(argument);
-}
-
-std::optional<bool> BoolArgument(FunctionCallInfo fcinfo, int argument) {
-    if (PG_ARGISNULL(argument)) return std::nullopt;
-    return PG_GETARG_BOOL(argument);
-}
-
 // A time to wait, in microseconds.
 int64 WaitArgument(const Interval *interval, const char *name) {
     const int64 wait = pg::IntervalMicroseconds(interval);
@@ -47,14 +24,14 @@ int64 WaitArgument(const Interval *interval, const char *name) {
 // Arguments 1 to 8: the same in subscribe and alter_subscription.
 SubscriptionOptions CommonOptions(FunctionCallInfo fcinfo) {
     SubscriptionOptions options = {};
-    options.channel = TextArgument(fcinfo, 1);
-    options.handler = TextArgument(fcinfo, 2);
-    options.max_concurrency = Int4Argument(fcinfo, 3);
-    options.max_attempts = Int4Argument(fcinfo, 4);
-    options.retry_delay = IntervalArgument(fcinfo, 5);
-    options.retry_backoff = Float8Argument(fcinfo, 6);
-    options.max_retry_delay = IntervalArgument(fcinfo, 7);
-    options.timeout = IntervalArgument(fcinfo, 8);
+    options.channel = pg::OptionalText(fcinfo, 1);
+    options.handler = pg::OptionalText(fcinfo, 2);
+    options.max_concurrency = pg::OptionalInt4(fcinfo, 3);
+    options.max_attempts = pg::OptionalInt4(fcinfo, 4);
+    options.retry_delay = pg::OptionalInterval(fcinfo, 5);
+    options.retry_backoff = pg::OptionalFloat8(fcinfo, 6);
+    options.max_retry_delay = pg::OptionalInterval(fcinfo, 7);
+    options.timeout = pg::OptionalInterval(fcinfo, 8);
     return options;
 }
 
@@ -75,8 +52,8 @@ void RefuseOwnTasks(const Subscription &subscription) {
 
 HERALD_FUNCTION(subscribe) {
     static const char *const kNames[] = {
-        "subscription",    "channel", "handler",  "max_concurrency", "max_attempts", "retry_delay",   "retry_backoff",
-        "max_retry_delay", "timeout", "start_at", "run_as",          "batch",        "if_not_exists", "isolation"};
+        "subscription",    "channel", "handler",  "max_concurrency", "max_attempts", "retry_delay", "retry_backoff",
+        "max_retry_delay", "timeout", "start_at", "run_as",          "batch",        "isolation",   "if_not_exists"};
     constexpr int kHandler = 2;
     constexpr int kRunAs = 10;
 
@@ -88,20 +65,20 @@ HERALD_FUNCTION(subscribe) {
         if (PG_ARGISNULL(i) && i != kRunAs) pg::ReportNull(kNames[i]);
 
     SubscriptionOptions options = CommonOptions(fcinfo);
-    options.start_at = TextArgument(fcinfo, 9);
-    options.run_as = TextArgument(fcinfo, kRunAs);
-    options.batch = BoolArgument(fcinfo, 11);
-    options.isolation = TextArgument(fcinfo, 13);
-    Subscribe(TextArgument(fcinfo, 0), options, PG_GETARG_BOOL(12));
+    options.start_at = pg::OptionalText(fcinfo, 9);
+    options.run_as = pg::OptionalText(fcinfo, kRunAs);
+    options.batch = pg::OptionalBool(fcinfo, 11);
+    options.isolation = pg::OptionalText(fcinfo, 12);
+    Subscribe(pg::OptionalText(fcinfo, 0), options, PG_GETARG_BOOL(13));
     PG_RETURN_VOID();
 }
 
 HERALD_FUNCTION(alter_subscription) {
     SubscriptionOptions options = CommonOptions(fcinfo);
-    options.run_as = TextArgument(fcinfo, 9);
-    options.batch = BoolArgument(fcinfo, 10);
-    options.owner = TextArgument(fcinfo, 11);
-    options.isolation = TextArgument(fcinfo, 12);
+    options.run_as = pg::OptionalText(fcinfo, 9);
+    options.batch = pg::OptionalBool(fcinfo, 10);
+    options.isolation = pg::OptionalText(fcinfo, 11);
+    options.owner = pg::OptionalText(fcinfo, 12);
     AlterSubscription(pg::RequiredText(fcinfo, 0, "subscription"), options);
     PG_RETURN_VOID();
 }
@@ -114,7 +91,7 @@ HERALD_FUNCTION(unsubscribe) {
 
 HERALD_FUNCTION(pause) {
     const char *name = pg::RequiredText(fcinfo, 0, "subscription");
-    const Interval *wait = IntervalArgument(fcinfo, 1);
+    const Interval *wait = pg::OptionalInterval(fcinfo, 1);
     PG_RETURN_BOOL(PauseSubscription(name, wait == nullptr ? -1 : WaitArgument(wait, "wait")));
 }
 
@@ -125,7 +102,7 @@ HERALD_FUNCTION(resume) {
 
 HERALD_FUNCTION(wait_idle) {
     const char *name = pg::RequiredText(fcinfo, 0, "subscription");
-    const Interval *timeout = IntervalArgument(fcinfo, 1);
+    const Interval *timeout = pg::OptionalInterval(fcinfo, 1);
     if (timeout == nullptr) pg::ReportNull("timeout");
     RefuseOwnTasks(*FindOwnedSubscription(name));
     PG_RETURN_BOOL(WaitIdle(name, WaitArgument(timeout, "timeout")));

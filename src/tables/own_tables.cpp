@@ -212,7 +212,7 @@ constexpr ColumnForm kAuditContextColumnForms[] = {
     {"session_user_name", TEXTOID, kNotNull},
     {"current_user_name", TEXTOID, kNotNull},
     {"application_name", TEXTOID, kMayBeNull},
-    {"client_addr", INETOID, kMayBeNull},
+    {"client_address", INETOID, kMayBeNull},
     {"client_port", INT4OID, kMayBeNull},
     {"statement", TEXTOID, kMayBeNull},
     {"context", JSONBOID, kMayBeNull},

@@ -78,7 +78,7 @@ agrees($session, 'SELECT 1', 'handled kept', 'PL/pgSQL');
 $session->query(q(PREPARE pool AS SELECT 1;));
 $session->query(q(SET application_name = 'the pool';));
 is($node->safe_psql('other', 'SELECT 1'), '1', 'the extension is not needed where one listens');
-is($node->safe_psql('postgres', "SELECT database, role, application, client_address IS NULL, channel, since <= now() FROM herald.listeners WHERE pid = $pid ORDER BY channel LIMIT 1"),
+is($node->safe_psql('postgres', "SELECT database, role, application_name, client_address IS NULL, channel, since <= now() FROM herald.listeners WHERE pid = $pid ORDER BY channel LIMIT 1"),
 	$node->safe_psql('postgres', q(SELECT concat_ws('|', 'postgres', CURRENT_USER, 'the pool', 't', 'handled', 't'))), 'what is shown of a session');
 $session->quit;
 wait_until($node, 'SELECT count(*) = 0 FROM herald.listeners', 'a session that ends is gone');
