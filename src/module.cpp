@@ -20,12 +20,12 @@
 #include "shared_memory.hpp"
 #include "stats/dead_counts.hpp"
 #include "stats/pending_counts.hpp"
-#include "subscription/progress.hpp"
+#include "subscription/control.hpp"
 #include "worker/attempt.hpp"
-#include "worker/claims.hpp"
-#include "worker/commands.hpp"
-#include "worker/processes.hpp"
-#include "worker/setting_changes.hpp"
+#include "process/claims.hpp"
+#include "process/utility_hook.hpp"
+#include "process/processes.hpp"
+#include "process/setting_changes.hpp"
 
 namespace {
 

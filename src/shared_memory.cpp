@@ -4,14 +4,14 @@
 
 #include "listen/listeners.hpp"
 #include "log/recent.hpp"
-#include "outbox/locks.hpp"
+#include "registry/lwlocks.hpp"
 #include "outbox/outbox.hpp"
 #include "pg/pg.hpp"
 #include "stats/channel_counters.hpp"
 #include "stats/stats_file.hpp"
 #include "stats/subscription_counters.hpp"
 #include "worker/crash_file.hpp"
-#include "worker/slots.hpp"
+#include "registry/slots.hpp"
 
 extern "C" {
 #include "storage/ipc.h"

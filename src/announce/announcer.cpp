@@ -9,20 +9,20 @@
 #include "audit/purge.hpp"
 #include "audit/segments.hpp"
 #include "announce/role_names.hpp"
-#include "announce/rotation.hpp"
+#include "rotation/rotation.hpp"
 #include "failure/failure_log.hpp"
 #include "pg/clock.hpp"
 #include "pg/guard.hpp"
 #include "pg/process.hpp"
 #include "pg/spi.hpp"
-#include "pointer/pointer_store.hpp"
+#include "publish/pointer_store.hpp"
 #include "settings.hpp"
 #include "subscription/role_check.hpp"
 #include "subscription/subscription.hpp"
 #include "tables/own_tables.hpp"
 #include "tables/replication.hpp"
-#include "worker/processes.hpp"
-#include "worker/selection.hpp"
+#include "process/processes.hpp"
+#include "process/served_databases.hpp"
 
 extern "C" {
 #include "pgstat.h"
@@ -54,7 +54,7 @@ void ReloadListened(DatabaseShared *database) {
     pg::CommitTransaction();
     MemoryContextSwitchTo(caller);
     ListenTo(names, static_cast<int>(count));
-    pg_atomic_write_u32(&database->heard_channels, static_cast<uint32>(count));
+    pg_atomic_write_u32(&database->announcer.heard_channels, static_cast<uint32>(count));
 }
 
 void RefreshRoles() {
@@ -110,11 +110,11 @@ void PurgeOld() {
 // makes the launcher start another one.
 [[noreturn]] void Leave(DatabaseShared *database) {
     bool more = true;
-    pg_atomic_write_u32(&database->announces, 0);
+    pg_atomic_write_u32(&database->processes.announces, 0);
     pg_memory_barrier();
-    while (more && pg_atomic_read_u32(&database->leave_requests) == 0 && Announce(database, &more)) {
+    while (more && pg_atomic_read_u32(&database->processes.leave_requests) == 0 && Announce(database, &more)) {
     }
-    pg_atomic_write_u32(&database->left[static_cast<int>(Consumer::kAnnouncer)], 1);
+    pg_atomic_write_u32(&database->processes.consumers[static_cast<int>(Consumer::kAnnouncer)].left, 1);
     proc_exit(0);
 }
 
@@ -217,7 +217,7 @@ long MillisecondsUntil(TimestampTz time) {
     SetConfigOption("synchronous_commit", "off", PGC_USERSET, PGC_S_OVERRIDE);
     on_shmem_exit(LetGo, PointerGetDatum(database));
     // What failed for a predecessor is tried anew.
-    pg_atomic_write_u64(&database->failing_since, 0);
+    pg_atomic_write_u64(&database->announcer.failing_since, 0);
     InitListener();
     pgstat_report_activity(STATE_IDLE, nullptr);
 
@@ -226,7 +226,7 @@ long MillisecondsUntil(TimestampTz time) {
         MemoryContextSwitchTo(turn);
         if (!DatabaseServed(database)) Leave(database);
         BeginTurn(database);
-        reload = (pg_atomic_fetch_and_u32(&database->flags, ~static_cast<uint32>(kFlagReloadAnnouncer)) &
+        reload = (pg_atomic_fetch_and_u32(&database->processes.flags, ~static_cast<uint32>(kFlagReloadAnnouncer)) &
                   kFlagReloadAnnouncer) != 0 ||
                  reload;
         if (reload) {
@@ -243,7 +243,7 @@ long MillisecondsUntil(TimestampTz time) {
                     if (next_rotation == 0) ResumeRotation(database);
                     if (next_rotation == 0) MarkTables();
                 });
-            if (!fit || !reload) pg_atomic_write_u32(&database->announces, 1);
+            if (!fit || !reload) pg_atomic_write_u32(&database->processes.announces, 1);
         }
         const bool subscribed =
             IsWanted(database, Consumer::kDispatcher) && !MayOnlyLook(database, Consumer::kDispatcher);

@@ -12,15 +12,15 @@ constexpr TimestampTz kLongestDelay = USECS_PER_MINUTE;
 // Shows in herald.status() what has failed first of all that fails.
 void ShowFailing(DatabaseShared *database, const Part *part, int sqlstate) {
     if (part->failing_since == 0) {
-        if (pg_atomic_read_u32(&database->failing_step) == static_cast<uint32>(part->step))
-            pg_atomic_write_u64(&database->failing_since, 0);
+        if (pg_atomic_read_u32(&database->announcer.failing_step) == static_cast<uint32>(part->step))
+            pg_atomic_write_u64(&database->announcer.failing_since, 0);
         return;
     }
-    const uint64 shown = pg_atomic_read_u64(&database->failing_since);
-    if (shown != 0 && pg_atomic_read_u32(&database->failing_step) != static_cast<uint32>(part->step)) return;
-    pg_atomic_write_u32(&database->failing_step, static_cast<uint32>(part->step));
-    pg_atomic_write_u32(&database->failing_code, static_cast<uint32>(sqlstate));
-    pg_atomic_write_u64(&database->failing_since, static_cast<uint64>(part->failing_since));
+    const uint64 shown = pg_atomic_read_u64(&database->announcer.failing_since);
+    if (shown != 0 && pg_atomic_read_u32(&database->announcer.failing_step) != static_cast<uint32>(part->step)) return;
+    pg_atomic_write_u32(&database->announcer.failing_step, static_cast<uint32>(part->step));
+    pg_atomic_write_u32(&database->announcer.failing_code, static_cast<uint32>(sqlstate));
+    pg_atomic_write_u64(&database->announcer.failing_since, static_cast<uint64>(part->failing_since));
 }
 
 }  // namespace

@@ -3,7 +3,7 @@
 
 #pragma once
 
-#include "outbox/database.hpp"
+#include "registry/database.hpp"
 #include "pg/process.hpp"
 
 namespace herald {

@@ -33,7 +33,7 @@ bool Pool::TakeReloadRequest() {
 
 void Pool::AdoptSlots(Oid extension) {
     extension_ = extension;
-    moves_ = pg_atomic_read_u32(&database_->moves);
+    moves_ = pg_atomic_read_u32(&database_->log.moves);
     began_ = GetCurrentTimestamp();
     for (int i = 0; i < WorkerSlotLimit(); i++) {
         WorkerSlotShared *slot = WorkerSlot(i);

@@ -8,7 +8,7 @@
 #include "pg/process.hpp"
 #include "settings.hpp"
 #include "subscription/role_check.hpp"
-#include "worker/processes.hpp"
+#include "process/processes.hpp"
 
 namespace herald {
 
@@ -230,7 +230,7 @@ bool Pool::MayDeal(core::SubscriptionId subscription, TimestampTz now) {
 }
 
 void Pool::ShowProblem(StartProblem problem) {
-    pg_atomic_write_u32(&database_->start_problem, static_cast<uint32>(problem));
+    pg_atomic_write_u32(&database_->dispatcher.start_problem, static_cast<uint32>(problem));
     // Once, however often it comes and goes.
     static bool told = false;
     if (problem != StartProblem::kNoWorkerProcess || told) return;

@@ -15,11 +15,10 @@
 #include "pg/process.hpp"
 #include "pg/roles.hpp"
 #include "settings.hpp"
-#include "stats/dead_counts.hpp"
 #include "subscription/subscription.hpp"
 #include "tables/own_tables.hpp"
-#include "worker/processes.hpp"
-#include "worker/selection.hpp"
+#include "process/processes.hpp"
+#include "process/served_databases.hpp"
 
 extern "C" {
 #include "commands/dbcommands.h"
@@ -161,7 +160,7 @@ bool Dispatcher::Reload() {
     KeepSubscriptions(database_->database, ids.data(), count);
     // For the next time: its snapshot will show what has been committed by now.
     SettleReservations(database_->database);
-    pg_atomic_write_u32(&database_->inert, inert ? 1 : 0);
+    pg_atomic_write_u32(&database_->extension.inert, inert ? 1 : 0);
     LogService(static_cast<int>(configs_.size()), inert);
     ShowSubscribed();
     return !scheduler_.Configure(configs_).empty();
@@ -181,7 +180,8 @@ void Dispatcher::NameSubscriptions() {
 void Dispatcher::ReadWhatIsNew() {
     if (pool_.TakeReloadRequest()) RaiseFlag(database_, kFlagReload);
     knows_new_ = true;
-    if ((pg_atomic_read_u32(&database_->flags) & kOwnFlags) == 0 && OutboxLength(database_, Consumer::kDispatcher) == 0)
+    if ((pg_atomic_read_u32(&database_->processes.flags) & kOwnFlags) == 0 &&
+        OutboxLength(database_, Consumer::kDispatcher) == 0)
         return;
 
     pg::BeginTransaction();
@@ -190,7 +190,7 @@ void Dispatcher::ReadWhatIsNew() {
     (void)ListPrepared(database_);
     uint32 asked = TakeFlags(kOwnFlags);
     if (asked != 0) {
-        uint32 changes = pg_atomic_read_u32(&database_->extension_changes);
+        uint32 changes = pg_atomic_read_u32(&database_->extension.changes);
         if (!ExtensionServed()) {
             pg::CommitTransaction();
             NoteAbsence(database_, changes);
@@ -228,7 +228,9 @@ void Dispatcher::ReadWhatIsNew() {
     pg::CommitTransaction();
 }
 
-uint32 Dispatcher::TakeFlags(uint32 flags) { return pg_atomic_fetch_and_u32(&database_->flags, ~flags) & flags; }
+uint32 Dispatcher::TakeFlags(uint32 flags) {
+    return pg_atomic_fetch_and_u32(&database_->processes.flags, ~flags) & flags;
+}
 
 // Publishers of channels with subscribers wake this process from now on; what was published before is
 // found by the scan that follows.
@@ -238,7 +240,7 @@ void Dispatcher::ShowSubscribed() {
         uint32 bit = static_cast<uint32>(config.channel) % kSubscribedBits;
         words[bit / 32] |= 1u << (bit % 32);
     }
-    for (uint32 i = 0; i < lengthof(words); i++) pg_atomic_write_u32(&database_->subscribed[i], words[i]);
+    for (uint32 i = 0; i < lengthof(words); i++) pg_atomic_write_u32(&database_->dispatcher.subscribed[i], words[i]);
     pg_memory_barrier();
 }
 
@@ -268,7 +270,7 @@ void Dispatcher::Sweep(TimestampTz now) {
     RaiseFlag(database_, kFlagReload);
     if (sweeps_++ % kSweepsPerScan == 0) {
         RaiseFlag(database_, kFlagRescan);
-        ForgetDeadCounts(database_);
+        database_->dead_letters.Forget();
     }
     next_sweep_ = now + settings::sweep_interval * USECS_PER_SEC;
     pgstat_report_stat(true);
@@ -314,7 +316,7 @@ void Dispatcher::Leave() {
     if (told_name[0] != '\0')
         ereport(LOG, (errcode(ERRCODE_SUCCESSFUL_COMPLETION), errmsg("pg_herald leaves database \"%s\"", told_name)));
     EvictIdleWorkers(database_->database);
-    pg_atomic_write_u32(&database_->left[static_cast<int>(Consumer::kDispatcher)], 1);
+    pg_atomic_write_u32(&database_->processes.consumers[static_cast<int>(Consumer::kDispatcher)].left, 1);
     proc_exit(0);
 }
 
@@ -328,7 +330,7 @@ void Dispatcher::Run() {
     for (;;) {
         if (!DatabaseServed(database_)) Leave();
         BeginTurn(database_);
-        pg_atomic_fetch_add_u64(&database_->turns_begun, 1);
+        pg_atomic_fetch_add_u64(&database_->dispatcher.turns_begun, 1);
         TimestampTz now = GetCurrentTimestamp();
         Sweep(now);
         // Reports first: a replayed dead letter must not be refused because its last attempt still counts
@@ -344,8 +346,8 @@ void Dispatcher::Run() {
         ApplyPauseRequests(now);
         // What a pause has changed is to be read before tasks are dealt, but changes in a row must not keep them from
         // being dealt. A subscription whose pause is known only by its request is not dealt in any case.
-        const bool changed = (pg_atomic_read_u32(&database_->flags) & kFlagReload) != 0;
-        const TimestampTz stopped = static_cast<TimestampTz>(pg_atomic_read_u64(&database_->dealing_stopped));
+        const bool changed = (pg_atomic_read_u32(&database_->processes.flags) & kFlagReload) != 0;
+        const TimestampTz stopped = static_cast<TimestampTz>(pg_atomic_read_u64(&database_->log.dealing_stopped));
         if (IsAhead(stopped, now, kLongestStop))
             pool_.NoteTime(stopped);
         else if (!changed || passed_over_)
@@ -354,9 +356,11 @@ void Dispatcher::Run() {
         results_.ShowGauges(database_, scheduler_);
         if (HasNothingToDo(now)) Leave();
         // Not counted: a turn that was left in its middle has not ended, but is made up for by this one.
-        if (knows_new_) pg_atomic_write_u32(&database_->gauges_known, 1);
-        if (knows_new_) pg_atomic_write_u64(&database_->turns_ended, pg_atomic_read_u64(&database_->turns_begun));
-        if ((pg_atomic_read_u32(&database_->flags) & kOwnFlags) != 0) {
+        if (knows_new_) pg_atomic_write_u32(&database_->dispatcher.gauges_known, 1);
+        if (knows_new_)
+            pg_atomic_write_u64(&database_->dispatcher.turns_ended,
+                                pg_atomic_read_u64(&database_->dispatcher.turns_begun));
+        if ((pg_atomic_read_u32(&database_->processes.flags) & kOwnFlags) != 0) {
             CHECK_FOR_INTERRUPTS();
             continue;
         }

@@ -113,7 +113,7 @@ bool TakeFromOutbox(DatabaseShared *database, Oid extension, core::Scheduler *sc
         TransactionId prepared = InvalidTransactionId;
         uint32 flags = 0;
         // Asked for before one of these was linked, and maybe by who linked it.
-        if ((pg_atomic_read_u32(&database->flags) & kFlagRescan) != 0) return false;
+        if ((pg_atomic_read_u32(&database->processes.flags) & kFlagRescan) != 0) return false;
         // The snapshot is likewise newer than each of them: what was committed before it is.
         PopActiveSnapshot();
         PushActiveSnapshot(GetTransactionSnapshot());

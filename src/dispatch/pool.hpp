@@ -16,8 +16,8 @@
 #include "dispatch/recording.hpp"
 #include "dispatch/results.hpp"
 #include "dispatch/suspects.hpp"
-#include "outbox/database.hpp"
-#include "worker/slots.hpp"
+#include "registry/database.hpp"
+#include "registry/slots.hpp"
 
 extern "C" {
 #include "postmaster/bgworker.h"

@@ -7,7 +7,7 @@
 
 #include "pg/pg.hpp"
 
-#include "outbox/database.hpp"
+#include "registry/database.hpp"
 
 namespace herald {
 

@@ -70,9 +70,9 @@ void Results::ShowGauges(DatabaseShared *database, const core::Scheduler &schedu
         pg_atomic_write_u32(&shared->retrying, static_cast<uint32>(gauges->retrying));
         pg_atomic_write_u64(&shared->oldest_published_at, static_cast<uint64>(own));
     }
-    pg_atomic_write_u32(&database->open_tasks, static_cast<uint32>(Min(open, std::size_t{PG_UINT32_MAX})));
-    pg_atomic_write_u64(&database->oldest_published_at, static_cast<uint64>(oldest));
-    pg_atomic_write_u32(&database->unplaced, unplaced);
+    pg_atomic_write_u32(&database->dispatcher.open_tasks, static_cast<uint32>(Min(open, std::size_t{PG_UINT32_MAX})));
+    pg_atomic_write_u64(&database->dispatcher.oldest_published_at, static_cast<uint64>(oldest));
+    pg_atomic_write_u32(&database->dispatcher.unplaced, unplaced);
 }
 
 void Results::NotePauses() {

@@ -7,9 +7,9 @@
 #include <unordered_map>
 
 #include "core/scheduler.hpp"
-#include "outbox/database.hpp"
+#include "registry/database.hpp"
 #include "stats/subscription_counters.hpp"
-#include "worker/slots.hpp"
+#include "registry/slots.hpp"
 
 namespace herald {
 

@@ -10,7 +10,7 @@
 
 #include "core/crash_notes.hpp"
 #include "core/scheduler.hpp"
-#include "worker/slots.hpp"
+#include "registry/slots.hpp"
 
 namespace herald {
 

@@ -3,7 +3,7 @@
 #include "pg/pg.hpp"
 
 #include "failure/failure_log.hpp"
-#include "failure/parked_row.hpp"
+#include "parked/parked_row.hpp"
 #include "pg/clip.hpp"
 #include "pg/as_owner.hpp"
 #include "pg/roles.hpp"

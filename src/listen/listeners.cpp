@@ -2,7 +2,7 @@
 
 #include "listen/listeners.hpp"
 
-#include "outbox/locks.hpp"
+#include "registry/lwlocks.hpp"
 
 #include <algorithm>
 

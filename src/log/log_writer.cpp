@@ -5,7 +5,7 @@
 
 #include "log/log_table.hpp"
 #include "log/recent.hpp"
-#include "outbox/database.hpp"
+#include "registry/database.hpp"
 #include "pg/extension.hpp"
 #include "tables/id_store.hpp"
 #include "tables/own_tables.hpp"
@@ -98,7 +98,7 @@ Relation OpenCurrent(uint8 *segment) {
 
 }  // namespace
 
-int CurrentSegment() { return static_cast<int>(pg_atomic_read_u32(&ThisDatabase()->segment)); }
+int CurrentSegment() { return static_cast<int>(pg_atomic_read_u32(&ThisDatabase()->log.segment)); }
 
 MessageAddress WriteMessage(int32 channel_id, int32 schema_version, TimestampTz published_at, Oid published_by,
                             const NewMessage &message) {

@@ -2,7 +2,7 @@
 
 #include "outbox/cells.hpp"
 
-#include "outbox/locks.hpp"
+#include "registry/lwlocks.hpp"
 #include "settings.hpp"
 
 extern "C" {
@@ -41,7 +41,8 @@ uint32 ShareOf(Oid role) { return hash_bytes_uint32(role) % kShares; }
 bool Fits(const DatabaseShared *database, uint32 share, uint32 cells) {
     if (memory->capacity - memory->used < cells) return false;
     const uint64 left = memory->capacity - memory->used - cells;
-    return memory->shares[share] + cells <= kRoleFactor * left && database->cells + cells <= kDatabaseFactor * left;
+    return memory->shares[share] + cells <= kRoleFactor * left &&
+           database->outbox.cells + cells <= kDatabaseFactor * left;
 }
 
 }  // namespace
@@ -67,7 +68,7 @@ static uint32 TakeSome(DatabaseShared *database, uint32 share, uint32 wanted, ui
         *list = first;
         memory->used += count;
         memory->shares[share] += count;
-        database->cells += count;
+        database->outbox.cells += count;
     } else {
         memory->refusals++;
     }
@@ -85,7 +86,7 @@ static void ReturnCells(DatabaseShared *database, uint32 share, uint32 list) {
             memory->free = list;
             memory->used--;
             memory->shares[share]--;
-            database->cells--;
+            database->outbox.cells--;
             list = following;
         }
         LWLockRelease(Lock(kOutboxLock));
@@ -164,7 +165,7 @@ uint32 FreeEntry(DatabaseShared *database, uint32 number) {
         memory->free = number;
         memory->used--;
         memory->shares[share]--;
-        database->cells--;
+        database->outbox.cells--;
         number = more;
     }
     return count;

@@ -191,7 +191,7 @@ void Fill(bool preparing) {
 // Without subscribers the dispatcher has nothing to do but to take the entries out, now and then.
 bool DispatcherMustKnow() {
     const Publications &collected = CollectedPublications();
-    if (committing_database->queues[static_cast<int>(Consumer::kDispatcher)].length > kIdleQueue) return true;
+    if (committing_database->outbox.queues[static_cast<int>(Consumer::kDispatcher)].length > kIdleQueue) return true;
     for (const CollectedTask &task : collected.tasks)
         if (HasSubscribers(committing_database, task.entry.channel_id)) return true;
     return false;
@@ -208,7 +208,7 @@ void LinkAndWake() {
 
     // Where no dispatcher runs: the database may wait for places.
     const bool first_to_wait = scan_needed && IsWanted(committing_database, Consumer::kDispatcher) &&
-                               (pg_atomic_read_u32(&committing_database->flags) & kFlagRescan) == 0;
+                               (pg_atomic_read_u32(&committing_database->processes.flags) & kFlagRescan) == 0;
 
     if (flags != 0) RaiseFlag(committing_database, flags);
     (void)LinkChain(committing_database, Consumer::kDispatcher, ChainOf(Consumer::kDispatcher));
@@ -244,8 +244,8 @@ void HandOver() {
 
 void HandOverPrepared() {
     if ((flags_if_prepared & kFlagDeadLetters) != 0 && committing_database != nullptr && !unlisted)
-        pg_atomic_fetch_add_u32(&committing_database->dead_prepared, 1);
-    if (unlisted) pg_atomic_fetch_add_u32(&committing_database->unlisted, 1);
+        pg_atomic_fetch_add_u32(&committing_database->outbox.dead_prepared, 1);
+    if (unlisted) pg_atomic_fetch_add_u32(&committing_database->outbox.unlisted, 1);
     if (unlisted) WakeConsumer(committing_database, Consumer::kDispatcher);
     for (int i = 0; i < kConsumers && committing_database != nullptr; i++)
         (void)LinkChain(committing_database, static_cast<Consumer>(i), &chains[i]);

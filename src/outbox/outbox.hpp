@@ -10,7 +10,7 @@
 
 #pragma once
 
-#include "outbox/database.hpp"
+#include "registry/database.hpp"
 #include "pg/transaction_part.hpp"
 
 namespace herald {

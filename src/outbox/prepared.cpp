@@ -2,11 +2,10 @@
 
 #include "outbox/prepared.hpp"
 
-#include "outbox/locks.hpp"
+#include "registry/lwlocks.hpp"
 #include "outbox/queue.hpp"
 #include "pg/extension.hpp"
 #include "pg/spi.hpp"
-#include "stats/dead_counts.hpp"
 
 extern "C" {
 #include "miscadmin.h"
@@ -38,7 +37,7 @@ TransactionId PreparedAt(uint32 number, uint32 *flags) {
 }
 
 void EndPrepared(DatabaseShared *database, Consumer consumer, uint32 number, bool committed) {
-    QueueShared *queue = &database->queues[static_cast<int>(consumer)];
+    QueueShared *queue = &database->outbox.queues[static_cast<int>(consumer)];
     LWLockAcquire(Lock(kOutboxLock), LW_EXCLUSIVE);
     // It was peeked a moment ago, and is not far from the head.
     uint32 previous = 0;
@@ -69,13 +68,13 @@ void EndPrepared(DatabaseShared *database, Consumer consumer, uint32 number, boo
     FreeEntry(database, number);
     LWLockRelease(Lock(kOutboxLock));
     if ((prepared.flags & kFlagDeadLetters) != 0) {
-        if (committed) ForgetDeadCounts(database);
-        pg_atomic_fetch_sub_u32(&database->dead_prepared, 1);
+        if (committed) database->dead_letters.Forget();
+        pg_atomic_fetch_sub_u32(&database->outbox.dead_prepared, 1);
     }
 }
 
 bool ListPrepared(DatabaseShared *database) {
-    uint32 unlisted = pg_atomic_read_u32(&database->unlisted);
+    uint32 unlisted = pg_atomic_read_u32(&database->outbox.unlisted);
     if (unlisted == 0) return false;
     OutboxChain chain = {};
     pg::SpiBegin();
@@ -97,10 +96,10 @@ bool ListPrepared(DatabaseShared *database) {
     }
     pg::SpiEnd();
     if (!fits) return false;
-    pg_atomic_fetch_add_u32(&database->dead_prepared, static_cast<int32>(count));
+    pg_atomic_fetch_add_u32(&database->outbox.dead_prepared, static_cast<int32>(count));
     (void)LinkChain(database, Consumer::kDispatcher, &chain);
     // Not where another one has found no room meanwhile.
-    (void)pg_atomic_compare_exchange_u32(&database->unlisted, &unlisted, 0);
+    (void)pg_atomic_compare_exchange_u32(&database->outbox.unlisted, &unlisted, 0);
     // What has ended before it could be listed is in the tables.
     RaiseFlag(database, kEverything & ~kFlagDeadLetters);
     WakeConsumer(database, Consumer::kAnnouncer);
@@ -110,8 +109,8 @@ bool ListPrepared(DatabaseShared *database) {
 void AfterPreparedEnd() {
     DatabaseShared *database = FindDatabase(MyDatabaseId);
     if (database == nullptr) return;
-    const bool unlisted = pg_atomic_read_u32(&database->unlisted) != 0;
-    if (unlisted || pg_atomic_read_u32(&database->dead_prepared) != 0) ForgetDeadCounts(database);
+    const bool unlisted = pg_atomic_read_u32(&database->outbox.unlisted) != 0;
+    if (unlisted || pg_atomic_read_u32(&database->outbox.dead_prepared) != 0) database->dead_letters.Forget();
     if (unlisted) RaiseFlag(database, kEverything & ~kFlagDeadLetters);
     // Where there is none, one is to see what became of it.
     if (OutboxLength(database, Consumer::kDispatcher) > 0) RaiseFlag(database, kFlagSubscribed);
@@ -119,7 +118,8 @@ void AfterPreparedEnd() {
     // Who starts an announcer for what was left without one.
     if (!Announces(database)) WakeLauncher();
     // A dispatcher that looked before it was committed has found no extension.
-    if (pg_atomic_read_u32(&database->presence) == static_cast<uint32>(Presence::kAbsent) && pg::ExtensionExists()) {
+    if (pg_atomic_read_u32(&database->extension.presence) == static_cast<uint32>(Presence::kAbsent) &&
+        pg::ExtensionExists()) {
         RaiseFlagAtCommit(kFlagReload | kFlagReloadAnnouncer);
         LookForExtensionAtCommit();
     }

@@ -2,14 +2,14 @@
 
 #include "outbox/queue.hpp"
 
-#include "outbox/locks.hpp"
+#include "registry/lwlocks.hpp"
 
 namespace herald {
 
 namespace {
 
 QueueShared *QueueOf(DatabaseShared *database, Consumer consumer) {
-    return &database->queues[static_cast<int>(consumer)];
+    return &database->outbox.queues[static_cast<int>(consumer)];
 }
 
 // Copies entries of a queue with `copy`; under the outbox lock.
@@ -169,7 +169,7 @@ uint32 OutboxLength(DatabaseShared *database, Consumer consumer) {
 }
 
 static void EmptyOutboxOf(DatabaseShared *database) {
-    for (QueueShared &queue : database->queues) {
+    for (QueueShared &queue : database->outbox.queues) {
         LWLockAcquire(Lock(kOutboxLock), LW_EXCLUSIVE);
         OutboxChain all = {queue.head, queue.tail, queue.length};
         queue = QueueShared{};

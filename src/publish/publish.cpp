@@ -4,7 +4,7 @@
 
 #include "log/key_hash.hpp"
 #include "pg/extension.hpp"
-#include "pointer/pointer_store.hpp"
+#include "publish/pointer_store.hpp"
 #include "publish/payload_schema.hpp"
 #include "settings.hpp"
 #include "stats/channel_counters.hpp"
@@ -136,7 +136,7 @@ void CheckLogSize(const Channel &channel) {
     ereport(
         ERROR,
         (errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED), errmsg("the log of messages has reached herald.max_log_size"),
-         errdetail("It takes " UINT64_FORMAT " MB.", pg_atomic_read_u64(&database->log_bytes) / (1024 * 1024)),
+         errdetail("It takes " UINT64_FORMAT " MB.", pg_atomic_read_u64(&database->log.bytes) / (1024 * 1024)),
          errhint("herald.status() says what keeps it from being emptied.")));
 }
 
@@ -195,9 +195,9 @@ bool LogIsFull(const Channel &channel) {
     if (settings::max_log_size == 0 || !channel.durable) return false;
     const uint64 limit = static_cast<uint64>(settings::max_log_size) * 1024 * 1024;
     DatabaseShared *database = ThisDatabase();
-    if (pg_atomic_read_u64(&database->log_bytes) < limit) return false;
+    if (pg_atomic_read_u64(&database->log.bytes) < limit) return false;
     // What is oldest makes room, unless it can't for long.
-    const TimestampTz held = static_cast<TimestampTz>(pg_atomic_read_u64(&database->log_held_since));
+    const TimestampTz held = static_cast<TimestampTz>(pg_atomic_read_u64(&database->log.held_since));
     return channel.when_full != WhenFull::kDeadLetters || (held != 0 && GetCurrentTimestamp() - held >= kHeldForLong);
 }
 

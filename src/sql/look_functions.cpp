@@ -15,7 +15,7 @@
 #include "stats/dead_counts.hpp"
 #include "stats/subscription_counters.hpp"
 #include "tables/id_store.hpp"
-#include "worker/slots.hpp"
+#include "registry/slots.hpp"
 
 extern "C" {
 #include "access/xlog.h"
@@ -126,8 +126,8 @@ void PutConsumers(FunctionCallInfo fcinfo) {
         const char *name = get_database_name(databases[i]);
         if (entry == nullptr || name == nullptr) continue;
         for (int consumer = 0; consumer < kConsumers; consumer++)
-            PutProcess(fcinfo, pg_atomic_read_u32(&entry->consumer_pids[consumer]), kKinds[consumer], name,
-                       static_cast<TimestampTz>(pg_atomic_read_u64(&entry->started_at[consumer])));
+            PutProcess(fcinfo, pg_atomic_read_u32(&entry->processes.consumers[consumer].pid), kKinds[consumer], name,
+                       static_cast<TimestampTz>(pg_atomic_read_u64(&entry->processes.consumers[consumer].started_at)));
     }
 }
 
@@ -305,6 +305,6 @@ HERALD_FUNCTION(activate) {
     AdoptSubscriptionRoles();
     RaiseFlagAtCommit(kFlagReload | kFlagRescan | kFlagSubscribed);
     // What was restored since the tables were looked at first was counted by nobody.
-    ForgetDeadCounts(ThisDatabase());
+    ThisDatabase()->dead_letters.Forget();
     PG_RETURN_VOID();
 }

@@ -2,7 +2,7 @@
 
 #include "log/log_reader.hpp"
 #include "pg/guard.hpp"
-#include "pointer/pointer_store.hpp"
+#include "publish/pointer_store.hpp"
 #include "publish/payload.hpp"
 #include "publish/publish.hpp"
 #include "stats/channel_counters.hpp"

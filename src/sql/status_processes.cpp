@@ -3,10 +3,10 @@
 #include "pg/pg.hpp"
 
 #include "outbox/outbox.hpp"
-#include "pointer/pointer_store.hpp"
+#include "publish/pointer_store.hpp"
 #include "settings.hpp"
 #include "sql/status_rows.hpp"
-#include "worker/slots.hpp"
+#include "registry/slots.hpp"
 
 extern "C" {
 #include "pgstat.h"
@@ -93,11 +93,11 @@ const char *NameOfStep(AnnouncerStep step) {
 
 // What fails in the turns of the announcer; NULL: nothing.
 char *StepProblem(DatabaseShared *database) {
-    const TimestampTz since = static_cast<TimestampTz>(pg_atomic_read_u64(&database->failing_since));
+    const TimestampTz since = static_cast<TimestampTz>(pg_atomic_read_u64(&database->announcer.failing_since));
     if (since == 0) return nullptr;
-    const int code = static_cast<int>(pg_atomic_read_u32(&database->failing_code));
+    const int code = static_cast<int>(pg_atomic_read_u32(&database->announcer.failing_code));
     return psprintf("cannot %s since %s%s",
-                    NameOfStep(static_cast<AnnouncerStep>(pg_atomic_read_u32(&database->failing_step))),
+                    NameOfStep(static_cast<AnnouncerStep>(pg_atomic_read_u32(&database->announcer.failing_step))),
                     timestamptz_to_str(since), code == 0 ? "" : psprintf(" (SQLSTATE %s)", unpack_sql_state(code)));
 }
 
@@ -112,11 +112,11 @@ void ReportProcess(FunctionCallInfo fcinfo, const char *name, uint32 pid, const 
 
 void ReportConsumer(FunctionCallInfo fcinfo, const char *name, DatabaseShared *database, Consumer consumer) {
     const int place = static_cast<int>(consumer);
-    const uint32 pid = database == nullptr ? 0 : pg_atomic_read_u32(&database->consumer_pids[place]);
+    const uint32 pid = database == nullptr ? 0 : pg_atomic_read_u32(&database->processes.consumers[place].pid);
     if (pid != 0) {
-        const char *problem =
-            TurnProblem(pid, {static_cast<TimestampTz>(pg_atomic_read_u64(&database->busy_since[place])),
-                              static_cast<TimestampTz>(pg_atomic_read_u64(&database->turned_at[place]))});
+        const char *problem = TurnProblem(
+            pid, {static_cast<TimestampTz>(pg_atomic_read_u64(&database->processes.consumers[place].busy_since)),
+                  static_cast<TimestampTz>(pg_atomic_read_u64(&database->processes.consumers[place].turned_at))});
         if (problem == nullptr && consumer == Consumer::kAnnouncer) problem = StepProblem(database);
         ReportProcess(fcinfo, name, pid, problem, nullptr);
         return;
@@ -127,12 +127,12 @@ void ReportConsumer(FunctionCallInfo fcinfo, const char *name, DatabaseShared *d
         "renames the database or has prepared to.";
     bool ok = false;
     if (database != nullptr && settings::enabled && LauncherPid() != 0 &&
-        pg_atomic_read_u32(&database->presence) == static_cast<uint32>(Presence::kPresent)) {
+        pg_atomic_read_u32(&database->extension.presence) == static_cast<uint32>(Presence::kPresent)) {
         if (ConsumersNeeded(database) <= (consumer == Consumer::kDispatcher ? 1 : 0)) {
             ok = true;
             value = consumer == Consumer::kDispatcher ? "not needed: nobody subscribes"
                                                       : "not needed: nothing is published or heard";
-        } else if (pg_atomic_read_u32(&database->admitted) == 0 && ReadPlaces().waiting > 0) {
+        } else if (pg_atomic_read_u32(&database->processes.admitted) == 0 && ReadPlaces().waiting > 0) {
             value = "waits for a place";
             hint = "See the row places.";
         }
@@ -142,13 +142,15 @@ void ReportConsumer(FunctionCallInfo fcinfo, const char *name, DatabaseShared *d
 
 void ReportRecording(FunctionCallInfo fcinfo, DatabaseShared *database) {
     const TimestampTz since =
-        database == nullptr ? 0 : static_cast<TimestampTz>(pg_atomic_read_u64(&database->unrecorded_since));
-    Report(fcinfo, "recording", since == 0,
-           since == 0 ? "yes"
-                      : psprintf("not since %s (SQLSTATE %s)", timestamptz_to_str(since),
-                                 unpack_sql_state(static_cast<int>(pg_atomic_read_u32(&database->unrecorded_code)))),
-           "What becomes of tasks cannot be written, so that only one is tried from time to time. The server log "
-           "tells why: a full disk, too little memory.");
+        database == nullptr ? 0 : static_cast<TimestampTz>(pg_atomic_read_u64(&database->dispatcher.unrecorded_since));
+    Report(
+        fcinfo, "recording", since == 0,
+        since == 0
+            ? "yes"
+            : psprintf("not since %s (SQLSTATE %s)", timestamptz_to_str(since),
+                       unpack_sql_state(static_cast<int>(pg_atomic_read_u32(&database->dispatcher.unrecorded_code)))),
+        "What becomes of tasks cannot be written, so that only one is tried from time to time. The server log "
+        "tells why: a full disk, too little memory.");
 }
 
 // Of max_worker_processes, for all databases of the server.
@@ -168,11 +170,11 @@ bool ReportPlaces(FunctionCallInfo fcinfo) {
 
 void ReportLog(FunctionCallInfo fcinfo, DatabaseShared *database) {
     const uint64 megabyte = 1024 * 1024;
-    const uint64 bytes = database == nullptr ? 0 : pg_atomic_read_u64(&database->log_bytes);
+    const uint64 bytes = database == nullptr ? 0 : pg_atomic_read_u64(&database->log.bytes);
     const TimestampTz held =
-        database == nullptr ? 0 : static_cast<TimestampTz>(pg_atomic_read_u64(&database->log_held_since));
+        database == nullptr ? 0 : static_cast<TimestampTz>(pg_atomic_read_u64(&database->log.held_since));
     const uint64 limit = static_cast<uint64>(settings::max_log_size) * megabyte;
-    const uint64 parked = database == nullptr ? 0 : pg_atomic_read_u64(&database->parked_bytes);
+    const uint64 parked = database == nullptr ? 0 : pg_atomic_read_u64(&database->log.parked_bytes);
     char *value = psprintf(UINT64_FORMAT " MB", bytes / megabyte);
     if (parked >= megabyte) value = psprintf("%s, " UINT64_FORMAT " MB of it parked", value, parked / megabyte);
     if (held != 0) value = psprintf("%s, a segment cannot be emptied since %s", value, timestamptz_to_str(held));
@@ -196,10 +198,10 @@ void ReportProcesses(FunctionCallInfo fcinfo) {
     ReportConsumer(fcinfo, "dispatcher", database, Consumer::kDispatcher);
     ReportConsumer(fcinfo, "announcer", database, Consumer::kAnnouncer);
 
-    const uint32 starved = database == nullptr ? 0 : pg_atomic_read_u32(&database->starved);
-    const StartProblem problem = database == nullptr
-                                     ? StartProblem::kNone
-                                     : static_cast<StartProblem>(pg_atomic_read_u32(&database->start_problem));
+    const uint32 starved = database == nullptr ? 0 : pg_atomic_read_u32(&database->dispatcher.starved);
+    const StartProblem problem =
+        database == nullptr ? StartProblem::kNone
+                            : static_cast<StartProblem>(pg_atomic_read_u32(&database->dispatcher.start_problem));
     const char *hint = "Raise herald.max_workers where this lasts.";
     if (problem == StartProblem::kNoWorkerProcess) hint = "See the row worker_start.";
     if (!enough) hint = "See the row places.";

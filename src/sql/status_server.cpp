@@ -6,7 +6,7 @@
 #include "pg/spi.hpp"
 #include "settings.hpp"
 #include "sql/status_rows.hpp"
-#include "worker/selection.hpp"
+#include "process/served_databases.hpp"
 
 extern "C" {
 #include "access/xlog.h"

@@ -2,7 +2,7 @@
 
 #include "pg/pg.hpp"
 
-#include "outbox/database.hpp"
+#include "registry/database.hpp"
 #include "pg/extension.hpp"
 #include "sql/look.hpp"
 #include "sql/status_rows.hpp"
@@ -71,7 +71,7 @@ void ReportSubscriptions(FunctionCallInfo fcinfo) {
 
     DatabaseShared *database = FindDatabase(MyDatabaseId);
     const SubscriptionPlaces places = ReadSubscriptionPlaces();
-    const uint32 unplaced = database == nullptr ? 0 : pg_atomic_read_u32(&database->unplaced);
+    const uint32 unplaced = database == nullptr ? 0 : pg_atomic_read_u32(&database->dispatcher.unplaced);
     Report(fcinfo, "subscription_places", unplaced == 0,
            psprintf("%d of %d in use, %u subscriptions have none", places.used, places.capacity, unplaced),
            "Those have no statistics. Raise herald.max_subscriptions and restart the server, or unsubscribe what is "

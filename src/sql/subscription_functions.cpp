@@ -7,6 +7,7 @@
 #include "pg/arguments.hpp"
 #include "pg/guard.hpp"
 #include "pg/interval.hpp"
+#include "subscription/control.hpp"
 #include "subscription/progress.hpp"
 #include "subscription/subscription_admin.hpp"
 

@@ -14,7 +14,7 @@
 #include "sql/look.hpp"
 #include "subscription/progress.hpp"
 #include "tables/own_tables.hpp"
-#include "worker/slots.hpp"
+#include "registry/slots.hpp"
 
 extern "C" {
 #include "access/heapam.h"

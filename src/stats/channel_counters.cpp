@@ -2,7 +2,7 @@
 
 #include "stats/channel_counters.hpp"
 
-#include "outbox/locks.hpp"
+#include "registry/lwlocks.hpp"
 #include "stats/channel_slots.hpp"
 #include "stats/pending_counts.hpp"
 

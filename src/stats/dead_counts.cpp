@@ -2,7 +2,7 @@
 
 #include "stats/dead_counts.hpp"
 
-#include "outbox/locks.hpp"
+#include "registry/lwlocks.hpp"
 #include "outbox/outbox.hpp"
 #include "pg/extension.hpp"
 #include "pg/transaction_list.hpp"
@@ -41,11 +41,11 @@ bool in_flight = false;
 void TakeOff() {
     if (differences.count == 0) return;
     in_flight = true;
-    pg_atomic_fetch_add_u32(&ThisDatabase()->dead_in_flight, 1);
+    pg_atomic_fetch_add_u32(&ThisDatabase()->dead_letters.in_flight, 1);
 }
 
 void Land() {
-    if (in_flight) pg_atomic_fetch_sub_u32(&ThisDatabase()->dead_in_flight, 1);
+    if (in_flight) pg_atomic_fetch_sub_u32(&ThisDatabase()->dead_letters.in_flight, 1);
     in_flight = false;
     differences.Forget();
 }
@@ -55,7 +55,7 @@ void Apply() {
         SubscriptionShared *entry = FindSubscriptionShared(MyDatabaseId, difference.subscription);
         if (entry != nullptr) pg_atomic_fetch_add_u64(&entry->dead, difference.amount);
     }
-    if (differences.count > 0) pg_atomic_fetch_add_u64(&ThisDatabase()->dead_changes, 1);
+    if (differences.count > 0) pg_atomic_fetch_add_u64(&ThisDatabase()->dead_letters.changes, 1);
     Land();
 }
 
@@ -109,13 +109,13 @@ int64 DeadLettersOf(int32 subscription) {
     int64 before = 0;
     bool quiet = false;
     if (entry != nullptr) {
-        epoch = pg_atomic_read_u64(&database->dead_epoch);
+        epoch = pg_atomic_read_u64(&database->dead_letters.epoch);
         before = static_cast<int64>(pg_atomic_read_u64(&entry->dead));
         // Its own changes a transaction sees only by counting.
         if (pg_atomic_read_u64(&entry->dead_epoch) == epoch && differences.count == 0) return before;
-        changes = pg_atomic_read_u64(&database->dead_changes);
+        changes = pg_atomic_read_u64(&database->dead_letters.changes);
         pg_memory_barrier();
-        quiet = pg_atomic_read_u32(&database->dead_in_flight) == 0;
+        quiet = pg_atomic_read_u32(&database->dead_letters.in_flight) == 0;
         before = static_cast<int64>(pg_atomic_read_u64(&entry->dead));
     }
     const bool latest = !IsInParallelMode();
@@ -123,8 +123,8 @@ int64 DeadLettersOf(int32 subscription) {
     if (entry != nullptr) {
         // Nobody was at it while the snapshot was taken: it shows what the entry has been told of.
         pg_memory_barrier();
-        quiet = quiet && latest && pg_atomic_read_u32(&database->dead_in_flight) == 0 &&
-                pg_atomic_read_u64(&database->dead_changes) == changes;
+        quiet = quiet && latest && pg_atomic_read_u32(&database->dead_letters.in_flight) == 0 &&
+                pg_atomic_read_u64(&database->dead_letters.changes) == changes;
     }
     const int64 count = CountIn(snapshot, subscription);
     UnregisterSnapshot(snapshot);
@@ -140,7 +140,5 @@ int64 DeadLettersOf(int32 subscription) {
     }
     return count;
 }
-
-void ForgetDeadCounts(DatabaseShared *database) { pg_atomic_fetch_add_u64(&database->dead_epoch, 1); }
 
 }  // namespace herald

@@ -8,7 +8,7 @@
 
 #pragma once
 
-#include "outbox/database.hpp"
+#include "registry/database.hpp"
 #include "pg/transaction_part.hpp"
 
 namespace herald {
@@ -18,9 +18,6 @@ void CountDeadAtCommit(int32 subscription, int64 difference);
 
 // As of now, whatever the transaction's snapshot is.
 int64 DeadLettersOf(int32 subscription);
-
-// They must be counted again.
-void ForgetDeadCounts(DatabaseShared *database);
 
 extern const pg::TransactionPart kDeadCountsPart;
 

@@ -3,7 +3,7 @@
 
 #include "stats/subscription_counters.hpp"
 
-#include "outbox/locks.hpp"
+#include "registry/lwlocks.hpp"
 #include "settings.hpp"
 #include "stats/channel_counters.hpp"
 

@@ -3,7 +3,7 @@
 
 #include "tables/id_store.hpp"
 
-#include "outbox/database.hpp"
+#include "registry/database.hpp"
 #include "pg/extension.hpp"
 #include "tables/own_tables.hpp"
 
@@ -92,14 +92,14 @@ void WriteRow(const OpenRow &open, int64 used) {
 // Takes ids from the range in shared memory; false where it has not enough.
 bool TakeFrom(DatabaseShared *database, int number, Oid table, int64 count, int64 *first) {
     if (database == nullptr) return false;
-    IdRange *range = &database->id_ranges[number];
-    SpinLockAcquire(&database->id_lock);
+    IdRange *range = &database->ids.ranges[number];
+    SpinLockAcquire(&database->ids.lock);
     const bool enough = range->table == table && range->last - range->next >= count - 1;
     if (enough) {
         *first = range->next;
         range->next += count;
     }
-    SpinLockRelease(&database->id_lock);
+    SpinLockRelease(&database->ids.lock);
     return enough;
 }
 
@@ -114,19 +114,19 @@ DatabaseShared *OwnDatabase() {
 int64 TakeRest(DatabaseShared *database, int number, Oid table, int64 used) {
     int64 first = used + 1;
     if (database == nullptr) return first;
-    IdRange *range = &database->id_ranges[number];
-    SpinLockAcquire(&database->id_lock);
+    IdRange *range = &database->ids.ranges[number];
+    SpinLockAcquire(&database->ids.lock);
     if (range->table == table && range->last == used) first = range->next;
     *range = {table, used + 1, used};
-    SpinLockRelease(&database->id_lock);
+    SpinLockRelease(&database->ids.lock);
     return first;
 }
 
 void SetRange(DatabaseShared *database, int number, const IdRange &range) {
     if (database == nullptr) return;
-    SpinLockAcquire(&database->id_lock);
-    database->id_ranges[number] = range;
-    SpinLockRelease(&database->id_lock);
+    SpinLockAcquire(&database->ids.lock);
+    database->ids.ranges[number] = range;
+    SpinLockRelease(&database->ids.lock);
 }
 
 }  // namespace

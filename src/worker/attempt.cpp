@@ -5,9 +5,9 @@
 #include "core/backoff.hpp"
 #include "core/crash_notes.hpp"
 #include "failure/failure_log.hpp"
-#include "failure/parked_row.hpp"
+#include "parked/parked_row.hpp"
 #include "log/log_reader.hpp"
-#include "outbox/database.hpp"
+#include "registry/database.hpp"
 #include "pg/clip.hpp"
 #include "pg/extension.hpp"
 #include "settings.hpp"
@@ -15,7 +15,7 @@
 #include "subscription/subscription.hpp"
 #include "worker/batch_timer.hpp"
 #include "worker/handler_call.hpp"
-#include "worker/session.hpp"
+#include "process/session.hpp"
 
 extern "C" {
 #include "access/xact.h"
@@ -114,7 +114,7 @@ Outcome ReadTask(const WorkerSlotShared *slot, const core::Task &task, StoredMes
     const bool found = ReadMessage(task.message.segment, tid, task.message.id, message);
     // Parked by rotation, whose lock was waited for, or moved by a command that rewrites the table. Who reads
     // all addresses anew also sees if it is gone.
-    const bool moved = pg_atomic_read_u32(&ThisDatabase()->moves) != slot->moves;
+    const bool moved = pg_atomic_read_u32(&ThisDatabase()->log.moves) != slot->moves;
     return found && !moved ? Outcome::kNone : Outcome::kMoved;
 }
 

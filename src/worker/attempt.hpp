@@ -4,7 +4,7 @@
 #pragma once
 
 #include "pg/extension.hpp"
-#include "worker/slots.hpp"
+#include "registry/slots.hpp"
 
 namespace herald {
 

@@ -11,7 +11,7 @@
 #include "worker/attempt.hpp"
 #include "worker/batch_timer.hpp"
 #include "worker/crash_file.hpp"
-#include "worker/session.hpp"
+#include "process/session.hpp"
 
 extern "C" {
 #include "access/transam.h"

@@ -3,7 +3,7 @@
 
 #pragma once
 
-#include "worker/slots.hpp"
+#include "registry/slots.hpp"
 
 namespace herald {
 

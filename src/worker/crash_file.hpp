@@ -7,7 +7,7 @@
 #include "pg/pg.hpp"
 
 #include "core/crash_notes.hpp"
-#include "worker/slots.hpp"
+#include "registry/slots.hpp"
 
 namespace herald {
 

@@ -1,15 +1,15 @@
 // A worker: connected to one database as one role for all its life, it runs the batches of tasks that the
 // dispatcher of that database puts into its slot.
 
-#include "outbox/database.hpp"
+#include "registry/database.hpp"
 #include "pg/guard.hpp"
 #include "pg/process.hpp"
 #include "settings.hpp"
 #include "worker/batch.hpp"
 #include "worker/batch_timer.hpp"
 #include "worker/crash_file.hpp"
-#include "worker/processes.hpp"
-#include "worker/slots.hpp"
+#include "process/processes.hpp"
+#include "registry/slots.hpp"
 
 extern "C" {
 #include "pgstat.h"

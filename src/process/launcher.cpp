@@ -13,10 +13,10 @@
 #include "pg/process.hpp"
 #include "settings.hpp"
 #include "stats/subscription_counters.hpp"
-#include "worker/places.hpp"
-#include "worker/processes.hpp"
-#include "worker/selection.hpp"
-#include "worker/slots.hpp"
+#include "process/places.hpp"
+#include "process/processes.hpp"
+#include "process/served_databases.hpp"
+#include "registry/slots.hpp"
 
 extern "C" {
 #include "access/heapam.h"
@@ -120,7 +120,7 @@ void Launcher::ForgetGone() {
         for (Process &process : entry->second.processes)
             if (process.handle != nullptr) pfree(process.handle);
         DatabaseShared *database = FindDatabase(entry->first);
-        if (database != nullptr) pg_atomic_write_u32(&database->admitted, 0);
+        if (database != nullptr) pg_atomic_write_u32(&database->processes.admitted, 0);
         entry = databases_.erase(entry);
     }
     // Entries in shared memory of databases that no longer exist at all.
@@ -164,7 +164,8 @@ bool Launcher::IsLocked(Oid oid, TimestampTz now) {
 void Launcher::TendProcess(Oid oid, Consumer consumer, Process *process, TimestampTz now) {
     DatabaseShared *database = FindDatabase(oid);
     if (!Ended(process, true, now)) return;
-    if (database != nullptr && pg_atomic_exchange_u32(&database->left[static_cast<int>(consumer)], 0) != 0) {
+    if (database != nullptr &&
+        pg_atomic_exchange_u32(&database->processes.consumers[static_cast<int>(consumer)].left, 0) != 0) {
         process->failures = 0;
         process->next_start = 0;
     }
@@ -181,7 +182,8 @@ void Launcher::TendProcess(Oid oid, Consumer consumer, Process *process, Timesta
         process->next_start = now + USECS_PER_SEC;
         NoteTime(process->next_start);
         if (database != nullptr)
-            pg_atomic_write_u32(&database->start_problem, static_cast<uint32>(StartProblem::kNoWorkerProcess));
+            pg_atomic_write_u32(&database->dispatcher.start_problem,
+                                static_cast<uint32>(StartProblem::kNoWorkerProcess));
     }
 }
 
@@ -189,10 +191,10 @@ void Launcher::TendProcess(Oid oid, Consumer consumer, Process *process, Timesta
 void Launcher::Look(Oid oid, Served *served, TimestampTz now) {
     DatabaseShared *database = FindDatabase(oid);
     Process *dispatcher = &served->processes[static_cast<int>(Consumer::kDispatcher)];
-    auto presence =
-        database == nullptr ? Presence::kUnknown : static_cast<Presence>(pg_atomic_read_u32(&database->presence));
+    auto presence = database == nullptr ? Presence::kUnknown
+                                        : static_cast<Presence>(pg_atomic_read_u32(&database->extension.presence));
 
-    if (database != nullptr && pg_atomic_read_u32(&database->leave_requests) > 0) {
+    if (database != nullptr && pg_atomic_read_u32(&database->processes.leave_requests) > 0) {
         NoteTime(now + USECS_PER_SEC);
         return;
     }
@@ -234,16 +236,17 @@ void Launcher::TendAll(TimestampTz now) {
         Look(oid, &served, now);
         DatabaseShared *database = FindDatabase(oid);
         if (database == nullptr) continue;
-        if (pg_atomic_read_u32(&database->leave_requests) == 0 &&
-            pg_atomic_read_u32(&database->presence) == static_cast<uint32>(Presence::kPresent))
+        if (pg_atomic_read_u32(&database->processes.leave_requests) == 0 &&
+            pg_atomic_read_u32(&database->extension.presence) == static_cast<uint32>(Presence::kPresent))
             present.push_back(database);
         else
-            pg_atomic_write_u32(&database->admitted, 0);  // it waits for its places again
+            pg_atomic_write_u32(&database->processes.admitted, 0);  // it waits for its places again
     }
     NoteTime(places_.Decide(present, now));
     for (DatabaseShared *database : present) {
         const Oid oid = database->database;
-        const int needed = Min(ConsumersNeeded(database), static_cast<int>(pg_atomic_read_u32(&database->admitted)));
+        const int needed =
+            Min(ConsumersNeeded(database), static_cast<int>(pg_atomic_read_u32(&database->processes.admitted)));
         Process *processes = databases_[oid].processes;
         if (needed == 2 && !ConsumerRuns(database, Consumer::kDispatcher))
             TendProcess(oid, Consumer::kDispatcher, &processes[static_cast<int>(Consumer::kDispatcher)], now);
@@ -263,12 +266,13 @@ void Launcher::TendLeftovers(TimestampTz now) {
     for (int i = 0; i < count; i++) {
         DatabaseShared *database = FindDatabase(known[i]);
         if (database == nullptr || existing_.count(known[i]) == 0 || ConsumerRuns(database, Consumer::kAnnouncer) ||
-            OutboxLength(database, Consumer::kAnnouncer) == 0 || pg_atomic_read_u32(&database->leave_requests) > 0)
+            OutboxLength(database, Consumer::kAnnouncer) == 0 ||
+            pg_atomic_read_u32(&database->processes.leave_requests) > 0)
             continue;
         auto served = databases_.find(known[i]);
         if (settings::enabled && served != databases_.end() && served->second.seen &&
-            pg_atomic_read_u32(&database->presence) == static_cast<uint32>(Presence::kPresent) &&
-            pg_atomic_read_u32(&database->admitted) != 0)
+            pg_atomic_read_u32(&database->extension.presence) == static_cast<uint32>(Presence::kPresent) &&
+            pg_atomic_read_u32(&database->processes.admitted) != 0)
             continue;
         TendProcess(known[i], Consumer::kAnnouncer, &leftovers_[known[i]], now);
     }
@@ -281,7 +285,8 @@ void Launcher::FreeLostSlots() {
         SlotWord word = WordOf(slot);
         if (word.state == SlotState::kFree) continue;
         DatabaseShared *database = FindDatabase(slot->database);
-        if (database != nullptr && pg_atomic_read_u32(&database->presence) == static_cast<uint32>(Presence::kPresent))
+        if (database != nullptr &&
+            pg_atomic_read_u32(&database->extension.presence) == static_cast<uint32>(Presence::kPresent))
             continue;
         bool no_process = pg_atomic_read_u32(&slot->pid) == 0;
         bool late = GetCurrentTimestamp() - slot->ready_at > kHealthy;

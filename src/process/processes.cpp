@@ -1,6 +1,6 @@
 // See processes.hpp.
 
-#include "worker/processes.hpp"
+#include "process/processes.hpp"
 
 namespace herald {
 

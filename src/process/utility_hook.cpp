@@ -1,15 +1,15 @@
-// See commands.hpp.
+// See utility_hook.hpp.
 
-#include "worker/commands.hpp"
+#include "process/utility_hook.hpp"
 
 #include "outbox/outbox.hpp"
 #include "outbox/prepared.hpp"
 #include "pg/extension.hpp"
 #include "pg/pg.hpp"
 #include "stats/subscription_counters.hpp"
-#include "worker/claims.hpp"
-#include "worker/session.hpp"
-#include "worker/setting_changes.hpp"
+#include "process/claims.hpp"
+#include "process/session.hpp"
+#include "process/setting_changes.hpp"
 
 extern "C" {
 #include "catalog/dependency.h"

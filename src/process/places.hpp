@@ -7,7 +7,7 @@
 
 #pragma once
 
-#include "outbox/database.hpp"
+#include "registry/database.hpp"
 
 extern "C" {
 #include "datatype/timestamp.h"

@@ -1,8 +1,8 @@
 // See slots.hpp.
 
-#include "worker/slots.hpp"
+#include "registry/slots.hpp"
 
-#include "outbox/locks.hpp"
+#include "registry/lwlocks.hpp"
 #include "settings.hpp"
 
 extern "C" {
@@ -204,6 +204,18 @@ void InitWorkerSlots() {
         pg_atomic_init_u32(&slots[i].progress, 0);
         pg_atomic_init_u32(&slots[i].xid, InvalidTransactionId);
     }
+}
+
+int CountRunning(int32 subscription_id) {
+    int running = 0;
+    for (int i = 0; i < WorkerSlotLimit(); i++) {
+        const WorkerSlotShared *slot = WorkerSlot(i);
+        const SlotState state = StateOf(slot);
+        if ((state == SlotState::kAssigned || state == SlotState::kRunning) && slot->database == MyDatabaseId &&
+            TaskOf(slot).subscription == subscription_id)
+            running++;
+    }
+    return running;
 }
 
 }  // namespace herald

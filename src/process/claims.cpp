@@ -5,10 +5,10 @@
 // is decided; the launcher sees that lock and waits with its starts (see launcher.cpp). A session that ends in the
 // midst of a transaction aborts it first.
 
-#include "worker/claims.hpp"
+#include "process/claims.hpp"
 
 #include "pg/transaction_list.hpp"
-#include "worker/slots.hpp"
+#include "registry/slots.hpp"
 
 extern "C" {
 #include "access/xact.h"
@@ -100,7 +100,7 @@ void WaitUntilLeft(DatabaseShared *database) {
 }
 
 void GiveUp(const Claim &claim) {
-    pg_atomic_fetch_sub_u32(&claim.database->leave_requests, 1);
+    pg_atomic_fetch_sub_u32(&claim.database->processes.leave_requests, 1);
     WakeLauncher();
 }
 
@@ -141,7 +141,7 @@ void ClaimDatabase(DatabaseShared *database) {
     for (const Claim &claim : claims)
         if (claim.database == database) return;
     (void)claims.Add({database, GetCurrentSubTransactionId()});
-    pg_atomic_fetch_add_u32(&database->leave_requests, 1);
+    pg_atomic_fetch_add_u32(&database->processes.leave_requests, 1);
     for (int i = 0; i < kConsumers; i++) WakeConsumer(database, static_cast<Consumer>(i));
     EvictIdleWorkers(database->database);
     WaitUntilLeft(database);

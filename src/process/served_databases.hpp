@@ -2,7 +2,7 @@
 
 #pragma once
 
-#include "outbox/database.hpp"
+#include "registry/database.hpp"
 
 namespace herald {
 

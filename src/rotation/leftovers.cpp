@@ -1,6 +1,6 @@
 // See leftovers.hpp.
 
-#include "announce/leftovers.hpp"
+#include "rotation/leftovers.hpp"
 
 #include "pg/extension.hpp"
 #include "pg/spi.hpp"

@@ -1,6 +1,6 @@
-// See selection.hpp.
+// See served_databases.hpp.
 
-#include "worker/selection.hpp"
+#include "process/served_databases.hpp"
 
 #include "outbox/outbox.hpp"
 #include "pg/extension.hpp"
@@ -59,7 +59,7 @@ Oid ServedExtension() { return served_extension; }
 
 DatabaseShared *EnterDatabase(Consumer consumer) {
     DatabaseShared *database = FindDatabase(MyDatabaseId);
-    uint32 changes = database == nullptr ? 0 : pg_atomic_read_u32(&database->extension_changes);
+    uint32 changes = database == nullptr ? 0 : pg_atomic_read_u32(&database->extension.changes);
     pg::BeginTransaction();
     served_extension = pg::CommittedExtension();
     bool served = OidIsValid(served_extension);
@@ -69,15 +69,16 @@ DatabaseShared *EnterDatabase(Consumer consumer) {
     database = served ? FindOrCreateDatabase(MyDatabaseId) : FindDatabase(MyDatabaseId);
     if (database == nullptr) proc_exit(0);
     // Announcements left behind are sent even where nothing else is to be done.
-    const bool leftovers = consumer == Consumer::kAnnouncer && pg_atomic_read_u32(&database->leave_requests) == 0 &&
+    const bool leftovers = consumer == Consumer::kAnnouncer &&
+                           pg_atomic_read_u32(&database->processes.leave_requests) == 0 &&
                            OutboxLength(database, Consumer::kAnnouncer) > 0;
     if (served)
-        pg_atomic_write_u32(&database->presence, static_cast<uint32>(Presence::kPresent));
+        pg_atomic_write_u32(&database->extension.presence, static_cast<uint32>(Presence::kPresent));
     else
         NoteAbsence(database, changes);
     if (!(served && DatabaseServed(database)) && !leftovers) {
         // A look is no failure.
-        pg_atomic_write_u32(&database->left[static_cast<int>(consumer)], 1);
+        pg_atomic_write_u32(&database->processes.consumers[static_cast<int>(consumer)].left, 1);
         proc_exit(0);
     }
     if (!BecomeConsumer(database, consumer)) proc_exit(0);
@@ -86,9 +87,9 @@ DatabaseShared *EnterDatabase(Consumer consumer) {
 }
 
 bool DatabaseServed(DatabaseShared *database) {
-    return settings::enabled && pg_atomic_read_u32(&database->leave_requests) == 0 &&
-           database->database == MyDatabaseId && pg_atomic_read_u32(&database->admitted) != 0 &&
-           pg_atomic_read_u32(&database->presence) != static_cast<uint32>(Presence::kAbsent) &&
+    return settings::enabled && pg_atomic_read_u32(&database->processes.leave_requests) == 0 &&
+           database->database == MyDatabaseId && pg_atomic_read_u32(&database->processes.admitted) != 0 &&
+           pg_atomic_read_u32(&database->extension.presence) != static_cast<uint32>(Presence::kAbsent) &&
            DatabaseSelected(own_database_name);
 }
 

@@ -1,6 +1,6 @@
 // See places.hpp.
 
-#include "worker/places.hpp"
+#include "process/places.hpp"
 
 #include "outbox/outbox.hpp"
 #include "settings.hpp"
@@ -47,18 +47,19 @@ int ConsumersRunning(DatabaseShared *database) {
 }
 
 bool HasWork(DatabaseShared *database) {
-    return pg_atomic_read_u32(&database->open_tasks) > 0 || pg_atomic_read_u32(&database->flags) != 0 ||
-           OutboxLength(database, Consumer::kDispatcher) > 0 || OutboxLength(database, Consumer::kAnnouncer) > 0;
+    return pg_atomic_read_u32(&database->dispatcher.open_tasks) > 0 ||
+           pg_atomic_read_u32(&database->processes.flags) != 0 || OutboxLength(database, Consumer::kDispatcher) > 0 ||
+           OutboxLength(database, Consumer::kAnnouncer) > 0;
 }
 
 // Nobody has asked for its consumers.
 bool OnlyLooks(DatabaseShared *database) {
-    for (pg_atomic_uint32 &wanted : database->wanted)
-        if (pg_atomic_read_u32(&wanted) == static_cast<uint32>(Want::kYes)) return false;
+    for (ConsumerShared &consumer : database->processes.consumers)
+        if (pg_atomic_read_u32(&consumer.wanted) == static_cast<uint32>(Want::kYes)) return false;
     return true;
 }
 
-int PlacesOf(DatabaseShared *database) { return static_cast<int>(pg_atomic_read_u32(&database->admitted)); }
+int PlacesOf(DatabaseShared *database) { return static_cast<int>(pg_atomic_read_u32(&database->processes.admitted)); }
 
 bool IsAdmitted(DatabaseShared *database) {
     return PlacesOf(database) > 0 && PlacesOf(database) >= ConsumersNeeded(database);
@@ -74,9 +75,9 @@ bool Places::LookAgain(const std::vector<DatabaseShared *> &served, TimestampTz 
         if (ConsumersRunning(database) > 0 || tenant.looked_at == 0) tenant.looked_at = now;
         if (ConsumersNeeded(database) > 0 || now - tenant.looked_at < interval) continue;
         tenant.looked_at = now;
-        for (pg_atomic_uint32 &wanted : database->wanted) {
+        for (ConsumerShared &consumer : database->processes.consumers) {
             uint32 no = static_cast<uint32>(Want::kNo);
-            (void)pg_atomic_compare_exchange_u32(&wanted, &no, static_cast<uint32>(Want::kLook));
+            (void)pg_atomic_compare_exchange_u32(&consumer.wanted, &no, static_cast<uint32>(Want::kLook));
         }
         return true;  // one at a time
     }
@@ -87,7 +88,7 @@ bool Places::LookAgain(const std::vector<DatabaseShared *> &served, TimestampTz 
 DatabaseShared *Places::ToRevoke(const std::vector<DatabaseShared *> &served, TimestampTz now) {
     DatabaseShared *found = nullptr;
     for (DatabaseShared *database : served) {
-        if (!IsAdmitted(database) || pg_atomic_read_u32(&database->heard_channels) > 0) continue;
+        if (!IsAdmitted(database) || pg_atomic_read_u32(&database->announcer.heard_channels) > 0) continue;
         const TimestampTz turn = now - tenants_[database->database].admitted_at;
         if (turn < (HasWork(database) ? kTurn : kShortTurn)) continue;
         if (found == nullptr || tenants_[database->database].admitted_at < tenants_[found->database].admitted_at)
@@ -137,7 +138,7 @@ TimestampTz Places::Decide(const std::vector<DatabaseShared *> &served, Timestam
         leaving = leaving || (running > 0 && PlacesOf(database) == 0);
         // Whoever leaves because nothing is to be done is not sent away.
         if (PlacesOf(database) > need && running <= need)
-            pg_atomic_write_u32(&database->admitted, static_cast<uint32>(need));
+            pg_atomic_write_u32(&database->processes.admitted, static_cast<uint32>(need));
         used += Max(PlacesOf(database), running);
         if (need == 0 || IsAdmitted(database)) {
             tenant.waits_since = 0;
@@ -171,14 +172,14 @@ TimestampTz Places::Decide(const std::vector<DatabaseShared *> &served, Timestam
         tenant.waits_since = 0;
         tenant.admitted_at = now;
         tenant.dispatched = tenant.dispatched || need == 2;
-        pg_atomic_write_u32(&database->admitted, static_cast<uint32>(need));
+        pg_atomic_write_u32(&database->processes.admitted, static_cast<uint32>(need));
     }
     Report(gauges, capacity);
     if (gauges.waiting == 0 && used + kConsumers <= capacity && LookAgain(served, now)) return now;
     if (!somebody_works) return DT_NOEND;
     DatabaseShared *revoked = leaving ? nullptr : ToRevoke(served, now);
     if (revoked != nullptr) {
-        pg_atomic_write_u32(&revoked->admitted, 0);
+        pg_atomic_write_u32(&revoked->processes.admitted, 0);
         for (int i = 0; i < kConsumers; i++) WakeConsumer(revoked, static_cast<Consumer>(i));
     }
     return now + kLookInterval;

@@ -1,10 +1,10 @@
 // See setting_changes.hpp. Nothing is told when a prepared transaction commits: workers have the new settings when they are
 // started anew.
 
-#include "worker/setting_changes.hpp"
+#include "process/setting_changes.hpp"
 
 #include "pg/transaction_list.hpp"
-#include "worker/slots.hpp"
+#include "registry/slots.hpp"
 
 extern "C" {
 #include "commands/dbcommands.h"

@@ -1,6 +1,6 @@
-// See locks.hpp.
+// See lwlocks.hpp.
 
-#include "outbox/locks.hpp"
+#include "registry/lwlocks.hpp"
 
 namespace herald {
 

@@ -5,7 +5,7 @@
 
 #pragma once
 
-#include "outbox/database.hpp"
+#include "registry/database.hpp"
 #include "pg/pg.hpp"
 
 namespace herald {

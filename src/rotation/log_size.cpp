@@ -1,6 +1,6 @@
 // See log_size.hpp.
 
-#include "announce/log_size.hpp"
+#include "rotation/log_size.hpp"
 
 #include "pg/extension.hpp"
 #include "pg/spi.hpp"
@@ -69,21 +69,21 @@ uint64 HeapBytes(Oid table) {
 
 void MeasureLog(DatabaseShared *database) {
     uint64 bytes = ParkedBytes();
-    pg_atomic_write_u64(&database->parked_bytes, bytes);
+    pg_atomic_write_u64(&database->log.parked_bytes, bytes);
     for (int i = 0; i < pg::kSegments; i++)
         bytes += TableBytes(pg::Tables().log[i]) + TableBytes(pg::Tables().settled[i]);
-    pg_atomic_write_u64(&database->log_bytes, bytes);
+    pg_atomic_write_u64(&database->log.bytes, bytes);
     Warn(bytes);
 }
 
 uint64 LogLimit() { return static_cast<uint64>(settings::max_log_size) * kMegabyte; }
 
 bool IsHalfFull(DatabaseShared *database) {
-    return LogLimit() > 0 && pg_atomic_read_u64(&database->log_bytes) >= LogLimit() / 2;
+    return LogLimit() > 0 && pg_atomic_read_u64(&database->log.bytes) >= LogLimit() / 2;
 }
 
 bool IsFull(DatabaseShared *database) {
-    return LogLimit() > 0 && pg_atomic_read_u64(&database->log_bytes) >= LogLimit();
+    return LogLimit() > 0 && pg_atomic_read_u64(&database->log.bytes) >= LogLimit();
 }
 
 }  // namespace herald

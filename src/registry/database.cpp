@@ -1,9 +1,9 @@
 // See database.hpp. The registry is a plain array: a look-up costs a scan of the oids and happens once
 // per process.
 
-#include "outbox/database.hpp"
+#include "registry/database.hpp"
 
-#include "outbox/locks.hpp"
+#include "registry/lwlocks.hpp"
 #include "pg/process.hpp"
 
 extern "C" {
@@ -68,12 +68,13 @@ void LeaveConsumer(int, Datum) {
     if (own_database == nullptr || own_consumer < 0) return;
     if (own_consumer == static_cast<int>(Consumer::kDispatcher)) {
         SetStarved(own_database, 0);
-        pg_atomic_write_u32(&own_database->gauges_known, 0);
+        pg_atomic_write_u32(&own_database->dispatcher.gauges_known, 0);
     }
-    if (own_consumer == static_cast<int>(Consumer::kAnnouncer)) pg_atomic_write_u32(&own_database->announces, 0);
-    pg_atomic_write_u64(&own_database->busy_since[own_consumer], 0);
-    pg_atomic_write_u32(&own_database->consumer_pids[own_consumer], 0);
-    pg_atomic_write_u32(&own_database->consumers[own_consumer], 0);
+    if (own_consumer == static_cast<int>(Consumer::kAnnouncer))
+        pg_atomic_write_u32(&own_database->processes.announces, 0);
+    pg_atomic_write_u64(&own_database->processes.consumers[own_consumer].busy_since, 0);
+    pg_atomic_write_u32(&own_database->processes.consumers[own_consumer].pid, 0);
+    pg_atomic_write_u32(&own_database->processes.consumers[own_consumer].proc, 0);
     WakeLauncher();
 }
 
@@ -95,43 +96,8 @@ DatabaseShared *FindOrCreateDatabase(Oid database) {
     if (entry == nullptr) {
         entry = Search(InvalidOid);
         if (entry != nullptr) {
-            entry->queues[0] = entry->queues[1] = QueueShared{};
-            for (IdRange &range : entry->id_ranges) range = IdRange{};
-            pg_atomic_write_u32(&entry->flags, 0);
-            pg_atomic_write_u32(&entry->presence, static_cast<uint32>(Presence::kUnknown));
-            pg_atomic_write_u32(&entry->leave_requests, 0);
-            pg_atomic_write_u32(&entry->admitted, 0);
-            pg_atomic_write_u32(&entry->open_tasks, 0);
-            pg_atomic_write_u64(&entry->oldest_published_at, 0);
-            pg_atomic_write_u32(&entry->unplaced, 0);
-            pg_atomic_write_u32(&entry->heard_channels, 0);
             SetStarved(entry, 0);
-            pg_atomic_write_u32(&entry->start_problem, 0);
-            pg_atomic_write_u32(&entry->inert, 0);
-            pg_atomic_write_u32(&entry->unlisted, 1);
-            pg_atomic_write_u32(&entry->dead_prepared, 0);
-            pg_atomic_write_u32(&entry->gauges_known, 0);
-            pg_atomic_write_u32(&entry->announces, 0);
-            pg_atomic_write_u32(&entry->segment, 0);
-            pg_atomic_write_u32(&entry->segment_known, 0);
-            pg_atomic_write_u64(&entry->dealing_stopped, 0);
-            pg_atomic_write_u64(&entry->log_bytes, 0);
-            pg_atomic_write_u64(&entry->parked_bytes, 0);
-            pg_atomic_write_u64(&entry->log_held_since, 0);
-            pg_atomic_write_u64(&entry->failing_since, 0);
-            pg_atomic_write_u64(&entry->unrecorded_since, 0);
-            pg_atomic_write_u32(&entry->dead_in_flight, 0);
-            pg_atomic_fetch_add_u64(&entry->dead_epoch, 1);
-            for (pg_atomic_uint64 &bytes : entry->pointer_bytes) pg_atomic_write_u64(&bytes, 0);
-            for (int i = 0; i < kConsumers; i++) {
-                pg_atomic_write_u32(&entry->wanted[i], static_cast<uint32>(Want::kLook));
-                pg_atomic_write_u32(&entry->consumers[i], 0);
-                pg_atomic_write_u32(&entry->consumer_pids[i], 0);
-                pg_atomic_write_u32(&entry->left[i], 0);
-                pg_atomic_write_u64(&entry->started_at[i], 0);
-                pg_atomic_write_u64(&entry->busy_since[i], 0);
-                pg_atomic_write_u64(&entry->turned_at[i], 0);
-            }
+            entry->ForEachPart([](auto &part) { part.Reset(); });
             entry->database = database;
         }
     }
@@ -159,21 +125,21 @@ int ListDatabases(Oid *databases, int capacity) {
 }
 
 void SetStarved(DatabaseShared *database, uint32 roles) {
-    uint32 before = pg_atomic_exchange_u32(&database->starved, roles);
+    uint32 before = pg_atomic_exchange_u32(&database->dispatcher.starved, roles);
     if (before != roles)
         pg_atomic_fetch_add_u32(&registry->starved, static_cast<int32>(roles) - static_cast<int32>(before));
 }
 
 int StarvedElsewhere(DatabaseShared *database) {
     return static_cast<int>(pg_atomic_read_u32(&registry->starved)) -
-           static_cast<int>(pg_atomic_read_u32(&database->starved));
+           static_cast<int>(pg_atomic_read_u32(&database->dispatcher.starved));
 }
 
 void NoteAbsence(DatabaseShared *database, uint32 seen) {
-    pg_atomic_write_u32(&database->presence, static_cast<uint32>(Presence::kAbsent));
+    pg_atomic_write_u32(&database->extension.presence, static_cast<uint32>(Presence::kAbsent));
     pg_memory_barrier();
-    if (pg_atomic_read_u32(&database->extension_changes) != seen) {
-        pg_atomic_write_u32(&database->presence, static_cast<uint32>(Presence::kUnknown));
+    if (pg_atomic_read_u32(&database->extension.changes) != seen) {
+        pg_atomic_write_u32(&database->extension.presence, static_cast<uint32>(Presence::kUnknown));
         WakeLauncher();
         return;
     }
@@ -184,9 +150,10 @@ void NoteAbsence(DatabaseShared *database, uint32 seen) {
 void LookForExtension(DatabaseShared *database) {
     // What is there is looked after by its own processes; only "absent" is in doubt. The count comes
     // first, see NoteAbsence.
-    pg_atomic_fetch_add_u32(&database->extension_changes, 1);
+    pg_atomic_fetch_add_u32(&database->extension.changes, 1);
     uint32 absent = static_cast<uint32>(Presence::kAbsent);
-    (void)pg_atomic_compare_exchange_u32(&database->presence, &absent, static_cast<uint32>(Presence::kUnknown));
+    (void)pg_atomic_compare_exchange_u32(&database->extension.presence, &absent,
+                                         static_cast<uint32>(Presence::kUnknown));
     WakeLauncher();
 }
 
@@ -194,14 +161,14 @@ void WantConsumer(DatabaseShared *database, Consumer consumer) {
     const int number = static_cast<int>(consumer);
     const uint32 yes = static_cast<uint32>(Want::kYes);
     // The launcher has been told.
-    if (pg_atomic_read_u32(&database->wanted[number]) == yes) return;
-    pg_atomic_write_u32(&database->wanted[number], yes);
+    if (pg_atomic_read_u32(&database->processes.consumers[number].wanted) == yes) return;
+    pg_atomic_write_u32(&database->processes.consumers[number].wanted, yes);
     WakeLauncher();
 }
 
 bool IsWanted(const DatabaseShared *database, Consumer consumer) {
-    return pg_atomic_read_u32(const_cast<pg_atomic_uint32 *>(&database->wanted[static_cast<int>(consumer)])) !=
-           static_cast<uint32>(Want::kNo);
+    return pg_atomic_read_u32(const_cast<pg_atomic_uint32 *>(
+               &database->processes.consumers[static_cast<int>(consumer)].wanted)) != static_cast<uint32>(Want::kNo);
 }
 
 // Whoever wants a consumer first asks and then wants it: one of the two is seen here, or the launcher starts
@@ -211,14 +178,15 @@ bool GiveUpWork(DatabaseShared *database, Consumer consumer, uint32 flags, bool 
     // Who was only to look may have been wanted since, by somebody who has left nothing here to see.
     uint32 look = static_cast<uint32>(Want::kLook);
     if (!looked_only)
-        pg_atomic_write_u32(&database->wanted[number], static_cast<uint32>(Want::kNo));
-    else if (!pg_atomic_compare_exchange_u32(&database->wanted[number], &look, static_cast<uint32>(Want::kNo)))
+        pg_atomic_write_u32(&database->processes.consumers[number].wanted, static_cast<uint32>(Want::kNo));
+    else if (!pg_atomic_compare_exchange_u32(&database->processes.consumers[number].wanted, &look,
+                                             static_cast<uint32>(Want::kNo)))
         return false;
     pg_memory_barrier();
-    if ((pg_atomic_read_u32(&database->flags) & flags) == 0 &&
-        (consumer == Consumer::kDispatcher || database->queues[number].length == 0))
+    if ((pg_atomic_read_u32(&database->processes.flags) & flags) == 0 &&
+        (consumer == Consumer::kDispatcher || database->outbox.queues[number].length == 0))
         return true;
-    pg_atomic_write_u32(&database->wanted[number], static_cast<uint32>(Want::kYes));
+    pg_atomic_write_u32(&database->processes.consumers[number].wanted, static_cast<uint32>(Want::kYes));
     return false;
 }
 
@@ -234,22 +202,22 @@ PlaceGauges ReadPlaces() {
 }
 
 void RaiseFlag(DatabaseShared *database, uint32 flag) {
-    pg_atomic_fetch_or_u32(&database->flags, flag & ~static_cast<uint32>(kFlagSubscribed));
+    pg_atomic_fetch_or_u32(&database->processes.flags, flag & ~static_cast<uint32>(kFlagSubscribed));
     if ((flag & kFlagSubscribed) != 0) WantConsumer(database, Consumer::kDispatcher);
     if ((flag & (kFlagSubscribed | kFlagReloadAnnouncer)) == 0) return;
     uint32 no = static_cast<uint32>(Want::kNo);
-    if (pg_atomic_compare_exchange_u32(&database->wanted[static_cast<int>(Consumer::kAnnouncer)], &no,
-                                       static_cast<uint32>(Want::kLook)))
+    if (pg_atomic_compare_exchange_u32(&database->processes.consumers[static_cast<int>(Consumer::kAnnouncer)].wanted,
+                                       &no, static_cast<uint32>(Want::kLook)))
         WakeLauncher();
 }
 
 void WakeConsumer(DatabaseShared *database, Consumer consumer) {
     const int place = static_cast<int>(consumer);
-    Wake(&database->consumers[place], &database->woken[place]);
+    Wake(&database->processes.consumers[place].proc, &database->processes.consumers[place].woken);
 }
 
 bool ConsumerRuns(DatabaseShared *database, Consumer consumer) {
-    return pg_atomic_read_u32(&database->consumers[static_cast<int>(consumer)]) != 0;
+    return pg_atomic_read_u32(&database->processes.consumers[static_cast<int>(consumer)].proc) != 0;
 }
 
 void WakeLauncher() { Wake(&registry->launcher, &registry->launcher_woken); }
@@ -265,27 +233,29 @@ int LauncherPid() { return static_cast<int>(pg_atomic_read_u32(&registry->launch
 bool BecomeConsumer(DatabaseShared *database, Consumer consumer) {
     uint32 nobody = 0;
     int place = static_cast<int>(consumer);
-    if (!pg_atomic_compare_exchange_u32(&database->consumers[place], &nobody,
+    if (!pg_atomic_compare_exchange_u32(&database->processes.consumers[place].proc, &nobody,
                                         static_cast<uint32>(pg::OwnProcNumber()) + 1))
         return false;
     own_database = database;
     own_consumer = place;
-    pg_atomic_write_u32(&database->consumer_pids[place], static_cast<uint32>(MyProcPid));
-    pg_atomic_write_u64(&database->started_at[place], static_cast<uint64>(GetCurrentTimestamp()));
+    pg_atomic_write_u32(&database->processes.consumers[place].pid, static_cast<uint32>(MyProcPid));
+    pg_atomic_write_u64(&database->processes.consumers[place].started_at, static_cast<uint64>(GetCurrentTimestamp()));
     on_shmem_exit(LeaveConsumer, static_cast<Datum>(0));
     BeginTurn(database);
     return true;
 }
 
 void BeginTurn(DatabaseShared *database) {
-    pg_atomic_write_u64(&database->busy_since[own_consumer], static_cast<uint64>(GetCurrentTimestamp()));
-    ForgetWakes(&database->woken[own_consumer]);
+    pg_atomic_write_u64(&database->processes.consumers[own_consumer].busy_since,
+                        static_cast<uint64>(GetCurrentTimestamp()));
+    ForgetWakes(&database->processes.consumers[own_consumer].woken);
 }
 
 bool SleepAfterTurn(DatabaseShared *database, long milliseconds) {
-    pg_atomic_write_u64(&database->turned_at[own_consumer], static_cast<uint64>(GetCurrentTimestamp()));
-    pg_atomic_write_u64(&database->busy_since[own_consumer], 0);
-    return SleepUnlessWoken(&database->woken[own_consumer], milliseconds);
+    pg_atomic_write_u64(&database->processes.consumers[own_consumer].turned_at,
+                        static_cast<uint64>(GetCurrentTimestamp()));
+    pg_atomic_write_u64(&database->processes.consumers[own_consumer].busy_since, 0);
+    return SleepUnlessWoken(&database->processes.consumers[own_consumer].woken, milliseconds);
 }
 
 void BeginLauncherTurn() {
@@ -311,63 +281,10 @@ void InitDatabaseMemory() {
     registry = static_cast<RegistryShared *>(ShmemInitStruct("pg_herald databases", sizeof(RegistryShared), &found));
     if (found) return;
     std::memset(static_cast<void *>(registry), 0, sizeof(RegistryShared));
-    pg_atomic_init_u32(&registry->launcher, 0);
-    pg_atomic_init_u32(&registry->launcher_pid, 0);
-    pg_atomic_init_u32(&registry->launcher_woken, 0);
-    pg_atomic_init_u64(&registry->launcher_busy_since, 0);
-    pg_atomic_init_u64(&registry->launcher_turned_at, 0);
-    pg_atomic_init_u32(&registry->starved, 0);
-    pg_atomic_init_u32(&registry->places_needed, 0);
-    pg_atomic_init_u32(&registry->places_databases, 0);
-    pg_atomic_init_u32(&registry->places_waiting, 0);
-    for (DatabaseShared &entry : registry->databases) {
-        SpinLockInit(&entry.id_lock);
-        pg_atomic_init_u32(&entry.flags, 0);
-        pg_atomic_init_u32(&entry.presence, 0);
-        pg_atomic_init_u32(&entry.extension_changes, 0);
-        for (pg_atomic_uint32 &word : entry.subscribed) pg_atomic_init_u32(&word, 0);
-        pg_atomic_init_u32(&entry.leave_requests, 0);
-        pg_atomic_init_u32(&entry.admitted, 0);
-        pg_atomic_init_u32(&entry.open_tasks, 0);
-        pg_atomic_init_u64(&entry.oldest_published_at, 0);
-        pg_atomic_init_u32(&entry.unplaced, 0);
-        pg_atomic_init_u32(&entry.heard_channels, 0);
-        pg_atomic_init_u32(&entry.starved, 0);
-        pg_atomic_init_u32(&entry.start_problem, 0);
-        pg_atomic_init_u32(&entry.inert, 0);
-        pg_atomic_init_u32(&entry.unlisted, 1);
-        pg_atomic_init_u32(&entry.dead_prepared, 0);
-        pg_atomic_init_u32(&entry.gauges_known, 0);
-        pg_atomic_init_u32(&entry.announces, 0);
-        pg_atomic_init_u32(&entry.segment, 0);
-        pg_atomic_init_u64(&entry.dealing_stopped, 0);
-        pg_atomic_init_u32(&entry.moves, 0);
-        pg_atomic_init_u32(&entry.segment_known, 0);
-        pg_atomic_init_u32(&entry.dead_in_flight, 0);
-        pg_atomic_init_u64(&entry.dead_changes, 0);
-        pg_atomic_init_u64(&entry.dead_epoch, 0);
-        pg_atomic_init_u64(&entry.log_bytes, 0);
-        pg_atomic_init_u64(&entry.parked_bytes, 0);
-        pg_atomic_init_u64(&entry.log_held_since, 0);
-        pg_atomic_init_u64(&entry.failing_since, 0);
-        pg_atomic_init_u32(&entry.failing_step, 0);
-        pg_atomic_init_u32(&entry.failing_code, 0);
-        pg_atomic_init_u64(&entry.unrecorded_since, 0);
-        pg_atomic_init_u32(&entry.unrecorded_code, 0);
-        for (pg_atomic_uint64 &bytes : entry.pointer_bytes) pg_atomic_init_u64(&bytes, 0);
-        pg_atomic_init_u64(&entry.turns_begun, 0);
-        pg_atomic_init_u64(&entry.turns_ended, 0);
-        for (int i = 0; i < kConsumers; i++) {
-            pg_atomic_init_u32(&entry.wanted[i], 0);
-            pg_atomic_init_u32(&entry.consumers[i], 0);
-            pg_atomic_init_u32(&entry.consumer_pids[i], 0);
-            pg_atomic_init_u32(&entry.woken[i], 0);
-            pg_atomic_init_u32(&entry.left[i], 0);
-            pg_atomic_init_u64(&entry.started_at[i], 0);
-            pg_atomic_init_u64(&entry.busy_since[i], 0);
-            pg_atomic_init_u64(&entry.turned_at[i], 0);
-        }
-    }
+    InitWords(registry->launcher, registry->launcher_pid, registry->launcher_woken, registry->launcher_busy_since,
+              registry->launcher_turned_at, registry->starved, registry->places_needed, registry->places_databases,
+              registry->places_waiting);
+    for (DatabaseShared &entry : registry->databases) entry.ForEachPart([](auto &part) { part.Init(); });
 }
 
 }  // namespace herald

@@ -6,7 +6,7 @@
 
 #pragma once
 
-#include "outbox/database.hpp"
+#include "registry/database.hpp"
 #include "pg/pg.hpp"
 
 extern "C" {

@@ -1,9 +1,9 @@
 // See rotation.hpp.
 
-#include "announce/rotation.hpp"
+#include "rotation/rotation.hpp"
 
-#include "announce/leftovers.hpp"
-#include "announce/log_size.hpp"
+#include "rotation/leftovers.hpp"
+#include "rotation/log_size.hpp"
 #include "log/log_table.hpp"
 #include "pg/clock.hpp"
 #include "pg/compat.hpp"
@@ -15,7 +15,7 @@
 #include "settings.hpp"
 #include "stats/subscription_counters.hpp"
 #include "tables/own_tables.hpp"
-#include "worker/slots.hpp"
+#include "registry/slots.hpp"
 
 extern "C" {
 #include "access/table.h"
@@ -78,7 +78,7 @@ TimestampTz FirstPublished(Oid table) {
 
 int Following(int segment) { return (segment + 1) % pg::kSegments; }
 
-int CurrentOf(DatabaseShared *database) { return static_cast<int>(pg_atomic_read_u32(&database->segment)); }
+int CurrentOf(DatabaseShared *database) { return static_cast<int>(pg_atomic_read_u32(&database->log.segment)); }
 
 bool IsEmpty(int segment) {
     return HeapBytes(pg::Tables().log[segment]) == 0 && HeapBytes(pg::Tables().settled[segment]) == 0;
@@ -87,7 +87,8 @@ bool IsEmpty(int segment) {
 // True where no task waits whose message was published before the current segment was turned to. Then nothing
 // of the others is dealt any more.
 bool OthersAreDrained() {
-    const TimestampTz oldest = static_cast<TimestampTz>(pg_atomic_read_u64(&ThisDatabase()->oldest_published_at));
+    const TimestampTz oldest =
+        static_cast<TimestampTz>(pg_atomic_read_u64(&ThisDatabase()->dispatcher.oldest_published_at));
     return oldest == 0 || oldest > last_turn;
 }
 
@@ -106,7 +107,7 @@ bool IsTime(int current) {
 void SetDealing(DatabaseShared *database, bool dealing) {
     const TimestampTz now = GetCurrentTimestamp();
     // It ends by itself: this process may be kept from ending it, by a NOTIFY of somebody else.
-    pg_atomic_write_u64(&database->dealing_stopped, dealing ? 0 : static_cast<uint64>(now + kLongestStop));
+    pg_atomic_write_u64(&database->log.dealing_stopped, dealing ? 0 : static_cast<uint64>(now + kLongestStop));
     WakeConsumer(database, Consumer::kDispatcher);
     stop_began = dealing ? 0 : now;
 }
@@ -286,7 +287,7 @@ Emptied Empty(DatabaseShared *database, int segment) {
         subscriptions = ListSubscriptions();
         moved = MoveLeftovers(segment, IsHalfFull(database));
         // Before the lock is let go: who reads a message after it sees that its address may be wrong.
-        if (moved > 0) pg_atomic_fetch_add_u32(&database->moves, 1);
+        if (moved > 0) pg_atomic_fetch_add_u32(&database->log.moves, 1);
         if (moved == 0 && may_truncate) {
             TruncateSegment(segment);
             result = Emptied::kYes;
@@ -309,10 +310,10 @@ Emptied Empty(DatabaseShared *database, int segment) {
 
 void ShowHeld(DatabaseShared *database, Emptied result, int segment, TimestampTz now) {
     if (result == Emptied::kYes)
-        pg_atomic_write_u64(&database->log_held_since, 0);
-    else if (pg_atomic_read_u64(&database->log_held_since) == 0 &&
+        pg_atomic_write_u64(&database->log.held_since, 0);
+    else if (pg_atomic_read_u64(&database->log.held_since) == 0 &&
              (result != Emptied::kNotYet || now - done[segment].since > kNextTry))
-        pg_atomic_write_u64(&database->log_held_since, static_cast<uint64>(now));
+        pg_atomic_write_u64(&database->log.held_since, static_cast<uint64>(now));
 }
 
 // Tries to empty a segment; returns when to try again, or DT_NOEND: it is empty.
@@ -343,7 +344,7 @@ TimestampTz EmptyOrRetry(DatabaseShared *database, int segment) {
 void ResumeRotation(DatabaseShared *database) {
     last_turn = GetCurrentTimestamp();
     // A predecessor's: what is written there may not be committed yet.
-    if (pg_atomic_read_u32(&database->segment_known) != 0) return;
+    if (pg_atomic_read_u32(&database->log.segment_known) != 0) return;
     int newest = 0;
     TimestampTz newest_first = DT_NOBEGIN;
     pg::BeginTransaction();
@@ -354,8 +355,8 @@ void ResumeRotation(DatabaseShared *database) {
         newest_first = first;
     }
     pg::CommitTransaction();
-    pg_atomic_write_u32(&database->segment, static_cast<uint32>(newest));
-    pg_atomic_write_u32(&database->segment_known, 1);
+    pg_atomic_write_u32(&database->log.segment, static_cast<uint32>(newest));
+    pg_atomic_write_u32(&database->log.segment_known, 1);
 }
 
 TimestampTz RotateLog(DatabaseShared *database) {
@@ -366,7 +367,7 @@ TimestampTz RotateLog(DatabaseShared *database) {
     if (IsEmpty(Following(current)) && IsTime(current)) {
         current = Following(current);
         ClearDone(current);
-        pg_atomic_write_u32(&database->segment, static_cast<uint32>(current));
+        pg_atomic_write_u32(&database->log.segment, static_cast<uint32>(current));
         last_turn = GetCurrentTimestamp();
         began = DT_NOEND;
     }

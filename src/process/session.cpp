@@ -4,7 +4,7 @@
 
 #include "locks/named_locks.hpp"
 #include "pg/own_locks.hpp"
-#include "worker/session.hpp"
+#include "process/session.hpp"
 
 extern "C" {
 #include "catalog/namespace.h"

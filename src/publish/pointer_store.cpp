@@ -1,6 +1,6 @@
 // See pointer_store.hpp.
 
-#include "pointer/pointer_store.hpp"
+#include "publish/pointer_store.hpp"
 
 #include "pg/extension.hpp"
 #include "pg/as_owner.hpp"
@@ -25,7 +25,7 @@ pg::SavedPlan insert_payload = {
 pg::SavedPlan select_payload = {"SELECT channel, payload FROM herald_internal.pointer_store WHERE message_id = $1"};
 
 pg_atomic_uint64 *ShareOf(DatabaseShared *database, Oid role) {
-    return &database->pointer_bytes[hash_bytes_uint32(role) % kPointerShares];
+    return &database->pointers.bytes[hash_bytes_uint32(role) % kPointerShares];
 }
 
 uint64 Limit() { return static_cast<uint64>(settings::pointer_space) * 1024; }
@@ -77,12 +77,12 @@ void PurgePayloads(DatabaseShared *database) {
         used[hash_bytes_uint32(DatumGetObjectId(pg::SpiField(row, 1, OIDOID).value)) % kPointerShares] +=
             static_cast<uint64>(pg::SpiInt8(row, 2));
     pg::SpiEnd();
-    for (uint32 i = 0; i < kPointerShares; i++) pg_atomic_write_u64(&database->pointer_bytes[i], used[i]);
+    for (uint32 i = 0; i < kPointerShares; i++) pg_atomic_write_u64(&database->pointers.bytes[i], used[i]);
 }
 
 int PointerSpaceUsage(DatabaseShared *database) {
     uint64 most = 0;
-    for (pg_atomic_uint64 &used : database->pointer_bytes) most = Max(most, pg_atomic_read_u64(&used));
+    for (pg_atomic_uint64 &used : database->pointers.bytes) most = Max(most, pg_atomic_read_u64(&used));
     return Limit() == 0 ? 0 : static_cast<int>(Min(most * 100 / Limit(), 100));
 }
 

@@ -2,7 +2,7 @@
 
 #include "pg/pg.hpp"
 
-#include "failure/parked_row.hpp"
+#include "parked/parked_row.hpp"
 
 #include "pg/extension.hpp"
 #include "pg/as_owner.hpp"

@@ -12,7 +12,7 @@
 
 #pragma once
 
-#include "outbox/database.hpp"
+#include "registry/database.hpp"
 #include "pg/pg.hpp"
 
 namespace herald {

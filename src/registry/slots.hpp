@@ -184,4 +184,7 @@ void WakeWorker(WorkerSlotShared *slot);
 Size WorkerSlotMemory();
 void InitWorkerSlots();
 
+// Tasks of the subscription that workers of this database hold now.
+int CountRunning(int32 subscription_id);
+
 }  // namespace herald
