@@ -309,6 +309,34 @@ SELECT herald_internal.feed_insert();
 CREATE TRIGGER mine AFTER INSERT ON plain FOR EACH ROW EXECUTE FUNCTION herald_internal.feed_insert('1');
 INSERT INTO plain VALUES (1);
 DROP TRIGGER mine ON plain;
+-- Every way in which a trigger may be another one than those that are made, of feeds and of audit trails.
+CREATE FUNCTION problem_of(definition text, work text) RETURNS text LANGUAGE plpgsql AS $$
+DECLARE
+    problem text;
+    detail text;
+BEGIN
+    EXECUTE 'CREATE TRIGGER mine ' || definition;
+    EXECUTE work;
+    RETURN 'none';
+EXCEPTION WHEN OTHERS THEN
+    GET STACKED DIAGNOSTICS problem = MESSAGE_TEXT, detail = PG_EXCEPTION_DETAIL;
+    RETURN concat_ws(': ', SQLSTATE, problem, detail);
+END $$;
+SELECT problem_of(format(definition, function), work)
+  FROM unnest(ARRAY['audit_%s()', $$feed_%s('1')$$]) AS made,
+       (VALUES (1, 'update', 'AFTER INSERT ON plain REFERENCING NEW TABLE AS n EXECUTE FUNCTION herald_internal.%s', 'INSERT INTO plain VALUES (1)'),
+               (2, 'insert', 'BEFORE INSERT ON plain EXECUTE FUNCTION herald_internal.%s', 'INSERT INTO plain VALUES (1)'),
+               (3, 'insert', 'AFTER INSERT ON plain FOR EACH ROW EXECUTE FUNCTION herald_internal.%s', 'INSERT INTO plain VALUES (1)'),
+               (4, 'replica', 'AFTER INSERT ON plain REFERENCING NEW TABLE AS n EXECUTE FUNCTION herald_internal.%s', 'INSERT INTO plain VALUES (1)'),
+               (5, 'insert', 'AFTER INSERT ON plain EXECUTE FUNCTION herald_internal.%s', 'INSERT INTO plain VALUES (1)'),
+               (6, 'update', 'AFTER UPDATE ON plain REFERENCING NEW TABLE AS n EXECUTE FUNCTION herald_internal.%s', 'UPDATE plain SET a = 1'),
+               (7, 'delete', 'AFTER DELETE ON plain EXECUTE FUNCTION herald_internal.%s', 'DELETE FROM plain'),
+               (8, 'replica', 'AFTER TRUNCATE ON plain EXECUTE FUNCTION herald_internal.%s', 'TRUNCATE plain'),
+               (9, 'truncate', 'BEFORE TRUNCATE ON plain EXECUTE FUNCTION herald_internal.%s', 'TRUNCATE plain')) AS d (n, kind, definition, work),
+       LATERAL (SELECT format(made, kind) AS function) AS f
+ ORDER BY made, n;
+SELECT problem_of('AFTER TRUNCATE ON plain EXECUTE FUNCTION herald_internal.feed_truncate()', 'TRUNCATE plain'),
+       problem_of('AFTER TRUNCATE ON plain EXECUTE FUNCTION herald_internal.audit_truncate(''1'')', 'TRUNCATE plain');
 CREATE TRIGGER mine AFTER INSERT ON plain REFERENCING NEW TABLE AS n FOR EACH STATEMENT EXECUTE FUNCTION herald_internal.feed_insert('1000000');
 INSERT INTO plain VALUES (1);
 DROP TRIGGER mine ON plain;

@@ -9,8 +9,8 @@
 
 #include "audit/audit_mask.hpp"
 #include "audit/audit_writer.hpp"
+#include "change/recording.hpp"
 #include "change/row_json.hpp"
-#include "change/row_pairs.hpp"
 
 extern "C" {
 #include "catalog/pg_type.h"
@@ -35,8 +35,7 @@ struct RowPlan {
 struct Recorder {
     RowPlan plan;
     AuditWriter writer;
-    MemoryContext context;      // of what lasts
-    MemoryContext row_context;  // of one row, where there are many
+    MemoryContext context;  // of what lasts
     JsonBuffer old_json;
     JsonBuffer new_json;
     JsonBuffer key_json;
@@ -71,7 +70,7 @@ RowPlan MakePlan(const AuditTarget &target, const RowShape *shape) {
     return plan;
 }
 
-Recorder BeginRecording(const AuditTarget &target, TriggerData *trigger, int64 rows_expected) {
+Recorder BeginRecorder(const AuditTarget &target, TriggerData *trigger, int64 rows_expected) {
     Recorder recorder{};
     recorder.plan = MakePlan(target, &ShapeOf(trigger->tg_relation)->row);
     recorder.writer = BeginAudit(target, trigger->tg_relation, rows_expected);
@@ -82,9 +81,6 @@ Recorder BeginRecording(const AuditTarget &target, TriggerData *trigger, int64 r
         recorder.changed = MakeList(recorder.plan.column_count);
         recorder.named = MakeList(recorder.plan.column_count);
     }
-    if (rows_expected > 1)
-        recorder.row_context =
-            AllocSetContextCreate(CurrentMemoryContext, "pg_herald audited row", ALLOCSET_DEFAULT_SIZES);
     return recorder;
 }
 
@@ -166,9 +162,8 @@ bool KeyHasChanged(const Recorder &recorder) {
     return false;
 }
 
-void RecordWhole(Recorder *recorder, AuditOperation operation, TupleTableSlot *slot) {
+void RecordWhole(Recorder *recorder, AuditOperation operation, RowValues values) {
     const RowPlan &plan = recorder->plan;
-    const RowValues values = ValuesOf(slot);
     const bool with_row = plan.target->record != AuditRecord::kKeys;
     const Jsonb *whole = with_row ? ShowAll(&recorder->new_json, plan, values) : nullptr;
     AuditRow row{};
@@ -181,10 +176,8 @@ void RecordWhole(Recorder *recorder, AuditOperation operation, TupleTableSlot *s
     WriteAudit(&recorder->writer, row);
 }
 
-void RecordUpdate(Recorder *recorder, TupleTableSlot *old_slot, TupleTableSlot *new_slot) {
+void RecordUpdate(Recorder *recorder, RowValues old_row, RowValues new_row) {
     const RowPlan &plan = recorder->plan;
-    const RowValues old_row = ValuesOf(old_slot);
-    const RowValues new_row = ValuesOf(new_slot);
     FindChanges(recorder, old_row, new_row);
     if (recorder->changed_count == 0) return;
 
@@ -208,45 +201,24 @@ void RecordUpdate(Recorder *recorder, TupleTableSlot *old_slot, TupleTableSlot *
     WriteAudit(&recorder->writer, row);
 }
 
-// Runs `record` with the memory of one row as the current one.
-template <typename Record>
-void WithRow(Recorder *recorder, Record &&record) {
-    if (recorder->row_context == nullptr) {
-        record();
-        return;
-    }
-    MemoryContext caller = MemoryContextSwitchTo(recorder->row_context);
-    record();
-    MemoryContextSwitchTo(caller);
-    MemoryContextReset(recorder->row_context);
-}
-
 }  // namespace
 
 void AuditRows(const AuditTarget &target, TriggerData *trigger) {
-    RowPairs pairs = BeginRowPairs(trigger);
-    if (pairs.count > 0) {
-        Recorder recorder = BeginRecording(target, trigger, pairs.count);
-        const bool is_insert = TRIGGER_FIRED_BY_INSERT(trigger->tg_event);
-        const bool is_update = TRIGGER_FIRED_BY_UPDATE(trigger->tg_event);
-
-        while (pairs.paired && NextRowPair(&pairs))
-            WithRow(&recorder, [&] {
-                if (is_update)
-                    RecordUpdate(&recorder, pairs.old_slot, pairs.new_slot);
-                else if (is_insert)
-                    RecordWhole(&recorder, AuditOperation::kInsert, pairs.new_slot);
-                else
-                    RecordWhole(&recorder, AuditOperation::kDelete, pairs.old_slot);
-            });
-        // Nobody can say which belong together; what there was and what there is now stays true.
-        while (!pairs.paired && NextOldRow(&pairs))
-            WithRow(&recorder, [&] { RecordWhole(&recorder, AuditOperation::kDelete, pairs.old_slot); });
-        while (!pairs.paired && NextNewRow(&pairs))
-            WithRow(&recorder, [&] { RecordWhole(&recorder, AuditOperation::kInsert, pairs.new_slot); });
+    Recording recording = BeginRecording(trigger);
+    if (recording.pairs.count > 0) {
+        Recorder recorder = BeginRecorder(target, trigger, recording.pairs.count);
+        RecordRows(&recording, [&](const RowValues *old_row, const RowValues *new_row) {
+            if (old_row == nullptr)
+                RecordWhole(&recorder, AuditOperation::kInsert, *new_row);
+            else if (new_row == nullptr)
+                RecordWhole(&recorder, AuditOperation::kDelete, *old_row);
+            else
+                RecordUpdate(&recorder, *old_row, *new_row);
+            return true;
+        });
         EndAudit(&recorder.writer);
     }
-    EndRowPairs(&pairs);
+    EndRecording(&recording);
 }
 
 }  // namespace herald

@@ -6,6 +6,7 @@
 #pragma once
 
 #include "change/table_triggers.hpp"
+#include "change/trigger_call.hpp"
 #include "pg/pg.hpp"
 
 namespace herald {
@@ -16,16 +17,6 @@ enum class FeedMessage : uint8 {
     kRow,       // or with the row as it is now
     kTemplate,  // a text made of columns: orders:{id}:{op}
 };
-
-// What became of a row in a transaction; also the bits of a feed's operations.
-enum RowChange : uint8 {
-    kNoChange = 0,  // inserted and deleted again
-    kInserted = 1 << 0,
-    kUpdated = 1 << 1,
-    kDeleted = 1 << 2,
-    kTruncated = 1 << 3,
-};
-inline constexpr uint8 kEveryRowChange = kInserted | kUpdated | kDeleted;
 
 enum class PieceKind : uint8 { kText, kColumn, kOperation, kTable, kSchema };
 

@@ -7,8 +7,8 @@
 
 #include "pg/pg.hpp"
 
-#include "change/output_settings.hpp"
-#include "change/row_pairs.hpp"
+#include "change/recording.hpp"
+#include "change/trigger_call.hpp"
 #include "feed/feed_notes.hpp"
 #include "pg/guard.hpp"
 #include "pg/told_once.hpp"
@@ -279,7 +279,7 @@ bool TryToNote(RowNote *note) {
     const RowState noted = row == nullptr ? RowState{} : row->state;
     RowState state;
     if (row != nullptr && CameBefore(noted, note->change, statement)) {
-        // Between others it makes no difference.
+        // A change that came between others makes no difference to the first image and the last one.
         if (noted.first < statement) return true;
         if (!FindEarlierState(note, noted, &state)) return false;
     } else if (!FindLaterState(note, noted, row == nullptr, &state)) {
@@ -317,67 +317,26 @@ void NoteNewKey(FeedNotes *notes, const FeedTable &table, const RowValues *old, 
     if (!SameValues(table, table.key, table.key_count, *old, *now)) NoteChange(notes, table, kInserted, nullptr, now);
 }
 
-void NoteRows(FeedNotes *notes, const FeedTable &table, RowPairs *pairs) {
-    MemoryContext caller = CurrentMemoryContext;
-    // Memory of one row; that of a single one goes with the trigger's.
-    MemoryContext row_context =
-        pairs->count > 1 ? AllocSetContextCreate(caller, "pg_herald changed row", ALLOCSET_DEFAULT_SIZES) : caller;
-    // Rows of a partition that moved may have no counterpart.
+// In bulk rows are only counted, which was done.
+void NoteRows(FeedNotes *notes, const FeedTable &table, Recording *recording) {
     bool keys_changed = false;
-    bool new_keys = false;
-    auto note = [&](TupleTableSlot *old_slot, TupleTableSlot *new_slot) {
-        RowValues old, now;
-        if (old_slot != nullptr) old = ValuesOf(old_slot);
-        if (new_slot != nullptr) now = ValuesOf(new_slot);
-        MemoryContextSwitchTo(row_context);
-        if (new_keys)
-            NoteNewKey(notes, table, &old, &now);
-        else if (NotePair(notes, table, old_slot == nullptr ? nullptr : &old, new_slot == nullptr ? nullptr : &now))
-            keys_changed = true;
-        MemoryContextSwitchTo(caller);
-        if (row_context != caller) MemoryContextReset(row_context);
-    };
-    // In bulk rows are only counted, which was done.
-    if (pairs->paired) {
-        while (!notes->top->bulk && NextRowPair(pairs)) note(pairs->old_slot, pairs->new_slot);
-        if (keys_changed && !notes->top->bulk) {
-            TriggerData *trigger = pairs->trigger;
-            EndRowPairs(pairs);
-            *pairs = BeginRowPairs(trigger);
-            new_keys = true;
-            while (!notes->top->bulk && NextRowPair(pairs)) note(pairs->old_slot, pairs->new_slot);
-        }
-    } else {
-        while (!notes->top->bulk && NextOldRow(pairs)) note(pairs->old_slot, nullptr);
-        while (!notes->top->bulk && NextNewRow(pairs)) note(nullptr, pairs->new_slot);
-    }
+    RecordRows(recording, [&](const RowValues *old, const RowValues *now) {
+        keys_changed = NotePair(notes, table, old, now) || keys_changed;
+        return !notes->top->bulk;
+    });
+    if (!keys_changed || notes->top->bulk) return;
+    RestartRecording(recording);
+    RecordRows(recording, [&](const RowValues *old, const RowValues *now) {
+        NoteNewKey(notes, table, old, now);
+        return !notes->top->bulk;
+    });
 }
 
-RowChange ChangeOf(const TriggerData *trigger) {
-    if (TRIGGER_FIRED_BY_INSERT(trigger->tg_event)) return kInserted;
-    if (TRIGGER_FIRED_BY_UPDATE(trigger->tg_event)) return kUpdated;
-    if (TRIGGER_FIRED_BY_DELETE(trigger->tg_event)) return kDeleted;
-    return kTruncated;
-}
-
-// `events`: those that the function is for, a set of RowChange; `rows`: as a row trigger.
-Datum Note(FunctionCallInfo fcinfo, uint8 events, bool rows) {
-    if (!CALLED_AS_TRIGGER(fcinfo))
-        ereport(ERROR, (errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
-                        errmsg("the function must be called as a trigger")));
-    TriggerData *trigger = reinterpret_cast<TriggerData *>(fcinfo->context);
+// `events`: those that the function is for, a set of RowChange; `by_row`: as a row trigger.
+Datum Note(FunctionCallInfo fcinfo, uint8 events, bool by_row) {
+    TriggerData *trigger = ReadTriggerCall(fcinfo, {"herald.enable_change_feed", events, by_row, 1});
     const RowChange change = ChangeOf(trigger);
-    const bool tables_there = rows || change == kTruncated ||
-                              ((change == kInserted || trigger->tg_oldtable != nullptr) &&
-                               (change == kDeleted || trigger->tg_newtable != nullptr));
-    if (!TRIGGER_FIRED_AFTER(trigger->tg_event) || (events & change) == 0 ||
-        static_cast<bool>(TRIGGER_FIRED_FOR_ROW(trigger->tg_event)) != rows || !tables_there ||
-        trigger->tg_trigger->tgnargs != 1)
-        ereport(ERROR, (errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
-                        errmsg("trigger \"%s\" is not one that herald.enable_change_feed makes",
-                               trigger->tg_trigger->tgname)));
-
-    if (change != kTruncated && IsReplicating() != rows) return static_cast<Datum>(0);
+    if (change != kTruncated && IsReplicating() != by_row) return static_cast<Datum>(0);
     const char *id = trigger->tg_trigger->tgargs[0];
     const Feed *feed = FindFeed(pg_strtoint32(id));
     const FeedTable &table = *TableOf(feed, id, trigger->tg_relation);
@@ -388,18 +347,18 @@ Datum Note(FunctionCallInfo fcinfo, uint8 events, bool rows) {
         NoteTruncate(notes, RelationGetRelid(relation) == feed->relation ? nullptr : relation);
         return static_cast<Datum>(0);
     }
-    const int pinned = PinOutputSettings(table.shape->needs);
-    RowPairs pairs = BeginRowPairs(trigger);
-    if (pairs.count > 0) {
-        CountRows(notes, change, static_cast<uint64>(pairs.count));
-        // Each row of these is another one.
+    Recording recording = BeginRecording(trigger);
+    const int64 count = recording.pairs.count;
+    if (count > 0) {
+        CountRows(notes, change, static_cast<uint64>(count));
+        // Each row of an INSERT or a DELETE is another one, so as many would be noted. An UPDATE may change some of
+        // the rows that were noted before.
         if (change != kUpdated && !notes->top->bulk && (feed->operations & change) != 0 &&
-            pairs.count > settings::change_feed_bulk_limit)
+            count > settings::change_feed_bulk_limit)
             BeginBulk(notes);
-        if (!notes->top->bulk) NoteRows(notes, table, &pairs);
+        if (!notes->top->bulk) NoteRows(notes, table, &recording);
     }
-    EndRowPairs(&pairs);
-    UnpinOutputSettings(pinned);
+    EndRecording(&recording);
     return static_cast<Datum>(0);
 }
 
