@@ -5,6 +5,7 @@
 #include "audit/audit_tables.hpp"
 
 #include "audit/segments.hpp"
+#include "pg/epoch.hpp"
 #include "pg/extension.hpp"
 #include "pg/index_entries.hpp"
 #include "tables/id_store.hpp"
@@ -27,7 +28,7 @@ namespace {
 
 AuditSegment segments[kAuditSegments];
 bool known[kAuditSegments];
-uint64 changes = 0;
+pg::Epoch epoch;
 
 // Ids that a backend takes at once; what it doesn't use is never used.
 constexpr int64 kIdsAtOnce = 1000;
@@ -43,7 +44,7 @@ Ids audit_ids = {IdCounter::kAudit, InvalidOid, 0, 0};
 Ids context_ids = {IdCounter::kAuditContext, InvalidOid, 0, 0};
 
 void OnRelationChange(Datum, Oid relation) {
-    changes++;
+    epoch.End();
     for (int i = 0; i < kAuditSegments; i++)
         if (!OidIsValid(relation) || segments[i].table == relation || segments[i].context == relation) known[i] = false;
 }
@@ -118,7 +119,7 @@ const AuditSegment &SegmentTables(int segment) {
     WatchRelations();
     char name[NAMEDATALEN];
     AuditSegment found{};
-    const uint64 changes_before = changes;
+    const pg::Stamp begun = epoch.Now();
     snprintf(name, sizeof(name), "audit_%d", segment);
     found.table = Lookup(name);
     snprintf(name, sizeof(name), "audit_context_%d", segment);
@@ -126,7 +127,7 @@ const AuditSegment &SegmentTables(int segment) {
     FindIndexes(&found, found.table, false);
     FindIndexes(&found, found.context, true);
     segments[segment] = found;
-    known[segment] = changes == changes_before;
+    known[segment] = epoch.Is(begun);
     return segments[segment];
 }
 

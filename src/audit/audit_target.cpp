@@ -1,4 +1,4 @@
-// See audit_target.hpp. Entries of the cache belong to a generation, which any change of the tables of
+// See audit_target.hpp. Entries of the cache belong to an epoch, which any change of the tables of
 // interest ends. A stale one is replaced at the next look, and freed at the end of the transaction: a
 // trigger that fires within another must not free what that one still uses.
 
@@ -9,6 +9,7 @@
 #include "audit/target_store.hpp"
 #include "change/table_shape.hpp"
 #include "change/table_tree.hpp"
+#include "pg/epoch.hpp"
 #include "pg/extension.hpp"
 #include "pg/told_once.hpp"
 
@@ -25,21 +26,21 @@ namespace {
 
 struct CachedTarget {
     Oid relation;
-    uint64 generation;
+    pg::Stamp stamp;
     MemoryContext context;
     AuditTarget *target;  // in context; NULL: not enrolled
 };
 
 HTAB *cache = nullptr;
 HTAB *watched = nullptr;  // oids of relations that the entries were made from
-uint64 generation = 1;
+pg::Epoch epoch;
 CachedTarget *latest = nullptr;
 
-void Forget() { generation++; }
+void Forget() { epoch.End(); }
 
 void OnRelationChange(Datum, Oid relation) {
     if (watched == nullptr) return;
-    if (!OidIsValid(relation) || hash_search(watched, &relation, HASH_FIND, nullptr) != nullptr) generation++;
+    if (!OidIsValid(relation) || hash_search(watched, &relation, HASH_FIND, nullptr) != nullptr) epoch.End();
 }
 
 HTAB *CreateTable(const char *name, Size entry_size) {
@@ -148,7 +149,7 @@ AuditTarget *Load(Oid relation, MemoryContext context) {
 }  // namespace
 
 const AuditTarget *FindTarget(Oid relation) {
-    if (latest != nullptr && latest->relation == relation && latest->generation == generation) return latest->target;
+    if (latest != nullptr && latest->relation == relation && epoch.Is(latest->stamp)) return latest->target;
     if (cache == nullptr) {
         watched = CreateTable("pg_herald watched relations", sizeof(Oid));
         cache = CreateTable("pg_herald audit targets", sizeof(CachedTarget));
@@ -156,14 +157,13 @@ const AuditTarget *FindTarget(Oid relation) {
     bool found;
     CachedTarget *cached = static_cast<CachedTarget *>(hash_search(cache, &relation, HASH_ENTER, &found));
     if (!found) {
-        cached->generation = 0;
+        cached->stamp = {};
         cached->context = nullptr;
     }
-    if (cached->generation != generation) {
+    if (!epoch.Is(cached->stamp)) {
         latest = nullptr;
-        // What changes while the catalogs are read makes the entry an old one at once.
-        const uint64 begun = generation;
-        cached->generation = 0;
+        const pg::Stamp begun = epoch.Now();
+        cached->stamp = {};
         if (cached->context != nullptr) MemoryContextSetParent(cached->context, TopTransactionContext);
         cached->context = nullptr;
         MemoryContext context =
@@ -171,7 +171,7 @@ const AuditTarget *FindTarget(Oid relation) {
         cached->target = Load(relation, context);
         MemoryContextSetParent(context, TopMemoryContext);
         cached->context = context;
-        cached->generation = begun;
+        cached->stamp = begun;
     }
     latest = cached;
     return cached->target;

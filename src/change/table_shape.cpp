@@ -2,6 +2,7 @@
 // because somebody may be using it: what is marked is handed to the transaction's memory at once, and so goes
 // with the transaction.
 
+#include "pg/epoch.hpp"
 #include "change/table_shape.hpp"
 
 extern "C" {
@@ -35,7 +36,7 @@ struct CachedShape {
 constexpr long kMaxShapes = 4096;
 
 HTAB *shapes = nullptr;
-uint64 changes = 0;  // counts invalidations: a shape that was made meanwhile is not kept
+pg::Epoch epoch;
 
 void Forget(CachedShape *cached) {
     if (TopTransactionContext != nullptr)
@@ -55,7 +56,7 @@ bool Concerns(const CachedShape *cached, Oid relation) {
 
 void OnRelationChange(Datum, Oid relation) {
     HASH_SEQ_STATUS scan;
-    changes++;
+    epoch.End();
     hash_seq_init(&scan, shapes);
     while (auto *cached = static_cast<CachedShape *>(hash_seq_search(&scan)))
         if (Concerns(cached, relation)) Forget(cached);
@@ -179,7 +180,7 @@ const TableShape *ShapeOf(Relation relation) {
     if (hash_get_num_entries(shapes) >= kMaxShapes) OnRelationChange(static_cast<Datum>(0), InvalidOid);
 
     // Made in the transaction's memory, and kept where nothing has changed meanwhile.
-    const uint64 changes_before = changes;
+    const pg::Stamp begun = epoch.Now();
     MemoryContext context = AllocSetContextCreate(TopTransactionContext, "pg_herald table shape", ALLOCSET_SMALL_SIZES);
     ShapeBuilder builder{context, nullptr, 0, 0};
     auto *shape = static_cast<TableShape *>(MemoryContextAllocZero(context, sizeof(TableShape)));
@@ -187,7 +188,7 @@ const TableShape *ShapeOf(Relation relation) {
     FillRowShape(&builder, &shape->row, RelationGetDescr(relation));
     FillKey(shape, context);
     shape->needs = builder.needs;
-    if (changes != changes_before) return shape;
+    if (!epoch.Is(begun)) return shape;
 
     bool found;
     cached = static_cast<CachedShape *>(hash_search(shapes, &oid, HASH_ENTER, &found));

@@ -1,11 +1,12 @@
 // See channel.hpp. Entries belong to a role, because a SECURITY DEFINER function switches roles for
-// each call. A change elsewhere only raises `generation`: an entry of an older one is filled again
+// each call. A change elsewhere only ends the epoch: an entry of an older one is filled again
 // when it is next looked up, so that nothing is freed under a caller's feet.
 
 #include "channel/channel.hpp"
 
 #include "channel/channel_table.hpp"
 #include "outbox/outbox.hpp"
+#include "pg/epoch.hpp"
 #include "pg/extension.hpp"
 #include "stats/channel_counters.hpp"
 
@@ -30,24 +31,24 @@ struct NameKey {
 
 struct CachedChannel {
     NameKey key;
-    uint64 generation;
+    pg::Stamp stamp;
     Channel channel;
 };
 
 struct CachedName {
     int32 id;
-    uint64 generation;
+    pg::Stamp stamp;
     char name[NAMEDATALEN];
 };
 
 MemoryContext caches = nullptr;  // of both; NULL: there are none
 HTAB *by_name = nullptr;
 HTAB *by_id = nullptr;
-uint64 generation = 1;
+pg::Epoch epoch;
 CachedChannel *latest = nullptr;  // most publishers use one channel
 
-void Forget() { generation++; }
-void ForgetOnSyscache(Datum, pg::SyscacheNumber, uint32) { generation++; }
+void Forget() { epoch.End(); }
+void ForgetOnSyscache(Datum, pg::SyscacheNumber, uint32) { epoch.End(); }
 
 HTAB *CreateCache(MemoryContext context, const char *name, Size key_size, Size entry_size) {
     HASHCTL control;
@@ -84,9 +85,8 @@ Channel UndeclaredChannel(const NameKey &key) {
 }
 
 void Fill(CachedChannel *cached, const NameKey &key) {
-    // An invalidation that comes while the tables are read makes the entry an old one at once.
-    uint64 begun = generation;
-    cached->generation = 0;
+    const pg::Stamp begun = epoch.Now();
+    cached->stamp = {};
     Channel channel;
     if (!ReadChannelByName(key.name, &channel)) channel = UndeclaredChannel(key);
     if (channel.declared) channel.privileges = PrivilegesOf(channel.id, channel.owner, key.role);
@@ -94,12 +94,12 @@ void Fill(CachedChannel *cached, const NameKey &key) {
     channel.counters = -1;
     channel.compiled_schema = SchemaHandle{};
     cached->channel = channel;
-    cached->generation = begun;
+    cached->stamp = begun;
 }
 
 bool Matches(const CachedChannel *cached, Oid role, const char *name, std::size_t length) {
-    return cached->generation == generation && cached->key.role == role &&
-           std::memcmp(cached->key.name, name, length) == 0 && cached->key.name[length] == '\0';
+    return epoch.Is(cached->stamp) && cached->key.role == role && std::memcmp(cached->key.name, name, length) == 0 &&
+           cached->key.name[length] == '\0';
 }
 
 }  // namespace
@@ -120,8 +120,8 @@ const Channel &LookUpChannel(const char *name, std::size_t length) {
     PrepareCaches();
     bool found;
     CachedChannel *cached = static_cast<CachedChannel *>(hash_search(by_name, &key, HASH_ENTER, &found));
-    if (!found) cached->generation = 0;
-    if (cached->generation != generation) {
+    if (!found) cached->stamp = {};
+    if (!epoch.Is(cached->stamp)) {
         // Oids first: the callback that makes entries old depends on them.
         (void)pg::Tables();
         Fill(cached, key);
@@ -135,15 +135,15 @@ const Channel *LookUpChannelById(int32 id) {
     PrepareCaches();
     bool found;
     CachedName *cached = static_cast<CachedName *>(hash_search(by_id, &id, HASH_ENTER, &found));
-    if (!found) cached->generation = 0;
-    if (cached->generation != generation) {
+    if (!found) cached->stamp = {};
+    if (!epoch.Is(cached->stamp)) {
         (void)pg::Tables();
-        uint64 begun = generation;
-        cached->generation = 0;
+        const pg::Stamp begun = epoch.Now();
+        cached->stamp = {};
         Channel channel;
         std::memset(cached->name, 0, sizeof(cached->name));
         if (ReadChannelById(id, &channel)) pg::CopyString(cached->name, channel.name, NAMEDATALEN);
-        cached->generation = begun;
+        cached->stamp = begun;
     }
     if (cached->name[0] == '\0') return nullptr;
     // The name may have passed to another channel between the two look-ups.

@@ -1,9 +1,10 @@
-// See feed.hpp. The cache belongs to a generation, which any change of the catalogs of herald ends. A stale feed
+// See feed.hpp. The cache belongs to an epoch, which any change of the catalogs of herald ends. A stale feed
 // goes with the transaction's memory, because somebody may still use it.
 
 #include "feed/feed.hpp"
 
 #include "change/table_tree.hpp"
+#include "pg/epoch.hpp"
 #include "pg/arguments.hpp"
 #include "pg/extension.hpp"
 #include "tables/own_tables.hpp"
@@ -46,11 +47,11 @@ struct CachedFeed {
 };
 
 HTAB *cache = nullptr;
-uint64 generation = 1;
-uint64 cached_generation = 0;
+pg::Epoch epoch;
+pg::Stamp cache_stamp = {};
 bool registered = false;
 
-void Forget() { generation++; }
+void Forget() { epoch.End(); }
 
 FeedMessage MessageOfText(const char *text) {
     if (std::strcmp(text, "key") == 0) return FeedMessage::kKey;
@@ -105,7 +106,7 @@ Feed *Load(int32 id) {
 void PrepareCache() {
     if (!registered) pg::OnCatalogChange(Forget);
     registered = true;
-    if (cache != nullptr && cached_generation == generation) return;
+    if (cache != nullptr && epoch.Is(cache_stamp)) return;
     if (cache != nullptr) {
         HASH_SEQ_STATUS scan;
         hash_seq_init(&scan, cache);
@@ -119,13 +120,13 @@ void PrepareCache() {
     control.entrysize = sizeof(CachedFeed);
     control.hcxt = TopMemoryContext;
     cache = hash_create("pg_herald change feeds", 16, &control, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
-    cached_generation = generation;
+    cache_stamp = epoch.Now();
 }
 
 }  // namespace
 
 const Feed *FindFeed(int32 id) {
-    // Oids first: the callback that ends the generation depends on them.
+    // Oids first: the callback that ends the epoch depends on them.
     (void)pg::Tables();
     PrepareCache();
     if (auto *cached = static_cast<CachedFeed *>(hash_search(cache, &id, HASH_FIND, nullptr))) return cached->feed;
@@ -134,7 +135,7 @@ const Feed *FindFeed(int32 id) {
     Feed *feed = Load(id);
     MemoryContextSwitchTo(caller);
     // What changed while it was read makes it an old one at once.
-    if (cached_generation != generation) return feed;
+    if (!epoch.Is(cache_stamp)) return feed;
     auto *cached = static_cast<CachedFeed *>(hash_search(cache, &id, HASH_ENTER, nullptr));
     cached->context = context;
     cached->feed = feed;
@@ -261,7 +262,7 @@ TriggerSet TriggersOf(const Feed &feed) {
 bool IsInFeed(const Feed &feed, Oid relation) { return relation == feed.relation || IsAbove(feed.relation, relation); }
 
 void InvalidateFeeds() {
-    generation++;
+    epoch.End();
     pg::InvalidateCatalogCaches();
 }
 

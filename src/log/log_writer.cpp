@@ -6,6 +6,7 @@
 #include "log/log_table.hpp"
 #include "log/recent.hpp"
 #include "registry/database.hpp"
+#include "pg/epoch.hpp"
 #include "pg/extension.hpp"
 #include "tables/id_store.hpp"
 #include "tables/own_tables.hpp"
@@ -30,15 +31,16 @@ constexpr int kRowsAtOnce = 256;
 // The text of published_by for a role. Looked up once, as most sessions publish as one role.
 struct RoleName {
     Oid role;
-    bool valid;
+    pg::Stamp stamp;
     struct {
         alignas(int32) char bytes[VARHDRSZ + NAMEDATALEN];
     } text;
 };
 
 RoleName role_name;
+pg::Epoch roles;
 
-void ForgetRoleName(Datum, pg::SyscacheNumber, uint32) { role_name.valid = false; }
+void ForgetRoleName(Datum, pg::SyscacheNumber, uint32) { roles.End(); }
 
 Datum RoleNameDatum(Oid role) {
     static bool registered = false;
@@ -46,13 +48,14 @@ Datum RoleNameDatum(Oid role) {
         CacheRegisterSyscacheCallback(AUTHOID, ForgetRoleName, static_cast<Datum>(0));
         registered = true;
     }
-    if (!role_name.valid || role_name.role != role) {
+    if (!roles.Is(role_name.stamp) || role_name.role != role) {
+        const pg::Stamp begun = roles.Now();
         char *name = GetUserNameFromId(role, false);
         Size length = std::strlen(name);
         std::memcpy(role_name.text.bytes + VARHDRSZ, name, length);
         SET_VARSIZE(role_name.text.bytes, VARHDRSZ + length);
         role_name.role = role;
-        role_name.valid = true;
+        role_name.stamp = begun;
         pfree(name);
     }
     return PointerGetDatum(role_name.text.bytes);

@@ -1,6 +1,7 @@
 // See extension.hpp. One relcache callback serves both: our oids and the caches of the features,
 // because a change of channels is announced as a relcache invalidation of channel_store.
 
+#include "pg/epoch.hpp"
 #include "pg/extension.hpp"
 
 #include "pg/table_form.hpp"
@@ -31,8 +32,8 @@ constexpr char kSchema[] = "herald";
 constexpr char kInternalSchema[] = "herald_internal";
 
 ExtensionTables tables;
-bool tables_valid = false;
-uint64 changes = 0;  // counts invalidations: oids read before one are not to be kept
+Epoch epoch;
+Stamp tables_stamp = {};  // of `tables`
 
 constexpr int kMaxListeners = 8;
 void (*listeners[kMaxListeners])();
@@ -41,11 +42,10 @@ int listener_count = 0;
 void OnRelationChange(Datum, Oid relation) {
     ForgetTable(relation);
     // While the oids are unknown any relation may be one of ours.
-    bool ours = !tables_valid || relation == InvalidOid || relation == tables.channel_store;
+    bool ours = !TablesKnown() || relation == InvalidOid || relation == tables.channel_store;
     for (int i = 0; i < kSegments; i++) ours = ours || relation == tables.log[i] || relation == tables.settled[i];
     if (!ours) return;
-    tables_valid = false;
-    changes++;
+    epoch.End();
     for (int i = 0; i < listener_count; i++) listeners[i]();
 }
 
@@ -97,12 +97,12 @@ Oid CommittedExtension() {
 
 Oid InternalSchema() { return OwnSchema(kInternalSchema); }
 
-bool TablesKnown() { return tables_valid; }
+bool TablesKnown() { return epoch.Is(tables_stamp); }
 
 const ExtensionTables &Tables() {
-    if (tables_valid) return tables;
+    if (TablesKnown()) return tables;
 
-    const uint64 changes_before = changes;
+    const Stamp begun = epoch.Now();
     tables.extension = get_extension_oid("pg_herald", true);
     if (!OidIsValid(tables.extension))
         ereport(ERROR,
@@ -122,7 +122,7 @@ const ExtensionTables &Tables() {
     tables.parked_store = Lookup("parked_store");
     tables.task_type =
         GetSysCacheOid2(TYPENAMENSP, Anum_pg_type_oid, CStringGetDatum("task"), ObjectIdGetDatum(tables.schema));
-    tables_valid = changes == changes_before;
+    tables_stamp = begun;
     return tables;
 }
 

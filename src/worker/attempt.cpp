@@ -8,6 +8,7 @@
 #include "parked/parked_row.hpp"
 #include "log/log_reader.hpp"
 #include "registry/database.hpp"
+#include "pg/epoch.hpp"
 #include "pg/clip.hpp"
 #include "pg/extension.hpp"
 #include "settings.hpp"
@@ -34,30 +35,31 @@ struct Known {
     int32 id;
     MemoryContext context;
     Subscription *subscription;
-    // Found by CheckDefinition to be all right, as long as `definitions` has this value; 0: not yet.
+    // Found by CheckDefinition to be all right, in this epoch of `definitions`.
     Oid function;
-    uint64 checked;
+    pg::Stamp checked;
 };
 constexpr int kMaxKnown = 64;
 constexpr int kMaxLogged = 1024;  // bytes of an error
 Known known[kMaxKnown];
 int next_known = 0;
-volatile bool known_valid = false;
+pg::Epoch subscriptions;
+pg::Stamp known_stamp = {};  // of `known`
 
-// Counts changes of what CheckDefinition looks at: functions, roles, rights.
-uint64 definitions = 1;
+// Ends with each change of what CheckDefinition looks at: functions, roles, rights.
+pg::Epoch definitions;
 
-void ForgetKnown() { known_valid = false; }
+void ForgetKnown() { subscriptions.End(); }
 
-void OnDefinitionChange(Datum, pg::SyscacheNumber, uint32) { definitions++; }
+void OnDefinitionChange(Datum, pg::SyscacheNumber, uint32) { definitions.End(); }
 
 Known *KnownSubscription(int32 id) {
-    if (!known_valid) {
+    if (!subscriptions.Is(known_stamp)) {
         for (Known &entry : known) {
             if (entry.context != nullptr) MemoryContextDelete(entry.context);
             entry = Known{};
         }
-        known_valid = true;
+        known_stamp = subscriptions.Now();
     }
     for (Known &entry : known)
         if (entry.subscription != nullptr && entry.id == id) return &entry;
@@ -69,22 +71,22 @@ Known *KnownSubscription(int32 id) {
     Known *place = &known[next_known];
     next_known = (next_known + 1) % kMaxKnown;
     if (place->context != nullptr) MemoryContextDelete(place->context);
-    *place = {id, context, subscription, InvalidOid, 0};
+    *place = {id, context, subscription, InvalidOid, {}};
     return place;
 }
 
 // CheckDefinition, where anything of it may have changed.
 Oid DefinitionOf(Known *entry, DefinitionFault *fault) {
     static bool superusers = false;
-    if (superusers != settings::superuser_handlers) definitions++;
+    if (superusers != settings::superuser_handlers) definitions.End();
     superusers = settings::superuser_handlers;
     fault->sqlstate = 0;
-    if (entry->checked == definitions) return entry->function;
+    if (definitions.Is(entry->checked)) return entry->function;
     // First: the check itself may hear of a change.
-    const uint64 seen = definitions;
+    const pg::Stamp seen = definitions.Now();
     Oid function = CheckDefinition(*entry->subscription, fault);
     entry->function = function;
-    entry->checked = fault->sqlstate == 0 ? seen : 0;
+    entry->checked = fault->sqlstate == 0 ? seen : pg::Stamp{};
     return function;
 }
 
