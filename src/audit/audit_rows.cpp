@@ -9,7 +9,7 @@
 
 #include "audit/audit_mask.hpp"
 #include "audit/audit_writer.hpp"
-#include "change/recording.hpp"
+#include "change/row_recording.hpp"
 #include "change/row_json.hpp"
 
 extern "C" {

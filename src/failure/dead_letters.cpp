@@ -5,6 +5,7 @@
 
 #include "failure/dead_letters.hpp"
 #include "outbox/outbox.hpp"
+#include "parked/parked_row.hpp"
 #include "pg/as_owner.hpp"
 #include "pg/spi.hpp"
 #include "stats/dead_counts.hpp"
@@ -40,14 +41,13 @@ int64 MoveToParked(const char *sql, int64 id, int32 subscription) {
     return moved;
 }
 
-#define MOVE_TO_PARKED(condition)                                                                    \
-    "WITH moved AS (DELETE FROM herald_internal.dead_letter_store WHERE " condition                  \
-    " RETURNING *), "                                                                                \
-    "parked AS (INSERT INTO herald_internal.parked_store (subscription_id, message_id, channel_id, " \
-    "published_at, published_by, key, headers, payload, schema_version, attempts, "                  \
-    "next_attempt_at) "                                                                              \
-    "SELECT subscription_id, message_id, channel_id, published_at, published_by, key, "              \
-    "headers, payload, schema_version, 0, $2 FROM moved ON CONFLICT DO NOTHING RETURNING 1) "        \
+#define MOVE_TO_PARKED(condition)                                                   \
+    "WITH moved AS (DELETE FROM herald_internal.dead_letter_store WHERE " condition \
+    " RETURNING *), "                                                               \
+    "parked AS (INSERT INTO herald_internal.parked_store (" HERALD_PARKED_COLUMNS   \
+    ", next_attempt_at) "                                                           \
+    "SELECT " HERALD_MESSAGE_COLUMNS                                                \
+    ", 0, $2 FROM moved ON CONFLICT DO NOTHING RETURNING 1) "                       \
     "SELECT (SELECT pg_catalog.count(*) FROM moved), (SELECT pg_catalog.count(*) FROM parked)"
 
 // The name of the subscription a dead letter belongs to; NULL: there is no such dead letter, or its

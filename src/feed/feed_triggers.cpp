@@ -7,7 +7,7 @@
 
 #include "pg/pg.hpp"
 
-#include "change/recording.hpp"
+#include "change/row_recording.hpp"
 #include "change/trigger_call.hpp"
 #include "feed/feed_notes.hpp"
 #include "pg/guard.hpp"

@@ -10,10 +10,10 @@
 
 namespace herald {
 
-// Those of a message and its attempts, in the order of MessageParams.
-#define HERALD_PARKED_COLUMNS                                                                      \
-    "subscription_id, message_id, channel_id, published_at, published_by, key, headers, payload, " \
-    "schema_version, attempts"
+// What the parked table and the dead letters have of a message; and its attempts.
+#define HERALD_MESSAGE_COLUMNS \
+    "subscription_id, message_id, channel_id, published_at, published_by, key, headers, payload, schema_version"
+#define HERALD_PARKED_COLUMNS HERALD_MESSAGE_COLUMNS ", attempts"
 
 inline pg::Param OptionalText(const text *value) { return pg::TextDatum(PointerGetDatum(value), value == nullptr); }
 

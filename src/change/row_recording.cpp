@@ -1,6 +1,6 @@
-// See recording.hpp.
+// See row_recording.hpp.
 
-#include "change/recording.hpp"
+#include "change/row_recording.hpp"
 
 #include "change/output_settings.hpp"
 
