@@ -284,7 +284,7 @@ CREATE TABLE herald_internal.audit_0 (
     context_id      bigint NOT NULL,
     changed_at      timestamptz NOT NULL,
     record_hash     bigint,              -- of target_id and record_id
-    old_record_hash bigint,              -- where the key was changed
+    old_record_hash bigint,              -- if the key was changed
     target_id       integer NOT NULL,
     sequence        integer NOT NULL,    -- in the transaction
     operation       "char" NOT NULL,
@@ -376,7 +376,7 @@ CREATE FUNCTION herald.publish(
 RETURNS bigint LANGUAGE c VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'herald_publish';
 COMMENT ON FUNCTION herald.publish(text, jsonb, text, jsonb) IS
-    'Publishes a message when the transaction commits; returns its id, or NULL where the channel stores '
+    'Publishes a message when the transaction commits; returns its id, or NULL if the channel stores '
     'nothing. key and headers (an object) reach subscriptions. Errors: 22004 NULL channel or payload, '
     '22023 bad channel name, 42501 no publish privilege, 54000 payload too large (bytes as jsonb), key over 2048 '
     'bytes, headers over 65536.';
@@ -460,13 +460,13 @@ RETURNS void LANGUAGE c VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'herald_notify';
 COMMENT ON FUNCTION herald.notify(text, text) IS
     'pg_notify with statistics, and with the publish privilege of declared channels: the payload is plain '
-    'text of at most 7999 bytes. Stored only where the channel has accept_notify.';
+    'text of at most 7999 bytes. Stored only if the channel has accept_notify.';
 
 CREATE FUNCTION herald.fetch(message_id bigint)
 RETURNS jsonb LANGUAGE c STABLE STRICT PARALLEL RESTRICTED
 AS 'MODULE_PATHNAME', 'herald_fetch';
 COMMENT ON FUNCTION herald.fetch(bigint) IS
-    'The payload to which a pointer announcement points; NULL where it is not there (or no longer: of a '
+    'The payload to which a pointer announcement points; NULL if it is not there (or no longer: of a '
     'channel that is not durable it is kept for herald.pointer_retention), or the caller lacks the read '
     'privilege on a declared channel. Reads the log.';
 
@@ -541,7 +541,7 @@ RETURNS void LANGUAGE c VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'herald_grant_channel';
 COMMENT ON FUNCTION herald.grant_channel IS
     'Grants privileges (publish, subscribe, read) on a declared channel to a role, or to everybody as '
-    '"public". For members of the channel''s owner; 42704 where channel or role do not exist.';
+    '"public". For members of the channel''s owner; 42704 if channel or role do not exist.';
 
 CREATE FUNCTION herald.revoke_channel(
     channel text, grantee text, privileges text[] DEFAULT '{publish}')
@@ -555,7 +555,7 @@ CREATE FUNCTION herald.has_channel_privilege(role text, channel text, privilege 
 RETURNS boolean LANGUAGE c STABLE STRICT PARALLEL RESTRICTED
 AS 'MODULE_PATHNAME', 'herald_has_channel_privilege';
 COMMENT ON FUNCTION herald.has_channel_privilege(text, text, text) IS
-    'True where the role has the privilege on the channel, directly, through a role it is a member of, '
+    'True if the role has the privilege on the channel, directly, through a role it is a member of, '
     'as owner or as superuser. Several privileges, with commas between them: any of these. A channel that '
     'is not declared can be published to by all.';
 
@@ -563,8 +563,8 @@ CREATE FUNCTION herald_internal.stored_role(name text, role text)
 RETURNS oid LANGUAGE c STABLE CALLED ON NULL INPUT PARALLEL RESTRICTED
 AS 'MODULE_PATHNAME', 'herald_stored_role';
 COMMENT ON FUNCTION herald_internal.stored_role(text, text) IS
-    'Internal, for the views: the role that a table names by these two, NULL where it is gone. The name counts '
-    'only where the other one is of another server or NULL.';
+    'Internal, for the views: the role that a table names by these two, NULL if it is gone. The name counts '
+    'only if the other one is of another server or NULL.';
 
 CREATE VIEW herald.channels WITH (security_barrier) AS
 SELECT c.channel::pg_catalog.text COLLATE "default" AS channel,
@@ -675,7 +675,7 @@ CREATE FUNCTION herald.validate(schema jsonb, payload jsonb, check_formats boole
 RETURNS boolean LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE COST 10
 AS 'MODULE_PATHNAME', 'herald_validate';
 COMMENT ON FUNCTION herald.validate(jsonb, jsonb, boolean) IS
-    'True where the payload fits the JSON Schema (draft 2020-12, or draft-07 where $schema says so). '
+    'True if the payload fits the JSON Schema (draft 2020-12, or draft-07 if $schema says so). '
     'check_formats: the keyword "format" counts. Errors: 22023 for what is no schema, 0A000 for one that refers '
     'to other documents or has a pattern that PostgreSQL cannot match, 54001 for a check that takes too many steps.';
 
@@ -685,7 +685,7 @@ CREATE FUNCTION herald.validation_errors(
 RETURNS SETOF record LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE COST 100 ROWS 5
 AS 'MODULE_PATHNAME', 'herald_validation_errors';
 COMMENT ON FUNCTION herald.validation_errors(jsonb, jsonb, boolean) IS
-    'What a payload violates, at most 1000 rows, none where it fits. The paths are JSON pointers into the '
+    'What a payload violates, at most 1000 rows, none if it fits. The paths are JSON pointers into the '
     'payload and into the schema. instance_location and keyword_location are what the standard''s output has: the latter '
     'names the references that were followed.';
 
@@ -695,7 +695,7 @@ CREATE FUNCTION herald.try_lock(name text, scope text DEFAULT 'session', channel
 RETURNS boolean LANGUAGE c VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'herald_try_lock';
 COMMENT ON FUNCTION herald.try_lock(text, text, text) IS
-    'Takes a lock of this database unless another session has it; true where it is ours. scope session: until it is '
+    'Takes a lock of this database unless another session has it; true if it is ours. scope session: until it is '
     'unlocked as often as it was taken, or the session ends; transaction: until that (or the savepoint) ends. When it '
     'is free again, RELEASE:<name> is announced on the channel as plain text. Never waits. Errors: 22023 bad name or '
     'scope, 42501 no publish privilege on the channel, 53400 no room in the outbox.';
@@ -705,7 +705,7 @@ RETURNS boolean LANGUAGE c VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'herald_unlock';
 COMMENT ON FUNCTION herald.unlock(text) IS
     'Gives back a lock that try_lock has taken for the session, when the transaction commits; a rollback keeps it. '
-    'False where the session does not have it.';
+    'False if the session does not have it.';
 
 -- Subscriptions -------------------------------------------------------------------------------------
 
@@ -739,7 +739,7 @@ CREATE FUNCTION herald.unsubscribe(subscription text, force boolean DEFAULT fals
 RETURNS void LANGUAGE c VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'herald_unsubscribe';
 COMMENT ON FUNCTION herald.unsubscribe IS
-    'Removes a subscription; where it has tasks or dead letters only by force.';
+    'Removes a subscription; if it has tasks or dead letters only by force.';
 
 CREATE FUNCTION herald.pause(subscription text, wait interval DEFAULT NULL)
 RETURNS boolean LANGUAGE c VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
@@ -791,7 +791,7 @@ CREATE FUNCTION herald.status(
 RETURNS SETOF record LANGUAGE c VOLATILE PARALLEL RESTRICTED ROWS 20
 AS 'MODULE_PATHNAME', 'herald_status';
 COMMENT ON FUNCTION herald.status IS
-    'One row per check: is everything as it must be for handlers to run, and what to do where not. value_number: what value '
+    'One row per check: is everything as it must be for handlers to run, and what to do if not. value_number: what value '
     'says as a number, in unit (ratio, bytes, seconds, or what is counted); NULL if it is none.';
 
 CREATE FUNCTION herald.activate()
@@ -871,7 +871,7 @@ SELECT l.subscription, l.channel, l.state, l.reason, l.pending, l.running, l.don
        l.p50_ms, l.p95_ms, l.p99_ms
   FROM herald_internal.list_subscription_stats() AS l;
 COMMENT ON VIEW herald.subscription_stats IS
-    'How far each subscription is. pending, running, retrying and oldest_pending_age are NULL where no dispatcher '
+    'How far each subscription is. pending, running, retrying and oldest_pending_age are NULL if no dispatcher '
     'counts. Latencies, in milliseconds, run from publication to the start of the handler.';
 COMMENT ON COLUMN herald.subscription_stats.subscription IS 'Name of the subscription.';
 COMMENT ON COLUMN herald.subscription_stats.channel IS 'Channel whose messages it gets.';
@@ -1060,7 +1060,7 @@ COMMENT ON COLUMN herald.audit_log.operation IS 'insert, update, delete, truncat
 COMMENT ON COLUMN herald.audit_log.schema_name IS 'Schema of the table at that time.';
 COMMENT ON COLUMN herald.audit_log.table_name IS 'Name of the table at that time.';
 COMMENT ON COLUMN herald.audit_log.record_id IS 'Key of the row.';
-COMMENT ON COLUMN herald.audit_log.old_record_id IS 'Key that it had before, where it was changed.';
+COMMENT ON COLUMN herald.audit_log.old_record_id IS 'Key that it had before, if it was changed.';
 COMMENT ON COLUMN herald.audit_log.old IS 'The row before; by diff, the columns that were changed.';
 COMMENT ON COLUMN herald.audit_log.new IS 'The row after; by diff, the columns that were changed.';
 COMMENT ON COLUMN herald.audit_log.changed IS 'Names of the columns that an UPDATE changed.';
@@ -1069,7 +1069,7 @@ COMMENT ON COLUMN herald.audit_log.current_user_name IS 'Role whose rights count
 COMMENT ON COLUMN herald.audit_log.application_name IS 'application_name of the session.';
 COMMENT ON COLUMN herald.audit_log.client_address IS 'Address of the client.';
 COMMENT ON COLUMN herald.audit_log.client_port IS 'Port of the client.';
-COMMENT ON COLUMN herald.audit_log.statement IS 'Text of the statement, where herald.audit_statement is on.';
+COMMENT ON COLUMN herald.audit_log.statement IS 'Text of the statement, if herald.audit_statement is on.';
 COMMENT ON COLUMN herald.audit_log.context IS 'Settings named by herald.audit_context.';
 
 CREATE FUNCTION herald.enable_audit(
@@ -1096,7 +1096,7 @@ AS 'MODULE_PATHNAME', 'herald_audit_history';
 COMMENT ON FUNCTION herald.audit_history IS
     'What happened to one row, oldest first. record_id: the columns of its key, with any name they have had (22023 for '
     'others); values may be written as any input of the columns'' types, a citext as it was; '
-    'where the key was changed, the time before it belongs to the history. For the owner of the table and '
+    'if the key was changed, the time before it belongs to the history. For the owner of the table and '
     'readers of herald.audit_log (else 42501).';
 
 CREATE FUNCTION herald.purge_audit_log(before timestamptz DEFAULT NULL)
@@ -1192,7 +1192,7 @@ CREATE FUNCTION herald.disable_change_feed(target regclass, channel text)
 RETURNS void LANGUAGE c VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'herald_disable_change_feed';
 COMMENT ON FUNCTION herald.disable_change_feed IS
-    'Ends the feed of a table to a channel. For the owner of the table; 42704 where there is none.';
+    'Ends the feed of a table to a channel. For the owner of the table; 42704 if there is none.';
 
 CREATE FUNCTION herald_internal.feed_problem(feed_id integer)
 RETURNS text LANGUAGE c VOLATILE STRICT PARALLEL RESTRICTED
@@ -1227,7 +1227,7 @@ COMMENT ON COLUMN herald.change_feeds.problem IS 'What is wrong; NULL: nothing.'
 COMMENT ON COLUMN herald.change_feeds.created_at IS 'When the feed was made.';
 
 -- Logical replication -------------------------------------------------------------------------------
--- What is in the tables belongs to this database, also where all tables are published.
+-- What is in the tables belongs to this database, even if all tables are published.
 
 CREATE FUNCTION herald_internal.guard_replicated()
 RETURNS trigger LANGUAGE c VOLATILE PARALLEL UNSAFE
@@ -1266,7 +1266,7 @@ BEGIN
         EXECUTE pg_catalog.format('ALTER TABLE herald_internal.%I ENABLE ALWAYS TRIGGER guard', own);
         EXECUTE pg_catalog.format('ALTER TABLE herald_internal.%I ENABLE REPLICA TRIGGER guard_rows', own);
         EXECUTE pg_catalog.format('ALTER TABLE herald_internal.%I ENABLE REPLICA TRIGGER guard_truncate', own);
-        -- So that a purge works where all tables are published. It costs nothing else: rows are only inserted.
+        -- So that a purge works if all tables are published. It costs nothing else: rows are only inserted.
         IF is_trail THEN
             EXECUTE pg_catalog.format('ALTER TABLE herald_internal.%I REPLICA IDENTITY FULL', own);
         END IF;

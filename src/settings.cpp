@@ -111,8 +111,8 @@ void Define() {
                             "Channels beyond it are counted together.", &max_channels, 1024, 16, 1024 * 1024,
                             PGC_POSTMASTER, 0, nullptr, nullptr, nullptr);
     DefineCustomIntVariable("herald.max_subscriptions", "Largest number of subscriptions, in the whole server.",
-                            "A role gets at most half of them, and less where others have taken some.",
-                            &max_subscriptions, 2048, 16, 64 * 1024, PGC_POSTMASTER, 0, nullptr, nullptr, nullptr);
+                            "A role gets at most half of them, and less if others have taken some.", &max_subscriptions,
+                            2048, 16, 64 * 1024, PGC_POSTMASTER, 0, nullptr, nullptr, nullptr);
     DefineCustomIntVariable("herald.max_payload", "Largest payload of a message.",
                             "A channel may have a lower limit of its own.", &max_payload, 1024 * 1024, 1024,
                             256 * 1024 * 1024, PGC_SUSET, GUC_UNIT_BYTE, nullptr, nullptr, nullptr);
@@ -142,7 +142,7 @@ void Define() {
                             PGC_SIGHUP, GUC_UNIT_KB, nullptr, nullptr, nullptr);
     DefineCustomIntVariable("herald.change_feed_bulk_limit",
                             "How many changed rows of a change feed are published one by one in a transaction.",
-                            "Where there are more, a single message says how many.", &change_feed_bulk_limit, 1000, 0,
+                            "If there are more, a single message says how many.", &change_feed_bulk_limit, 1000, 0,
                             1000 * 1000, PGC_USERSET, 0, nullptr, nullptr, nullptr);
     DefineCustomIntVariable("herald.sweep_interval",
                             "How often the background processes look around without having been woken.",

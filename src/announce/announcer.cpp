@@ -4,7 +4,7 @@
 
 #include "announce/announcements.hpp"
 #include "announce/heard.hpp"
-#include "announce/listener.hpp"
+#include "announce/own_listen.hpp"
 #include "announce/parts.hpp"
 #include "audit/purge.hpp"
 #include "audit/segments.hpp"
@@ -89,7 +89,7 @@ void HoldUnrunnable() {
         record.hint = "The subscription is held. Mend what is wrong, then call herald.resume().";
         record.started_at = record.failed_at = GetCurrentTimestamp();
         record.next_attempt_at = DT_NOEND;  // when the subscription is resumed
-        // Where a user has it locked it is held at the next turn.
+        // If a user has the row locked, the next turn holds the subscription.
         if (HoldSubscription(subscription, problem) == Attempted::kDone) RecordFailure(record);
     }
     pg::CommitTransaction();
@@ -216,9 +216,9 @@ long MillisecondsUntil(TimestampTz time) {
     // synchronously (see heard.cpp).
     SetConfigOption("synchronous_commit", "off", PGC_USERSET, PGC_S_OVERRIDE);
     on_shmem_exit(LetGo, PointerGetDatum(database));
-    // What failed for a predecessor is tried anew.
+    // A predecessor's failures say nothing about this process.
     pg_atomic_write_u64(&database->announcer.failing_since, 0);
-    InitListener();
+    InitOwnListen();
     pgstat_report_activity(STATE_IDLE, nullptr);
 
     for (;;) {
@@ -293,7 +293,7 @@ long MillisecondsUntil(TimestampTz time) {
             needed_at = GetCurrentTimestamp();
             leaves_at = LeaveTime(needed_at, looks_only);
         }
-        // What could not be done now is tried again soon: a full NOTIFY queue, a full disk.
+        // A full NOTIFY queue or a full disk is tried again soon.
         long milliseconds = announced ? settings::sweep_interval * 1000L : 200L;
         milliseconds = Min(milliseconds, fit ? MillisecondsUntil(next_rotation) : kMisfitInterval);
         for (const Part *part : {&reload_part, &store_part, &purge_part, &pointer_part})

@@ -6,7 +6,7 @@
 
 #include "announce/heard.hpp"
 
-#include "announce/listener.hpp"
+#include "announce/own_listen.hpp"
 #include "channel/channel.hpp"
 #include "pg/process.hpp"
 #include "pg/subtransaction.hpp"

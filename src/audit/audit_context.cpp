@@ -5,7 +5,7 @@
 
 #include "audit/audit_context.hpp"
 
-#include "audit/audit_tables.hpp"
+#include "audit/trail_tables.hpp"
 #include "change/table_shape.hpp"
 #include "settings.hpp"
 #include "tables/own_tables.hpp"

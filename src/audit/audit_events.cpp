@@ -5,7 +5,7 @@
 #include "audit/audit_events.hpp"
 
 #include "audit/audit_context.hpp"
-#include "audit/audit_tables.hpp"
+#include "audit/trail_tables.hpp"
 #include "audit/segments.hpp"
 #include "pg/as_owner.hpp"
 

@@ -5,7 +5,7 @@
 #include "audit/audit_watch.hpp"
 
 #include "audit/audit_events.hpp"
-#include "audit/audit_tables.hpp"
+#include "audit/trail_tables.hpp"
 #include "audit/audited_tables.hpp"
 #include "audit/enrolment.hpp"
 #include "audit/segments.hpp"

@@ -10,7 +10,7 @@
 
 #pragma once
 
-#include "audit/audit_tables.hpp"
+#include "audit/trail_tables.hpp"
 #include "audit/audit_target.hpp"
 #include "pg/pg.hpp"
 
@@ -22,7 +22,7 @@ extern "C" {
 
 namespace herald {
 
-// What may be NULL, is NULL where there is none. Only looked at until WriteAudit returns.
+// A row for the trail. Pointers are NULL for a column that is NULL, and are not used after WriteAudit.
 struct AuditRow {
     AuditOperation operation;
     const Jsonb *record_id;

@@ -317,7 +317,7 @@ JEntry AppendValue(JsonBuffer *buffer, const Conversion &conversion, Datum value
             break;
     }
 
-    // What is too large is not even detoasted.
+    // A value that is too large is not even detoasted.
     const bool is_varlena = conversion.length == -1;
     const Size bytes = is_varlena ? BytesOf(value) : 0;
     const bool keeps_size = conversion.kind == ConversionKind::kText || conversion.kind == ConversionKind::kNumeric ||

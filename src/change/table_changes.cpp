@@ -41,7 +41,7 @@ int handler_count = 0;
 object_access_hook_type previous_access = nullptr;
 ProcessUtility_hook_type previous_utility = nullptr;
 
-// Of the command that runs; what they point to is in TopTransactionContext.
+// Changes that the running command has noted; what they point to is in TopTransactionContext.
 pg::TransactionList<TableChange> noted;
 
 TableChange *Note(TableChangeKind kind, Oid relation) {
@@ -183,7 +183,7 @@ void OnAccess(ObjectAccessType access, Oid catalog, Oid object, int column, void
     NoteAccess(access, catalog, object, column, argument);
 }
 
-// What was noted, now that it can be seen. False: it is of no interest.
+// Completes a note now that the change can be seen. False: it is of no interest.
 bool Resolve(TableChange *change) {
     switch (change->kind) {
         case TableChangeKind::kTriggerCreated:
@@ -257,7 +257,7 @@ void OnUtility(PlannedStmt *statement, const char *query, bool read_only_tree, P
             if (handlers[i].renames != nullptr) handlers[i].renames();
     auto next = previous_utility != nullptr ? previous_utility : standard_ProcessUtility;
     next(statement, query, read_only_tree, context, params, environment, receiver, completion);
-    // What altered nothing (IF EXISTS) has noted nothing.
+    // A command that altered nothing (IF EXISTS) has noted nothing.
     if (tag == T_RenameStmt && noted.count > 0) NoteColumnRename(castNode(RenameStmt, statement->utilityStmt));
     // In the midst of another command tables may not be complete yet.
     if (context != PROCESS_UTILITY_SUBCOMMAND) TellHandlers();
@@ -267,7 +267,7 @@ void Forget() { noted.Forget(); }
 
 void KeepSub(SubTransactionId own, SubTransactionId parent) { noted.KeepSub(own, parent); }
 
-// What a failed command has noted is at the end: an error ends the subtransaction.
+// The notes of a failed command are at the end: an error ends the subtransaction.
 void DropSub(SubTransactionId own) { noted.DropSub(own); }
 
 }  // namespace

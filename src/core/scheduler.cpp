@@ -238,7 +238,7 @@ bool Scheduler::IsRunnable(SubscriptionId id) const {
     return subscription && subscription->config.runnable;
 }
 
-// Of subscriptions that are not dealt the due times don't count: waking up for them leads nowhere,
+// The due times of subscriptions that are not dealt don't count: waking up for them leads nowhere,
 // and when one is resumed the caller asks again anyway.
 std::optional<Microseconds> Scheduler::NextDue(Microseconds now) const {
     std::optional<Microseconds> next;
@@ -254,7 +254,7 @@ std::optional<SubscriptionGauges> Scheduler::Gauges(SubscriptionId id) const {
     const Subscription *const subscription = FindConfigured(id);
     if (!subscription) return std::nullopt;
     const SubscriptionQueue &queue = subscription->queue;
-    // Of a batch one task runs at a time; the others wait as much as those outside.
+    // One task of a batch runs at a time; the others wait as much as those outside.
     const std::size_t runs = queue.Runs();
     return SubscriptionGauges{queue.Pending() + queue.Running() - runs, runs, queue.Retrying(),
                               queue.OldestPublishedAt()};
@@ -320,7 +320,7 @@ void Scheduler::Unlist(Subscription &subscription) {
     subscription.listed_for.reset();
 }
 
-// Of a removed subscription nothing is dealt, whatever its reports put into the queue, and all of
+// Nothing of a removed subscription is dealt, whatever its reports put into the queue, and all of
 // it goes with the last report.
 void Scheduler::AfterReport(SubscriptionId id, Subscription &subscription) {
     if (subscription.standing == Standing::kRemoved && subscription.queue.Running() == 0)

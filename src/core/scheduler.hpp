@@ -32,7 +32,7 @@ struct SubscriptionConfig {
     bool batch;     // false: each task alone
 };
 
-// What a look at a subscription costs nothing to answer.
+// Kept up to date with every change, so that reading them costs nothing.
 struct SubscriptionGauges {
     std::size_t pending;   // never tried, waiting for a worker, or for its turn in a batch
     std::size_t running;   // batches
@@ -125,7 +125,7 @@ public:
 
     std::optional<SubscriptionGauges> Gauges(SubscriptionId subscription) const;
     std::vector<SubscriptionId> Subscriptions() const;
-    // What it takes to know which messages were seen: more and more, for all time.
+    // Memory of the ids of messages that were seen. It grows for all time.
     std::size_t SeenBytes() const;
 
 private:

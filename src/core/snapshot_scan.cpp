@@ -27,7 +27,7 @@ void SnapshotScan::AddParked(SubscriptionId subscription, const MessageRef &mess
     if (waiting_.size() == kPortion) Flush(&waiting_);
 }
 
-// Of a parked task it says what the parked row says, too.
+// A parked task is settled in the log; its parked row says so, too.
 void SnapshotScan::AddSettled(SubscriptionId subscription, MessageId message) {
     Enter(Phase::kSettled);
     const auto parked = parked_.find(subscription);
@@ -59,7 +59,7 @@ void SnapshotScan::Enter(Phase phase) {
 void SnapshotScan::Flush(std::vector<Waiting> *found) {
     SortById(found);
     for (const Waiting &each : *found) {
-        // What rotation has parked is not to wait for a time, and may be very many.
+        // Rotation parks tasks that are due at once, and there may be very many of them.
         if (each.attempts == 0 && each.due == each.message.published_at)
             scheduler_->AddAgain(each.subscription, each.message);
         else

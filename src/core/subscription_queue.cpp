@@ -299,7 +299,7 @@ void SubscriptionQueue::OfferUntried(const MessageRef &message) {
     ready_.PushBack(message);
     if (ready_.Size() <= 2 * ready_count_ + kToleratedWaste) return;
 
-    // What was withdrawn and offered again stands there twice: the first place counts.
+    // A task that was withdrawn and offered again stands there twice: the first place counts.
     IdSet kept;
     Filter(ready_, [&](const MessageRef &entry) { return ready_ids_.Contains(entry.id) && kept.Insert(entry.id); });
 }

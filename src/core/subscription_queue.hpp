@@ -78,7 +78,7 @@ public:
     std::size_t Pending() const { return untried_count_ + parked_untried_count_; }
     std::size_t Retrying() const { return parked_.size() - parked_untried_count_; }
     std::optional<Microseconds> OldestPublishedAt() const;
-    // What it takes to know which messages were seen.
+    // Memory of the ids of messages that were seen.
     std::size_t SeenBytes() const { return seen_.MemoryBytes(); }
 
 private:

@@ -119,7 +119,7 @@ void Pool::ApplyTask(const SlotTask &result, TimestampTz now) {
         if (result.outcome != Outcome::kMissing && result.outcome != Outcome::kMoved) recording_.Note(0, now);
     }
     suspects_.NoteOutcome(task.subscription, task.message.id, result.outcome);
-    results_->Count(task.subscription, result.outcome, result.attempts - task.attempts, result.latency);
+    gauges_->Count(task.subscription, result.outcome, result.attempts - task.attempts, result.latency);
     switch (result.outcome) {
         case Outcome::kNotRun:
             scheduler_->Return(task.subscription, task.message.id, task.losses, task.alone);

@@ -7,7 +7,7 @@
 
 #include "dispatch/intake.hpp"
 #include "dispatch/pool.hpp"
-#include "dispatch/results.hpp"
+#include "dispatch/gauges.hpp"
 #include "outbox/prepared.hpp"
 #include "pg/clock.hpp"
 #include "pg/extension.hpp"
@@ -37,11 +37,12 @@ namespace {
 
 // Every so many sweeps the log is read, too.
 constexpr int kSweepsPerScan = 20;
-// What is done about them is to read.
+// Flags that make the dispatcher read tables.
 constexpr uint32 kOwnFlags = kFlagRescan | kFlagReload | kFlagParked;
-// Bytes of memory of messages that are gone.
+// The dispatcher starts anew when the ids of messages that it has seen take so many bytes more than twice as many as when
+// it began.
 constexpr std::size_t kTolerated = 8 * 1024 * 1024;
-// Bytes of the heap that are not in use, and how many tasks may be the reason.
+// So it does when bytes of its heap that are not in use are so many more; but not with a backlog of so many tasks.
 constexpr std::size_t kWasted = 2 * 1024 * 1024;
 constexpr std::size_t kBacklog = 1000;
 // Addresses that are wrong after so short a time are not the work of rotation.
@@ -79,7 +80,7 @@ void LogService(int subscriptions, bool inert) {
 class Dispatcher {
 public:
     explicit Dispatcher(DatabaseShared *database)
-        : database_(database), results_(database->database), pool_(database, &scheduler_, &results_) {}
+        : database_(database), gauges_(database->database), pool_(database, &scheduler_, &gauges_) {}
 
     // Returns when the addresses of messages that it knows are no longer right: then a new one is to begin
     // with what the slots and the tables say. Ends the process where it is not wanted any more.
@@ -101,7 +102,7 @@ private:
 
     DatabaseShared *database_;
     core::Scheduler scheduler_;
-    Results results_;
+    DispatchGauges gauges_;
     Pool pool_;
     std::vector<core::SubscriptionConfig> configs_;  // as the tables have them
     TimestampTz next_sweep_ = 0;                     // the first turn begins with one: it reads everything
@@ -130,7 +131,7 @@ std::size_t GiveMemoryBack() {
 bool Dispatcher::Reload() {
     int count;
     elog(DEBUG1, "pg_herald: reading the subscriptions");
-    results_.NotePauses();
+    gauges_.NotePauses();
     Subscription *subscriptions = LoadSubscriptions(CurrentMemoryContext, &count);
     bool inert = false;
     std::vector<int32> ids;
@@ -138,7 +139,7 @@ bool Dispatcher::Reload() {
     for (core::SubscriptionId known : scheduler_.Subscriptions()) {
         bool still = false;
         for (int i = 0; i < count; i++) still = still || subscriptions[i].id == known;
-        if (!still) results_.Forget(known);
+        if (!still) gauges_.Forget(known);
     }
     configs_.clear();
     for (int i = 0; i < count; i++) {
@@ -153,7 +154,7 @@ bool Dispatcher::Reload() {
         }
         configs_.push_back({subscription.id, subscription.channel_id, subscription.role, subscription.max_concurrency,
                             runnable, subscription.batch && subscription.isolation == XACT_READ_COMMITTED});
-        if (!results_.SetChannel(subscription.id, subscription.channel, subscription.owner_role))
+        if (!gauges_.SetChannel(subscription.id, subscription.channel, subscription.owner_role))
             RaiseFlag(database_, kFlagReload);
         ids.push_back(subscription.id);
     }
@@ -172,7 +173,7 @@ void Dispatcher::NameSubscriptions() {
     if (ExtensionServed() && TaskTablesFit()) {
         const Subscription *subscriptions = LoadSubscriptions(CurrentMemoryContext, &count);
         for (int i = 0; i < count; i++)
-            (void)results_.SetChannel(subscriptions[i].id, subscriptions[i].channel, subscriptions[i].owner_role);
+            (void)gauges_.SetChannel(subscriptions[i].id, subscriptions[i].channel, subscriptions[i].owner_role);
     }
     pg::CommitTransaction();
 }
@@ -247,7 +248,7 @@ void Dispatcher::ShowSubscribed() {
 void Dispatcher::ApplyPauseRequests(TimestampTz now) {
     for (const core::SubscriptionConfig &config : configs_)
         if (config.runnable) {
-            scheduler_.SetRunnable(config.id, !results_.PauseRequested(config.id) && pool_.MayDeal(config.id, now));
+            scheduler_.SetRunnable(config.id, !gauges_.PauseRequested(config.id) && pool_.MayDeal(config.id, now));
             scheduler_.SetMaxConcurrency(config.id, pool_.OneAtATime(config.id) ? 1 : config.max_concurrency);
         }
 }
@@ -353,7 +354,7 @@ void Dispatcher::Run() {
         else if (!changed || passed_over_)
             pool_.Deal(now);
         passed_over_ = changed && !passed_over_;
-        results_.ShowGauges(database_, scheduler_);
+        gauges_.ShowGauges(database_, scheduler_);
         if (HasNothingToDo(now)) Leave();
         // Not counted: a turn that was left in its middle has not ended, but is made up for by this one.
         if (knows_new_) pg_atomic_write_u32(&database_->dispatcher.gauges_known, 1);

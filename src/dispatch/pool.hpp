@@ -14,7 +14,7 @@
 
 #include "core/scheduler.hpp"
 #include "dispatch/recording.hpp"
-#include "dispatch/results.hpp"
+#include "dispatch/gauges.hpp"
 #include "dispatch/suspects.hpp"
 #include "registry/database.hpp"
 #include "registry/slots.hpp"
@@ -27,10 +27,10 @@ namespace herald {
 
 class Pool {
 public:
-    Pool(DatabaseShared *database, core::Scheduler *scheduler, Results *results)
+    Pool(DatabaseShared *database, core::Scheduler *scheduler, DispatchGauges *gauges)
         : database_(database),
           scheduler_(scheduler),
-          results_(results),
+          gauges_(gauges),
           suspects_(database->database, scheduler),
           recording_(database) {}
 
@@ -136,7 +136,7 @@ private:
     Oid extension_ = InvalidOid;
     uint32 moves_ = 0;
     core::Scheduler *scheduler_;
-    Results *results_;
+    DispatchGauges *gauges_;
     std::unordered_map<int, Start> starts_;  // by slot
     std::map<core::RoleId, RoleState> roles_;
     std::map<TaskKey, Trouble> troubles_;

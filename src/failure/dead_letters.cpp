@@ -71,7 +71,7 @@ bool ReplayDeadLetter(int64 id) {
     const char *name = SubscriptionOfDeadLetter(id);
     if (name == nullptr) return false;
     const Subscription *subscription = LoadSubscriptionByName(name, CurrentMemoryContext);
-    // What is another one's is as if it were not there: an error would tell its name to whoever counts ids up.
+    // A dead letter of another role is as if it were not there: an error would tell its name to whoever counts ids up.
     if (subscription == nullptr || !OwnsSubscription(*subscription)) return false;
     return MoveToParked(MOVE_TO_PARKED("id = $1"), id, subscription->id) > 0;
 }

@@ -102,7 +102,7 @@ Feed *Load(int32 id) {
     return feed;
 }
 
-// What is stale goes with the transaction.
+// A stale cache goes with the transaction.
 void PrepareCache() {
     if (!registered) pg::OnCatalogChange(Forget);
     registered = true;
@@ -134,7 +134,7 @@ const Feed *FindFeed(int32 id) {
     MemoryContext caller = MemoryContextSwitchTo(context);
     Feed *feed = Load(id);
     MemoryContextSwitchTo(caller);
-    // What changed while it was read makes it an old one at once.
+    // A change that was heard of while the feed was read makes it stale at once.
     if (!epoch.Is(cache_stamp)) return feed;
     auto *cached = static_cast<CachedFeed *>(hash_search(cache, &id, HASH_ENTER, nullptr));
     cached->context = context;

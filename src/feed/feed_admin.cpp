@@ -164,7 +164,7 @@ uint64 RunAsOwner(const char *sql, const std::array<pg::Param, N> &params, int32
 void EnableFeed(Oid target, const FeedOptions &options) {
     RequireTableOwner(target);
     int count;
-    // What CREATE TRIGGER takes; before anything is looked at.
+    // The lock that CREATE TRIGGER takes, before anything is looked at.
     Oid *tree = LockTree(target, ShareRowExclusiveLock, &count);
     RequireTableOwner(target);
     Relation relation = relation_open(target, NoLock);

@@ -104,7 +104,7 @@ void Free(NotedLayer *layer, Jsonb *value) {
     pfree(value);
 }
 
-// What a state keeps and another one of the same row does not. (The old image stays: others may have it.)
+// Frees the new image of a state, unless another one of the same row has it. (The old image stays: others may have it.)
 void DropNow(NotedLayer *layer, const RowState &state, const RowState &other) {
     if (state.now != other.now) Free(layer, state.now);
 }
@@ -129,7 +129,7 @@ void TakeBack(NotedLayer *layer, SubTransactionId own) {
         saved.row->state = saved.state;
         saved.row->subtransaction = saved.before;
     }
-    // What is left of it were the first changes of their rows, which are last.
+    // The rest of the subtransaction's changes were the first ones of their rows. These rows are last.
     while (layer->row_count > 0 && layer->rows[layer->row_count - 1]->subtransaction >= own) {
         NotedRow *row = layer->rows[--layer->row_count];
         Unlink(layer, row);

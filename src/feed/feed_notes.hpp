@@ -99,7 +99,7 @@ NotedRow *FindRow(const FeedNotes *notes, const Jsonb *key);
 // with that key (or NULL).
 void NoteRow(FeedNotes *notes, NotedRow *row, const Jsonb *key, const RowState &state);
 
-// What a transaction may keep of a feed.
+// True if a transaction may keep so many rows more of a feed.
 bool HasRoom(const FeedNotes *notes, int64 more_rows);
 // From now on rows are only counted.
 void BeginBulk(FeedNotes *notes);
@@ -110,7 +110,7 @@ enum class PartitionChange : uint8 { kAttached, kDetached, kDropped };
 void NotePartition(FeedNotes *notes, Oid partition, PartitionChange change);
 
 void ForgetNotes();
-// What the triggers know of relations, at the end of the transaction.
+// Forgets what the triggers know of relations, at the end of the transaction.
 void ForgetFeedTables();
 
 // At the ends of subtransactions.

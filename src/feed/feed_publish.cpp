@@ -176,7 +176,7 @@ int CompareItems(const void *a, const void *b) {
     auto *left = static_cast<const Item *>(a);
     auto *right = static_cast<const Item *>(b);
     if (left->order != right->order) return left->order < right->order ? -1 : 1;
-    // Of one layer: what it begins with comes first.
+    // Within a layer the event that it begins with comes first.
     return static_cast<int>(right->event) - static_cast<int>(left->event);
 }
 
@@ -302,7 +302,7 @@ void PublishItem(Batch *batch, const Item &item, JsonBuffer *buffer) {
     if (outlet->feed->message != FeedMessage::kTemplate || item.row == nullptr)
         return AddMessage(batch, outlet, item, buffer);
     Flush(batch);
-    // What is cached under the old values is out of date as well.
+    // A cache entry under the old values is out of date as well.
     const RowState &state = item.row->state;
     if (state.change == kDeleted || (state.change == kUpdated && state.old != nullptr))
         PublishText(outlet, item.row, TemplateText(*outlet->feed, outlet->names, *item.row, true), buffer);
@@ -332,7 +332,7 @@ void PublishNotes() {
     Items all{};
     List *outlets = NIL;
     for (FeedNotes *notes = AllNotes(); notes != nullptr; notes = notes->next) {
-        // Where it was disabled meanwhile, nothing more is said of it.
+        // A feed that was disabled meanwhile publishes nothing more.
         if (notes->top == nullptr || FindFeed(notes->feed->id) == nullptr) continue;
         Outlet *outlet = MakeOutlet(notes->feed);
         outlets = lcons(outlet, outlets);

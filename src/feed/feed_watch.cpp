@@ -38,7 +38,7 @@ void RequireNoFeed(const Feed *feeds, int feed_count, Oid relation, Oid parent) 
                      "Call herald.disable_change_feed() before, and herald.enable_change_feed() for the one above.")));
 }
 
-// Of the tree of a partition, which is locked.
+// Whether a table of the partition's tree, which is locked, has rows.
 bool HasRows(const Oid *tree, int count) {
     for (int i = 0; i < count; i++) {
         if (get_rel_relkind(tree[i]) != RELKIND_RELATION) continue;
@@ -76,7 +76,7 @@ void OnParentChange(const Feed *feeds, int feed_count, Oid relation, Oid parent)
     if (IsAbove(parent, relation)) RequireNoFeed(feeds, feed_count, relation, parent);
     for (int i = 0; i < feed_count; i++) concerned = concerned || IsInFeed(feeds[i], parent);
     if (!concerned) return;
-    // What making triggers takes, at once: a lock that grows is one that deadlocks.
+    // The lock that CREATE TRIGGER takes, from the start: a lock that grows can deadlock.
     const Oid *tree = LockTree(relation, ShareRowExclusiveLock, &count);
     for (int i = 0; i < count; i++)
         for (int j = 0; j < feed_count; j++) AdjustMember(feeds[j], tree[i]);

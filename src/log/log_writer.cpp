@@ -88,8 +88,8 @@ void FinishRow(Row *row, int64 id, const NewMessage &message) {
     Set(row, kLogPayload, message.payload);
 }
 
-// The segment that is written to, locked. Looked at again under the lock: into one that was left nothing more
-// comes, once its locks were seen to be free.
+// Locks the segment that messages go to. The announcer may have gone on to the next one before the lock was there, so the
+// segment is asked for again: rotation relies on nobody writing to one that was left, once its locks are free.
 Relation OpenCurrent(uint8 *segment) {
     for (;;) {
         *segment = static_cast<uint8>(CurrentSegment());

@@ -33,7 +33,7 @@ constexpr int kLongestWait = 1000;
 OutboxChain chains[kConsumers];
 // Announcements of this session that were queued, and are sent by this transaction.
 OutboxChain taken_back;
-// Of this session, the last transaction whose announcements were queued; 0: none.
+// The last transaction of this session whose announcements were queued; 0: none.
 uint64 last_queued = 0;
 bool scan_needed = false;
 // Not subtransaction-aware on purpose: a flag too many costs one look at tables.
@@ -109,7 +109,7 @@ bool FillAnnouncements(TransactionId xid) {
     return true;
 }
 
-// What was taken back, and is not sent.
+// Returns to the queue what was taken back and is not sent.
 void PutBack() {
     if (taken_back.entries == 0) return;
     last_queued = LinkChain(committing_database, Consumer::kAnnouncer, &taken_back);
@@ -206,7 +206,7 @@ void LinkAndWake() {
     const bool tasks = ChainOf(Consumer::kDispatcher)->entries > 0;
     const uint32 flags = requested_flags | (scan_needed ? static_cast<uint32>(kFlagRescan) : 0);
 
-    // Where no dispatcher runs: the database may wait for places.
+    // If no dispatcher runs, the database may wait for places.
     const bool first_to_wait = scan_needed && IsWanted(committing_database, Consumer::kDispatcher) &&
                                (pg_atomic_read_u32(&committing_database->processes.flags) & kFlagRescan) == 0;
 

@@ -100,7 +100,7 @@ bool ListPrepared(DatabaseShared *database) {
     (void)LinkChain(database, Consumer::kDispatcher, &chain);
     // Not where another one has found no room meanwhile.
     (void)pg_atomic_compare_exchange_u32(&database->outbox.unlisted, &unlisted, 0);
-    // What has ended before it could be listed is in the tables.
+    // Transactions that ended before they could be listed are found in the tables.
     RaiseFlag(database, kEverything & ~kFlagDeadLetters);
     WakeConsumer(database, Consumer::kAnnouncer);
     return true;
@@ -112,10 +112,10 @@ void AfterPreparedEnd() {
     const bool unlisted = pg_atomic_read_u32(&database->outbox.unlisted) != 0;
     if (unlisted || pg_atomic_read_u32(&database->outbox.dead_prepared) != 0) database->dead_letters.Forget();
     if (unlisted) RaiseFlag(database, kEverything & ~kFlagDeadLetters);
-    // Where there is none, one is to see what became of it.
+    // If no dispatcher runs, one is started to see what became of the transaction.
     if (OutboxLength(database, Consumer::kDispatcher) > 0) RaiseFlag(database, kFlagSubscribed);
     for (int i = 0; i < kConsumers; i++) WakeConsumer(database, static_cast<Consumer>(i));
-    // Who starts an announcer for what was left without one.
+    // The launcher starts an announcer for what was left without one.
     if (!Announces(database)) WakeLauncher();
     // A dispatcher that looked before it was committed has found no extension.
     if (pg_atomic_read_u32(&database->extension.presence) == static_cast<uint32>(Presence::kAbsent) &&

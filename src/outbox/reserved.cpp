@@ -34,7 +34,7 @@ void MakeReserved(DatabaseShared *database, OutboxChain *chain) {
     (void)LinkChain(database, Consumer::kAnnouncer, chain);
     WakeConsumer(database, Consumer::kAnnouncer);
     WantConsumer(database, Consumer::kAnnouncer);
-    // Where none runs, the launcher starts one for what is left in the queue.
+    // If no announcer runs, the launcher starts one for what is left in the queue.
     if (!Announces(database)) WakeLauncher();
 }
 

@@ -70,7 +70,7 @@ HeapTuple FindRow(Relation parked, int32 subscription_id, int64 message_id, Snap
     return row;
 }
 
-// Who has the row locked is about to remove the task with its subscription, or not: it can't be waited for.
+// A transaction that has the row locked may remove the task with its subscription. It can't be waited for.
 TM_Result LockRow(Relation parked, HeapTuple row, Snapshot snapshot) {
     TM_FailureData failure;
     TupleTableSlot *slot = table_slot_create(parked, nullptr);
@@ -133,7 +133,7 @@ bool DeleteParked(int32 subscription_id, int64 message_id) {
 
 bool ReadParked(int32 subscription_id, int64 message_id, StoredMessage *message) {
     Relation parked = pg::OpenTable(pg::Tables().parked_store, AccessShareLock, kParkedForm);
-    // What lies outside the row is kept for it.
+    // The snapshot keeps what the row has in TOAST.
     Snapshot snapshot = RegisterSnapshot(GetLatestSnapshot());
     HeapTuple row = FindRow(parked, subscription_id, message_id, snapshot);
     if (HeapTupleIsValid(row)) {

@@ -83,7 +83,7 @@ inline bool OwnsRelation(Oid relation, Oid role) {
 #endif
 }
 
-// What an index keeps between two entries is let go, from 17 on by whoever inserted them.
+// Lets go what an index keeps between two insertions. From 17 on the caller of index_insert has to.
 inline void FinishIndexInserts(Relation index, struct IndexInfo *info) {
 #if PG_VERSION_NUM >= 170000
     index_insert_cleanup(index, info);

@@ -69,7 +69,7 @@ Oid RequireSchema(const char *name) {
     const Oid schema = OwnSchema(name);
     if (!OidIsValid(schema))
         ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT), errmsg("extension \"pg_herald\" has no schema \"%s\"", name),
-                        errdetail("Where there is one of that name, it is not the one that the extension made."),
+                        errdetail("If there is one of that name, it is not the one that the extension made."),
                         errhint("Give its schema that name again, by ALTER SCHEMA ... RENAME TO %s.", name)));
     return schema;
 }
@@ -78,8 +78,8 @@ Oid RequireSchema(const char *name) {
 
 bool ExtensionExists() { return OidIsValid(get_extension_oid("pg_herald", true)); }
 
-// Who commits a DROP wakes others before it sends invalidations, and from PostgreSQL 18 on get_extension_oid() asks a
-// cache that waits for them.
+// The commit of a DROP wakes others before it sends invalidations, and from PostgreSQL 18 on get_extension_oid() asks a
+// cache that waits for them. So the catalog itself is read.
 Oid CommittedExtension() {
     Relation catalog = table_open(ExtensionRelationId, AccessShareLock);
     ScanKeyData key;

@@ -17,7 +17,7 @@ Identity BecomeOwner() {
     caller.guc_level = NewGUCNestLevel();
     SetUserIdAndSecContext(BOOTSTRAP_SUPERUSERID,
                            caller.security_context | SECURITY_LOCAL_USERID_CHANGE | SECURITY_RESTRICTED_OPERATION);
-    // As superuser, after the switch: a role may lack the right to set nothing, but never this.
+    // Set after the switch, as superuser: that can't fail for lack of a privilege.
     (void)set_config_option("search_path", kSafeSearchPath, PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0,
                             false);
     return caller;

@@ -19,7 +19,7 @@ void ResetSince(SubTransactionId own) {
 
 }  // namespace
 
-// Where a savepoint is released, the statement that set it has taken it away.
+// Nothing to do when a savepoint is released: the statement that set the marker has taken it away.
 const TransactionPart kMarkersPart = {.before_commit = NoEnd,
                                       .before_prepare = NoEnd,
                                       .committed = ResetAll,

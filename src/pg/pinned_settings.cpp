@@ -38,7 +38,7 @@ constexpr Pinned kPinned[] = {
 #endif
     // None of our statements waits for a user's lock; one that is forgotten does so for this long.
     {"lock_timeout", "2s"},
-    // Who looks for a deadlock is the one that ends it: that is to be us, long before a user's command looks.
+    // The process that looks for a deadlock is the one whose statement is cancelled. So ours looks first.
     {"deadlock_timeout", "10ms"},
 };
 

@@ -26,7 +26,7 @@ namespace herald::pg {
 
 namespace {
 
-// Who looks for a deadlock is the one that ends it: that is to be us.
+// The process that looks for a deadlock is the one whose statement is cancelled. So ours looks first.
 constexpr int kDeadlockWait = 10;  // milliseconds
 
 volatile sig_atomic_t cancel_allowed = 0;

@@ -50,7 +50,7 @@ const char *FindMisfit(Relation table, const TableForm &form);
 bool KnownToFit(Oid table);
 
 inline constexpr const char *kMisfitHint =
-    "Undo what was changed; where library and extension are of different versions, run ALTER EXTENSION pg_herald "
+    "Undo what was changed; if library and extension are of different versions, run ALTER EXTENSION pg_herald "
     "UPDATE or restart the server.";
 
 // A row of the first `count` columns; columns behind them are NULL.

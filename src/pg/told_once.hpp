@@ -1,4 +1,4 @@
-// What is said once for each relation in a session, as far as they are remembered.
+// A warning that a session gives once for each relation, as far as it remembers them.
 
 #pragma once
 

@@ -54,7 +54,7 @@ const char *NameInOption(const List *options, const char *option_name) {
     return value;
 }
 
-// What the statement wants is left to its own checks; this only has to find most of those that are refused.
+// Finds most statements that will be refused; their own checks do the rest.
 const char *NameOfWanted(Node *statement, bool is_top_level) {
     // All but RENAME are refused within a transaction.
     if (nodeTag(statement) != T_RenameStmt && IsInTransactionBlock(is_top_level)) return nullptr;
@@ -132,7 +132,7 @@ Oid DatabaseToLeave(Node *statement, bool is_top_level) {
     if (name == nullptr) return InvalidOid;
     Oid database = get_database_oid(name, true);
     if (!OidIsValid(database) || !pg::OwnsDatabase(database, GetUserId())) return InvalidOid;
-    // Of its own only a copy can be made.
+    // The own database can't be dropped or renamed, only copied.
     if (database == MyDatabaseId && nodeTag(statement) != T_CreatedbStmt) return InvalidOid;
     return database;
 }

@@ -207,7 +207,7 @@ void Launcher::Look(Oid oid, Served *served, TimestampTz now) {
         }
         return;
     }
-    // Where a look has no result (a broken database), not in a tight loop.
+    // A look that has no result (a broken database) is not repeated in a tight loop.
     if (looked && database != nullptr) dispatcher->next_start = now + USECS_PER_SEC;
     // CREATE EXTENSION sets an entry's presence back to unknown, which asks for another look.
     if (presence == Presence::kAbsent || (database == nullptr && served->probed)) return;

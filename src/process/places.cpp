@@ -20,7 +20,8 @@ namespace {
 
 // For the launcher itself, and for a worker.
 constexpr int kOwnPlaces = 2;
-// Who has nothing to do makes room for those who have after the first, who has after the second.
+// A database makes room for others that have something to do: after the first time if it has nothing to do, else after
+// the second.
 constexpr TimestampTz kShortTurn = USECS_PER_SEC;
 constexpr TimestampTz kTurn = 30 * USECS_PER_SEC;
 constexpr TimestampTz kLookInterval = USECS_PER_SEC / 5;

@@ -112,7 +112,7 @@ void OnCommand(PlannedStmt *statement, const char *query, bool read_only_tree, P
     }
     // By name or by CASCADE.
     if (creates && pg::ExtensionExists()) {
-        // Of an earlier one, whose channels and subscriptions are gone.
+        // Statistics of an earlier installation, whose channels and subscriptions are gone.
         RemoveDatabaseStatistics(MyDatabaseId);
         NoteExtensionChange();
     }

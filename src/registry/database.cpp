@@ -39,8 +39,8 @@ RegistryShared *registry = nullptr;
 DatabaseShared *own_database = nullptr;  // of this process
 int own_consumer = -1;
 
-// What waits for a lock in the middle of a turn takes the latch back. So it is noted, too. Written only where it makes a
-// difference: all publishers come by here.
+// A process that waits for a lock in the middle of a turn has its latch reset by that wait. So the wake-up is noted, too.
+// Written only if that changes something: all publishers come by here.
 void Wake(pg_atomic_uint32 *proc, pg_atomic_uint32 *woken) {
     pg_memory_barrier();  // what it is for is seen by who clears the note later
     if (pg_atomic_read_u32(woken) == 0) pg_atomic_write_u32(woken, 1);
@@ -148,7 +148,7 @@ void NoteAbsence(DatabaseShared *database, uint32 seen) {
 }
 
 void LookForExtension(DatabaseShared *database) {
-    // What is there is looked after by its own processes; only "absent" is in doubt. The count comes
+    // An extension that is there is looked after by its own processes; only "absent" is in doubt. The count comes
     // first, see NoteAbsence.
     pg_atomic_fetch_add_u32(&database->extension.changes, 1);
     uint32 absent = static_cast<uint32>(Presence::kAbsent);
@@ -175,7 +175,7 @@ bool IsWanted(const DatabaseShared *database, Consumer consumer) {
 // the next one.
 bool GiveUpWork(DatabaseShared *database, Consumer consumer, uint32 flags, bool looked_only) {
     const int number = static_cast<int>(consumer);
-    // Who was only to look may have been wanted since, by somebody who has left nothing here to see.
+    // A consumer that was started to look may have been wanted since, by somebody who has left nothing here to see.
     uint32 look = static_cast<uint32>(Want::kLook);
     if (!looked_only)
         pg_atomic_write_u32(&database->processes.consumers[number].wanted, static_cast<uint32>(Want::kNo));

@@ -19,7 +19,7 @@ void MeasureLog(DatabaseShared *database);
 // In bytes; 0: no limit.
 uint64 LogLimit();
 
-// From here on what is not handled in time is given up where its channel says so.
+// At half of the limit, rotation gives up unhandled messages of channels with when_full => 'dead_letters'.
 bool IsHalfFull(DatabaseShared *database);
 // Publishers may be refused.
 bool IsFull(DatabaseShared *database);

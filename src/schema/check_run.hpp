@@ -65,8 +65,8 @@ private:
     uint32 size_;
 };
 
-// Where none are left, nodes fail without being looked at, so that the check comes to its end, which then says
-// nothing about the payload.
+// When no steps are left, every further node fails unseen. So the check ends soon, and its result is thrown away: the
+// caller looks at `steps_left` first.
 inline void TakeSteps(Run *run, int64 steps) { run->steps_left -= steps; }
 
 void AddViolation(Run *run, const SchemaNode *node, const char *keyword, const PathStep *path, char *message);

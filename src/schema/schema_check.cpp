@@ -159,7 +159,7 @@ void NoteAllAlternatives(Run *run, const NodeList &list, const JsonView &value, 
     run->silent = before;
 }
 
-// Where only one of alternatives that all fail can have been meant, what it says helps more than that they fail.
+// All alternatives fail. If only one can have been meant, its violations help more than the bare fact.
 void ReportMeant(Run *run, const NodeList &list, const JsonView &value, const Scope *scope, const PathStep *path) {
     const SchemaNode *meant = nullptr;
     for (int i = 0; i < list.count; i++) {

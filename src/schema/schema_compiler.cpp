@@ -28,7 +28,7 @@ void ForEachInPlace(const SchemaNode *node, Callback &&callback) {
         for (int i = 0; i < nodes.count; i++) callback(nodes.nodes[i]);
     };
     one(node->ref);
-    // Where it is dynamic, where it leads is known only while checking: the depth of the stack ends that.
+    // The target of a dynamic reference is known only while checking. There the depth of the stack ends a circle.
     if (node->dynamic_ref == nullptr) one(node->dynamic_default);
     if (const Applicators *rules = node->applicators; rules != nullptr) {
         list(rules->all_of);

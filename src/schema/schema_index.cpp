@@ -145,7 +145,7 @@ void ReadIdentifiers(SchemaBuilder *builder, SchemaNode *node, const JsonView &s
 
 bool IsSchema(const JsonView &view) { return view.type == JsonType::kObject || view.type == JsonType::kBoolean; }
 
-// What is no schema is refused where the keyword is read.
+// A value that is no schema is passed over here; the reader of its keyword refuses it.
 void IndexSubschemas(SchemaBuilder *builder, const SchemaNode *node, const JsonView &schema) {
     JsonView value;
     const Dialect dialect = builder->resources.items[node->resource].dialect;

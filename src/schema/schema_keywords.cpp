@@ -325,7 +325,7 @@ void ReadApplicators(const Reader &reader) {
     reader.node->applicators = kept;
 }
 
-// What nothing refers to must be right, too.
+// Definitions must be right even if nothing refers to them.
 void ReadDefinitions(const Reader &reader) {
     JsonView value;
     for (const char *keyword : {"definitions", "$defs"}) {

@@ -304,7 +304,7 @@ HERALD_FUNCTION(activate) {
     RefreshRoleNames();
     AdoptSubscriptionRoles();
     RaiseFlagAtCommit(kFlagReload | kFlagRescan | kFlagSubscribed);
-    // What was restored since the tables were looked at first was counted by nobody.
+    // Nobody has counted the dead letters that came by a restore.
     ThisDatabase()->dead_letters.Forget();
     PG_RETURN_VOID();
 }

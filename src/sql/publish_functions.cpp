@@ -243,7 +243,7 @@ HERALD_FUNCTION(fetch) {
         channel = LookUpChannelById(message.channel_id);
     }
     if (channel == nullptr) PG_RETURN_NULL();
-    // What is published to an undeclared channel is for everybody, as with NOTIFY. What one may not read is as if it
+    // Messages of an undeclared channel are for everybody, as with NOTIFY. One that the caller may not read is as if it
     // were not there: an error would tell the channels of all ids to whoever counts them up.
     if (channel->declared && (channel->privileges & kPrivilegeRead) == 0) PG_RETURN_NULL();
     PG_RETURN_JSONB_P(payload);

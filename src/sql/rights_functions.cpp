@@ -107,7 +107,7 @@ bool Describe(Oid catalog, Oid object, Target *target) {
     return false;
 }
 
-// What PUBLIC has is for the script to say, of each object.
+// The script says for each object what PUBLIC has.
 void Withdraw(const Target &target) {
     StringInfoData grantees;
     initStringInfo(&grantees);

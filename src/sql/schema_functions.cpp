@@ -13,7 +13,7 @@ using namespace herald;
 
 namespace {
 
-// Who asks for the violations of a large payload wants to see the first ones, not all of memory.
+// A large payload can have very many violations. The first ones say enough.
 constexpr int kMaxViolations = 1000;
 
 bool Fits(const CompiledSchema *schema, Jsonb *payload) {

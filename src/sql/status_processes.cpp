@@ -123,7 +123,7 @@ void ReportConsumer(FunctionCallInfo fcinfo, const char *name, DatabaseShared *d
     }
     const char *value = "not running";
     const char *hint =
-        "It runs where the checks above are ok; else look at the server log, and for a transaction that "
+        "It runs if the checks above are ok; else look at the server log, and for a transaction that "
         "renames the database or has prepared to.";
     bool ok = false;
     if (database != nullptr && settings::enabled && LauncherPid() != 0 &&

@@ -45,7 +45,7 @@ void ReportServer(FunctionCallInfo fcinfo) {
     const char *extension = ExtensionVersion();
     const bool same = std::strcmp(extension, PG_HERALD_VERSION) == 0;
     Report(fcinfo, "version", same, psprintf("library %s, extension %s", PG_HERALD_VERSION, extension),
-           "Run ALTER EXTENSION pg_herald UPDATE; where the library is the older one, restart the "
+           "Run ALTER EXTENSION pg_herald UPDATE; if the library is the older one, restart the "
            "server.");
 }
 

@@ -84,7 +84,7 @@ int FindChannelCounterSlot(Oid database, const char *channel) {
 void DropChannelCounterSlot(int slot) {
     ChannelSlotShared *shared = SlotOf(slot);
     uint32 generation = pg_atomic_read_u32(&shared->generation);
-    // Where it changed meanwhile, someone else gave the slot away.
+    // If the generation has changed meanwhile, someone else gave the slot away.
     if (shared != &channel_table->slots[channel_table->capacity] && generation % 2 == 0)
         pg_atomic_compare_exchange_u32(&shared->generation, &generation, generation + 1);
 }

@@ -65,7 +65,7 @@ bool IsUnused(ChannelSlotShared *slot) {
 
 void ReclaimSlots() {
     TimestampTz now = GetCurrentTimestamp();
-    // Who fills the table must not make everyone else walk it under the lock again and again.
+    // A full table must not make everyone walk it under the lock again and again.
     if (now >= channel_table->reclaimed_at && now < channel_table->reclaimed_at + kReclaimInterval) return;
     channel_table->reclaimed_at = now;
     for (int number = 0; number < channel_table->capacity; number++) {
@@ -85,7 +85,7 @@ TimestampTz UsedAt(ChannelSlotShared *slot) {
     return Max(Max(published, delivered), slot->taken_at);
 }
 
-// What it counted is not lost, but belongs to "(other)" from here on.
+// Adds the slot's counts to "(other)", and frees it.
 void GiveAway(int number) {
     ChannelSlotShared *slot = &channel_table->slots[number], *other = &channel_table->slots[channel_table->capacity];
     for (int i = 0; i < kChannelCounters; i++)
@@ -115,7 +115,7 @@ bool GiveAwaySlots(Oid role, bool undeclared, TimestampTz unused_since, bool all
     return given;
 }
 
-// Who has most makes room for others. Room for more of its own names is what it has not used for a while, looked for
+// The role with most slots makes room for others. For more of its own names it gets slots that it has not used for a while, looked for
 // now and then: a role with names without end must not keep the lock.
 bool MakeRoom(Oid role, bool declared) {
     const bool undeclared = !declared && channel_table->undeclared >= channel_table->capacity / 2;

@@ -22,7 +22,7 @@ struct ChannelSlotShared {
     ChannelKey key;
     bool declared;
     Oid role;  // in whose share the slot is; InvalidOid: not known yet
-    // Of an undeclared channel: who published to it, and InvalidOid; full: perhaps more.
+    // Who published to an undeclared channel, then InvalidOid. If all places are taken, there may be more.
     Oid users[kChannelUsers];
     TimestampTz taken_at;
 

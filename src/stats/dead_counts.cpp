@@ -79,7 +79,7 @@ int64 CountIn(Snapshot snapshot, int32 subscription) {
 
 }  // namespace
 
-// Of a prepared one, the commit makes all be counted again, see outbox/prepared.hpp.
+// COMMIT PREPARED has everything counted again, see outbox/prepared.hpp.
 const pg::TransactionPart kDeadCountsPart = {.before_commit = TakeOff,
                                              .before_prepare = pg::NoEnd,
                                              .committed = Apply,

@@ -20,7 +20,7 @@ struct SubscriptionShared {
     Oid database;  // InvalidOid: free
     int32 subscription;
     Oid owner;  // a role, whose share this is of; InvalidOid: not known yet
-    // Of the transaction that makes the subscription; invalid: it is decided.
+    // The transaction that makes the subscription; invalid: it has ended.
     TransactionId reserved_by;
 
     // Atomic. Gauges, written by the dispatcher.

@@ -41,7 +41,7 @@ void ForEachRow(Page page, const char *counter, Visit &&visit) {
         ItemId item = PageGetItemId(page, i);
         if (!ItemIdIsNormal(item)) continue;
         auto *tuple = reinterpret_cast<HeapTupleHeader>(PageGetItem(page, item));
-        // Of columns that came later there may be NULLs.
+        // Columns that a later version has added may be NULL.
         const bool has_nulls = (tuple->t_infomask & HEAP_HASNULL) != 0;
         if (HeapTupleHeaderGetNatts(tuple) < 2 || (has_nulls && (tuple->t_bits[0] & 3) != 3)) continue;
         char *data = reinterpret_cast<char *>(tuple) + tuple->t_hoff;
@@ -110,7 +110,7 @@ DatabaseShared *OwnDatabase() {
     return own;
 }
 
-// What is left of the range where it ends at `used`, as the row does; with the page locked. Nobody takes from it any more.
+// Takes the rest of the range, if it ends at `used` as the row does; with the page locked. Nobody takes from it any more.
 int64 TakeRest(DatabaseShared *database, int number, Oid table, int64 used) {
     int64 first = used + 1;
     if (database == nullptr) return first;

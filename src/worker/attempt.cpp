@@ -253,7 +253,7 @@ void ReportActivity(const Subscription &subscription, int64 message_id, int32 at
     pgstat_report_activity(STATE_RUNNING, activity);
 }
 
-// True where it may be the tasks before it in the transaction that the task failed of: their locks, and
+// True if the task may have failed because of the tasks before it in the transaction: their locks, and
 // the time and memory they took.
 bool MayBeOthersFault(const ErrorData *error, TimestampTz deadline) {
     switch (error->sqlerrcode) {

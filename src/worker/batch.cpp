@@ -28,7 +28,7 @@ namespace {
 // have subtransactions, too.
 constexpr int kManySubtransactions = 48;
 
-// How often a task that has failed of a conflict is run again at once, before that counts as an attempt.
+// How often a task that has failed because of a conflict is run again at once, before that counts as an attempt.
 constexpr int kMostConflicts = 5;
 
 MemoryContext batch_context = nullptr;  // until the transaction has ended
@@ -73,7 +73,7 @@ void WriteSettlement(WorkerSlotShared *slot, const Settlement &settlement) {
 
 enum class Run {
     kTasks,   // those of the slot
-    kAgain,   // the first one, which has failed of a conflict
+    kAgain,   // the first one, which has failed because of a conflict
     kRecord,  // only record that the first one has failed
 };
 

@@ -17,7 +17,7 @@ struct Heard {
 };
 
 // Once per process, before the first LISTEN.
-void InitListener();
+void InitOwnListen();
 
 // Makes the set of channels that are listened to the given one, in transactions of its own.
 void ListenTo(char **channels, int count);

@@ -1,8 +1,8 @@
-// See audit_tables.hpp.
+// See trail_tables.hpp.
 
 #include "pg/pg.hpp"
 
-#include "audit/audit_tables.hpp"
+#include "audit/trail_tables.hpp"
 
 #include "audit/segments.hpp"
 #include "pg/epoch.hpp"

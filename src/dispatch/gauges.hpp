@@ -13,9 +13,9 @@
 
 namespace herald {
 
-class Results {
+class DispatchGauges {
 public:
-    explicit Results(Oid database) : database_(database) {}
+    explicit DispatchGauges(Oid database) : database_(database) {}
 
     // Which channel a subscription's results are counted for, too. False where it was not known, and what was read of
     // it may be older than a pause.
@@ -38,17 +38,17 @@ public:
     bool PauseRequested(core::SubscriptionId subscription) const;
 
 private:
-    struct Channel {
+    struct ChannelOf {
         char name[NAMEDATALEN];
         int slot;                    // of channel_counters.hpp
         SubscriptionShared *shared;  // NULL: there was no place
         uint32 pauses;               // that began before the subscriptions were read
     };
 
-    SubscriptionShared *SharedOf(core::SubscriptionId subscription, const Channel &channel) const;
+    SubscriptionShared *SharedOf(core::SubscriptionId subscription, const ChannelOf &channel) const;
 
     Oid database_;
-    std::unordered_map<core::SubscriptionId, Channel> channels_;
+    std::unordered_map<core::SubscriptionId, ChannelOf> channels_;
 };
 
 }  // namespace herald

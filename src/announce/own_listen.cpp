@@ -1,4 +1,4 @@
-// See listener.hpp.
+// See own_listen.hpp.
 //
 // The output methods stay ours for good, and whereToSendOutput is "remote" only while notifications are
 // processed: without that detour their payload would go to elog(INFO) and be lost. What the methods
@@ -10,7 +10,7 @@
 // snapshot is the one it reads by, and can be had. Made older than everything in the queue, it ends the
 // reading at the next page, as a transaction still in progress does, and the rest is read the next time.
 
-#include "announce/listener.hpp"
+#include "announce/own_listen.hpp"
 
 #include "pg/process.hpp"
 
@@ -101,7 +101,7 @@ bool Contains(char **names, int count, char *name) {
 
 }  // namespace
 
-void InitListener() {
+void InitOwnListen() {
     heard_context = AllocSetContextCreate(TopMemoryContext, "pg_herald heard", ALLOCSET_DEFAULT_SIZES);
     PqCommMethods = &comm_methods;
 }

@@ -1,14 +1,14 @@
-// See results.hpp.
+// See gauges.hpp.
 
-#include "dispatch/results.hpp"
+#include "dispatch/gauges.hpp"
 
 #include "stats/channel_counters.hpp"
 
 namespace herald {
 
-bool Results::SetChannel(core::SubscriptionId subscription, const char *channel, Oid owner) {
+bool DispatchGauges::SetChannel(core::SubscriptionId subscription, const char *channel, Oid owner) {
     const bool known = channels_.count(subscription) != 0;
-    Channel &entry = channels_[subscription];
+    ChannelOf &entry = channels_[subscription];
     pg::CopyString(entry.name, channel, sizeof(entry.name));
     entry.slot = ChannelCounterSlot(database_, channel, true, InvalidOid);
     entry.shared = PlaceSubscription(database_, subscription, owner, InvalidTransactionId);
@@ -16,22 +16,22 @@ bool Results::SetChannel(core::SubscriptionId subscription, const char *channel,
 }
 
 // The entry may have been taken away since it was looked up.
-SubscriptionShared *Results::SharedOf(core::SubscriptionId subscription, const Channel &channel) const {
+SubscriptionShared *DispatchGauges::SharedOf(core::SubscriptionId subscription, const ChannelOf &channel) const {
     if (channel.shared == nullptr || channel.shared->database != database_ ||
         channel.shared->subscription != subscription)
         return nullptr;
     return channel.shared;
 }
 
-void Results::Forget(core::SubscriptionId subscription) {
+void DispatchGauges::Forget(core::SubscriptionId subscription) {
     channels_.erase(subscription);
     RemoveSubscriptionShared(database_, subscription);
 }
 
-void Results::Count(core::SubscriptionId subscription, Outcome outcome, int failures, int64 latency) {
+void DispatchGauges::Count(core::SubscriptionId subscription, Outcome outcome, int failures, int64 latency) {
     auto found = channels_.find(subscription);
     if (found == channels_.end()) return;  // it is gone
-    Channel &channel = found->second;
+    ChannelOf &channel = found->second;
     if (!ChannelCounterSlotValid(channel.slot))
         channel.slot = ChannelCounterSlot(database_, channel.name, true, InvalidOid);
     SubscriptionShared *shared = SharedOf(subscription, channel);
@@ -52,7 +52,7 @@ void Results::Count(core::SubscriptionId subscription, Outcome outcome, int fail
     }
 }
 
-void Results::ShowGauges(DatabaseShared *database, const core::Scheduler &scheduler) const {
+void DispatchGauges::ShowGauges(DatabaseShared *database, const core::Scheduler &scheduler) const {
     std::size_t open = 0;
     TimestampTz oldest = 0;
     uint32 unplaced = 0;
@@ -75,14 +75,14 @@ void Results::ShowGauges(DatabaseShared *database, const core::Scheduler &schedu
     pg_atomic_write_u32(&database->dispatcher.unplaced, unplaced);
 }
 
-void Results::NotePauses() {
+void DispatchGauges::NotePauses() {
     for (auto &[subscription, channel] : channels_) {
         const SubscriptionShared *shared = SharedOf(subscription, channel);
         if (shared != nullptr) channel.pauses = pg_atomic_read_u32(&const_cast<SubscriptionShared *>(shared)->pauses);
     }
 }
 
-bool Results::PauseRequested(core::SubscriptionId subscription) const {
+bool DispatchGauges::PauseRequested(core::SubscriptionId subscription) const {
     auto found = channels_.find(subscription);
     if (found == channels_.end()) return false;
     SubscriptionShared *shared = SharedOf(subscription, found->second);
