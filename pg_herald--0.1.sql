@@ -363,9 +363,7 @@ CREATE TYPE herald.task AS (
     receipt      bigint,
     schema_version integer
 );
-COMMENT ON TYPE herald.task IS
-    'What a handler gets: one message for one subscription. attempt counts from 1; receipt is NULL for handlers. '
-    'schema_version: of the channel''s JSON Schema that the payload was checked against, NULL for none.';
+COMMENT ON TYPE herald.task IS 'What a handler gets: one message for one subscription.';
 
 REVOKE ALL ON TYPE herald.task FROM PUBLIC;
 
@@ -376,10 +374,7 @@ CREATE FUNCTION herald.publish(
 RETURNS bigint LANGUAGE c VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'herald_publish';
 COMMENT ON FUNCTION herald.publish(text, jsonb, text, jsonb) IS
-    'Publishes a message when the transaction commits; returns its id, or NULL if the channel stores '
-    'nothing. key and headers (an object) reach subscriptions. Errors: 22004 NULL channel or payload, '
-    '22023 bad channel name, 42501 no publish privilege, 54000 payload too large (bytes as jsonb), key over 2048 '
-    'bytes, headers over 65536.';
+    'Publishes a message when the transaction commits; returns its id, or NULL if the channel stores nothing.';
 
 CREATE FUNCTION herald.publish(
     channel text, payload json, key text DEFAULT NULL, headers jsonb DEFAULT NULL)
@@ -436,9 +431,7 @@ CREATE FUNCTION herald.publish_batch(
 RETURNS SETOF bigint LANGUAGE c VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE ROWS 100
 AS 'MODULE_PATHNAME', 'herald_publish_batch';
 COMMENT ON FUNCTION herald.publish_batch(text, jsonb[], text[], jsonb[]) IS
-    'Publishes messages of one channel, all or none; returns their ids in order, as publish does. keys and '
-    'headers have one element per payload (22023), which may be NULL; a NULL payload is 22004, an array of more '
-    'than one dimension 2202E.';
+    'Publishes messages of one channel, all or none; returns their ids in the order of the payloads.';
 
 CREATE FUNCTION herald.publish_batch(
     channel herald_internal.channel_name, payloads json[], keys text[] DEFAULT NULL, headers json[] DEFAULT NULL)
@@ -459,16 +452,13 @@ CREATE FUNCTION herald.notify(channel text, payload text)
 RETURNS void LANGUAGE c VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'herald_notify';
 COMMENT ON FUNCTION herald.notify(text, text) IS
-    'pg_notify with statistics, and with the publish privilege of declared channels: the payload is plain '
-    'text of at most 7999 bytes. Stored only if the channel has accept_notify.';
+    'pg_notify with statistics, and with the publish privilege of declared channels; the payload is plain text of at most 7999 bytes.';
 
 CREATE FUNCTION herald.fetch(message_id bigint)
 RETURNS jsonb LANGUAGE c STABLE STRICT PARALLEL RESTRICTED
 AS 'MODULE_PATHNAME', 'herald_fetch';
 COMMENT ON FUNCTION herald.fetch(bigint) IS
-    'The payload to which a pointer announcement points; NULL if it is not there (or no longer: of a '
-    'channel that is not durable it is kept for herald.pointer_retention), or the caller lacks the read '
-    'privilege on a declared channel. Reads the log.';
+    'The payload that a pointer announcement points to; NULL if it is no longer there, or the caller may not read it.';
 
 -- Channels and privileges ---------------------------------------------------------------------------
 
@@ -481,13 +471,7 @@ CREATE FUNCTION herald.create_channel(
 RETURNS void LANGUAGE c VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'herald_create_channel';
 COMMENT ON FUNCTION herald.create_channel IS
-    'Declares a channel owned by the caller, who needs CREATE on the database. announce: payload, pointer '
-    'or off; NULL is pointer for durable channels (everybody can LISTEN), else payload. max_payload_bytes: '
-    'bytes as jsonb, NULL or 0 for herald.max_payload. accept_notify stores plain NOTIFYs. when_full: at '
-    'herald.max_log_size publishers are refused, or (dead_letters) what is oldest is given up. schema: a JSON '
-    'Schema; validation: reject, warn or off, for payloads that do not fit it; check_formats: its "format" '
-    'counts. Errors: 42710 declared already, 42501, 22023 for values that do not fit together or a wrong '
-    'schema, 0A000 for a schema that needs what is not there.';
+    'Declares a channel that belongs to the caller, who needs CREATE on the database.';
 
 CREATE FUNCTION herald.alter_channel(
     channel text, durable boolean DEFAULT NULL, schema jsonb DEFAULT NULL,
@@ -496,11 +480,7 @@ CREATE FUNCTION herald.alter_channel(
     check_formats boolean DEFAULT NULL, owner text DEFAULT NULL, force boolean DEFAULT false)
 RETURNS void LANGUAGE c VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'herald_alter_channel';
-COMMENT ON FUNCTION herald.alter_channel IS
-    'Changes a channel; NULL keeps, max_payload_bytes 0 and schema ''null'' unset. A new schema that the '
-    'messages that wait, or the last ones, do not fit is refused with 23514 unless force. For members of its owner; a new owner must '
-    'be a role that the caller may become and that has CREATE on the database. Errors: 42704 not declared, '
-    '42501, 22023, 2BP01 for taking durability from a channel in use.';
+COMMENT ON FUNCTION herald.alter_channel IS 'Changes options or the owner of a channel; NULL keeps what it is.';
 
 -- For a schema of type json; the other one takes all that it can.
 CREATE FUNCTION herald.create_channel(
@@ -531,33 +511,27 @@ CREATE FUNCTION herald.drop_channel(
 RETURNS void LANGUAGE c VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'herald_drop_channel';
 COMMENT ON FUNCTION herald.drop_channel IS
-    'Drops a channel with its privileges; its name is ephemeral and open to all again. 2BP01 while it has '
-    'subscriptions, parked tasks or dead letters, which force drops with it, or tables with a change feed to it, which publish '
-    'nothing then, and warn. For members of its owner.';
+    'Drops a channel with its privileges, if nothing uses it, or with force everything of it.';
 
 CREATE FUNCTION herald.grant_channel(
     channel text, grantee text, privileges text[] DEFAULT '{publish}')
 RETURNS void LANGUAGE c VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'herald_grant_channel';
 COMMENT ON FUNCTION herald.grant_channel IS
-    'Grants privileges (publish, subscribe, read) on a declared channel to a role, or to everybody as '
-    '"public". For members of the channel''s owner; 42704 if channel or role do not exist.';
+    'Grants publish, subscribe or read on a declared channel to a role, or to everybody as "public".';
 
 CREATE FUNCTION herald.revoke_channel(
     channel text, grantee text, privileges text[] DEFAULT '{publish}')
 RETURNS void LANGUAGE c VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'herald_revoke_channel';
 COMMENT ON FUNCTION herald.revoke_channel IS
-    'Takes privileges away that grant_channel gave; those that are not there do not matter. The role may '
-    'have been dropped.';
+    'Takes privileges away that grant_channel gave, also from a role that was dropped.';
 
 CREATE FUNCTION herald.has_channel_privilege(role text, channel text, privilege text)
 RETURNS boolean LANGUAGE c STABLE STRICT PARALLEL RESTRICTED
 AS 'MODULE_PATHNAME', 'herald_has_channel_privilege';
 COMMENT ON FUNCTION herald.has_channel_privilege(text, text, text) IS
-    'True if the role has the privilege on the channel, directly, through a role it is a member of, '
-    'as owner or as superuser. Several privileges, with commas between them: any of these. A channel that '
-    'is not declared can be published to by all.';
+    'True if the role has the privilege on the channel, or one of several with commas between them.';
 
 CREATE FUNCTION herald_internal.stored_role(name text, role text)
 RETURNS oid LANGUAGE c STABLE CALLED ON NULL INPUT PARALLEL RESTRICTED
@@ -583,8 +557,7 @@ SELECT c.channel::pg_catalog.text COLLATE "default" AS channel,
        c.schema, c.validation, c.check_formats, CASE WHEN c.schema_version OPERATOR(pg_catalog.<>) 0 THEN c.schema_version END AS schema_version
   FROM herald_internal.channel_store AS c
  WHERE herald.has_channel_privilege(current_user::pg_catalog.text, c.channel, 'publish,subscribe,read');
-COMMENT ON VIEW herald.channels IS
-    'Declared channels that the caller owns or has a privilege on. privileges: grantee=privilege,...';
+COMMENT ON VIEW herald.channels IS 'Declared channels that the caller owns or has a privilege on.';
 COMMENT ON COLUMN herald.channels.channel IS 'Name of the channel.';
 COMMENT ON COLUMN herald.channels.owner IS 'Role that may change and drop it.';
 COMMENT ON COLUMN herald.channels.durable IS 'Whether messages are stored for subscriptions.';
@@ -614,12 +587,7 @@ COMMENT ON FUNCTION herald_internal.list_channel_stats() IS 'Internal: look at h
 
 CREATE VIEW herald.channel_stats AS SELECT * FROM herald_internal.list_channel_stats();
 COMMENT ON VIEW herald.channel_stats IS
-    'Counts per channel since stats_reset or the last crash, of channels that counted anything: for '
-    'members of pg_monitor all, with "(other)" for channels beyond herald.max_channels in all databases '
-    'together; for others those they own or have a privilege on. published counts committed messages, '
-    'published_bytes their size as jsonb, rejected refused publications, warned those that a channel took though they do not fit its schema; delivered, failed, retried '
-    'and dead count attempts of tasks; listeners are the sessions that LISTEN now, see herald.listeners. '
-    'Percentiles are from publication to the start of the handler, in milliseconds.';
+    'What was counted for each channel that the caller may see, since stats_reset or the last crash.';
 COMMENT ON COLUMN herald.channel_stats.channel IS 'Name of the channel; "(other)" for those that found no place of their own.';
 COMMENT ON COLUMN herald.channel_stats.published IS 'Messages published by committed transactions.';
 COMMENT ON COLUMN herald.channel_stats.published_bytes IS 'Their size, in bytes as jsonb.';
@@ -651,9 +619,7 @@ SELECT l.pid, l.database, l.role, a.application_name, a.client_addr AS client_ad
   FROM herald_internal.list_listeners() AS l
   LEFT JOIN pg_catalog.pg_stat_activity AS a ON a.pid OPERATOR(pg_catalog.=) l.pid;
 COMMENT ON VIEW herald.listeners IS
-    'The sessions of the server that LISTEN, one row per session and channel: for members of pg_monitor '
-    'all, for others those of roles whose rights they have. Not the LISTENs of the extension''s own '
-    'processes.';
+    'Sessions that LISTEN, one row per session and channel: all for pg_monitor, else those of roles whose rights the caller has.';
 COMMENT ON COLUMN herald.listeners.pid IS 'Process of the session.';
 COMMENT ON COLUMN herald.listeners.database IS 'Its database.';
 COMMENT ON COLUMN herald.listeners.role IS 'Role that it logged in as.';
@@ -666,8 +632,7 @@ CREATE FUNCTION herald.reset_stats(channel text DEFAULT NULL)
 RETURNS void LANGUAGE c VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'herald_reset_stats';
 COMMENT ON FUNCTION herald.reset_stats(text) IS
-    'Sets the statistics of a channel (of all of this database: NULL) to 0, at once. For members of the '
-    'channel''s owner and of pg_monitor; 42501 for others.';
+    'Sets the statistics of a channel to 0, or, for NULL, those of all channels of this database.';
 
 -- JSON Schema ---------------------------------------------------------------------------------------
 
@@ -675,9 +640,7 @@ CREATE FUNCTION herald.validate(schema jsonb, payload jsonb, check_formats boole
 RETURNS boolean LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE COST 10
 AS 'MODULE_PATHNAME', 'herald_validate';
 COMMENT ON FUNCTION herald.validate(jsonb, jsonb, boolean) IS
-    'True if the payload fits the JSON Schema (draft 2020-12, or draft-07 if $schema says so). '
-    'check_formats: the keyword "format" counts. Errors: 22023 for what is no schema, 0A000 for one that refers '
-    'to other documents or has a pattern that PostgreSQL cannot match, 54001 for a check that takes too many steps.';
+    'True if the payload fits the JSON Schema (draft 2020-12, or draft-07 if $schema says so).';
 
 CREATE FUNCTION herald.validation_errors(
     schema jsonb, payload jsonb, check_formats boolean DEFAULT false,
@@ -685,9 +648,7 @@ CREATE FUNCTION herald.validation_errors(
 RETURNS SETOF record LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE COST 100 ROWS 5
 AS 'MODULE_PATHNAME', 'herald_validation_errors';
 COMMENT ON FUNCTION herald.validation_errors(jsonb, jsonb, boolean) IS
-    'What a payload violates, at most 1000 rows, none if it fits. The paths are JSON pointers into the '
-    'payload and into the schema. instance_location and keyword_location are what the standard''s output has: the latter '
-    'names the references that were followed.';
+    'Where and how a payload violates a JSON Schema, at most 1000 rows; none if it fits.';
 
 -- Locks ---------------------------------------------------------------------------------------------
 
@@ -695,17 +656,13 @@ CREATE FUNCTION herald.try_lock(name text, scope text DEFAULT 'session', channel
 RETURNS boolean LANGUAGE c VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'herald_try_lock';
 COMMENT ON FUNCTION herald.try_lock(text, text, text) IS
-    'Takes a lock of this database unless another session has it; true if it is ours. scope session: until it is '
-    'unlocked as often as it was taken, or the session ends; transaction: until that (or the savepoint) ends. When it '
-    'is free again, RELEASE:<name> is announced on the channel as plain text. Never waits. Errors: 22023 bad name or '
-    'scope, 42501 no publish privilege on the channel, 53400 no room in the outbox.';
+    'Takes a named lock of this database, without waiting, for the session or the transaction; false if another session has it.';
 
 CREATE FUNCTION herald.unlock(name text)
 RETURNS boolean LANGUAGE c VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'herald_unlock';
 COMMENT ON FUNCTION herald.unlock(text) IS
-    'Gives back a lock that try_lock has taken for the session, when the transaction commits; a rollback keeps it. '
-    'False if the session does not have it.';
+    'Gives back a lock that try_lock has taken for the session, when the transaction commits; false if the session does not have it.';
 
 -- Subscriptions -------------------------------------------------------------------------------------
 
@@ -718,10 +675,7 @@ CREATE FUNCTION herald.subscribe(
 RETURNS void LANGUAGE c VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'herald_subscribe';
 COMMENT ON FUNCTION herald.subscribe IS
-    'Makes a subscription: workers run the handler, as role run_as, for each message of the channel. '
-    'batch: tasks may share a transaction. isolation: of the transactions that handlers run in, read committed, repeatable '
-    'read or serializable; with the last two each task has its own, and one that fails of a conflict (40001) is run again '
-    'at once, up to five times, before that counts as an attempt.';
+    'Makes a subscription: workers run the handler, as role run_as, for each message of the channel.';
 
 CREATE FUNCTION herald.alter_subscription(
     subscription text, channel text DEFAULT NULL, handler text DEFAULT NULL,
@@ -732,8 +686,7 @@ CREATE FUNCTION herald.alter_subscription(
 RETURNS void LANGUAGE c VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'herald_alter_subscription';
 COMMENT ON FUNCTION herald.alter_subscription IS
-    'Changes a subscription; NULL keeps. A new handler, run_as or owner takes it off hold. A new owner must be '
-    'a role that the caller may become, may become run_as, and may subscribe to the channel.';
+    'Changes options or the owner of a subscription; NULL keeps what it is.';
 
 CREATE FUNCTION herald.unsubscribe(subscription text, force boolean DEFAULT false)
 RETURNS void LANGUAGE c VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
@@ -744,8 +697,7 @@ COMMENT ON FUNCTION herald.unsubscribe IS
 CREATE FUNCTION herald.pause(subscription text, wait interval DEFAULT NULL)
 RETURNS boolean LANGUAGE c VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'herald_pause';
-COMMENT ON FUNCTION herald.pause IS
-    'Stops running tasks from the commit on, with wait: at once, and waits for those that run. True: none runs.';
+COMMENT ON FUNCTION herald.pause IS 'Deals no more tasks of the subscription; true if none runs.';
 
 CREATE FUNCTION herald.resume(subscription text)
 RETURNS void LANGUAGE c VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
@@ -756,8 +708,7 @@ CREATE FUNCTION herald.wait_idle(subscription text, timeout interval)
 RETURNS boolean LANGUAGE c VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'herald_wait_idle';
 COMMENT ON FUNCTION herald.wait_idle IS
-    'Waits until the subscription has nothing left to do. True: nothing is left; false: the time is over. 55000 in the '
-    'transaction that publishes or replays for it: its tasks begin at the commit.';
+    'Waits until the subscription has nothing left to do; false if the time is over before.';
 
 -- Dead letters --------------------------------------------------------------------------------------
 
@@ -765,7 +716,7 @@ CREATE FUNCTION herald.replay(dead_letter_id bigint)
 RETURNS boolean LANGUAGE c VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'herald_replay';
 COMMENT ON FUNCTION herald.replay IS
-    'Makes a dead letter a task again, with all its attempts. False: the caller has no such dead letter.';
+    'Makes a dead letter a task again, with all its attempts; false if the caller has no such dead letter.';
 
 CREATE FUNCTION herald.replay_all(subscription text)
 RETURNS bigint LANGUAGE c VOLATILE PARALLEL UNSAFE
@@ -790,9 +741,7 @@ CREATE FUNCTION herald.status(
     OUT name text, OUT ok boolean, OUT value text, OUT hint text, OUT value_number double precision, OUT unit text)
 RETURNS SETOF record LANGUAGE c VOLATILE PARALLEL RESTRICTED ROWS 20
 AS 'MODULE_PATHNAME', 'herald_status';
-COMMENT ON FUNCTION herald.status IS
-    'One row per check: is everything as it must be for handlers to run, and what to do if not. value_number: what value '
-    'says as a number, in unit (ratio, bytes, seconds, or what is counted); NULL if it is none.';
+COMMENT ON FUNCTION herald.status IS 'Says in one row per check whether all is as it must be, and what to do if not.';
 
 CREATE FUNCTION herald.activate()
 RETURNS void LANGUAGE c VOLATILE PARALLEL UNSAFE
@@ -845,8 +794,7 @@ SELECT s.subscription, c.channel, s.handler,
   FROM herald_internal.list_subscription_stats() AS l
   JOIN herald_internal.subscription_store AS s ON s.id OPERATOR(pg_catalog.=) l.subscription_id
   JOIN herald_internal.channel_store AS c ON c.id OPERATOR(pg_catalog.=) s.channel_id;
-COMMENT ON VIEW herald.subscriptions IS
-    'Subscriptions with their options. state inert: restored from elsewhere, see herald.activate().';
+COMMENT ON VIEW herald.subscriptions IS 'Subscriptions with their options.';
 COMMENT ON COLUMN herald.subscriptions.subscription IS 'Name of the subscription.';
 COMMENT ON COLUMN herald.subscriptions.channel IS 'Channel whose messages it gets.';
 COMMENT ON COLUMN herald.subscriptions.handler IS 'Function that runs its tasks.';
@@ -870,9 +818,7 @@ SELECT l.subscription, l.channel, l.state, l.reason, l.pending, l.running, l.don
        pg_catalog.clock_timestamp() OPERATOR(pg_catalog.-) l.oldest_published_at AS oldest_pending_age,
        l.p50_ms, l.p95_ms, l.p99_ms
   FROM herald_internal.list_subscription_stats() AS l;
-COMMENT ON VIEW herald.subscription_stats IS
-    'How far each subscription is. pending, running, retrying and oldest_pending_age are NULL if no dispatcher '
-    'counts. Latencies, in milliseconds, run from publication to the start of the handler.';
+COMMENT ON VIEW herald.subscription_stats IS 'How much of each subscription waits, runs, is done or has failed.';
 COMMENT ON COLUMN herald.subscription_stats.subscription IS 'Name of the subscription.';
 COMMENT ON COLUMN herald.subscription_stats.channel IS 'Channel whose messages it gets.';
 COMMENT ON COLUMN herald.subscription_stats.state IS 'active, paused, held or inert.';
@@ -974,9 +920,7 @@ SELECT t.subscription, t.channel, t.message_id, t.state, t.attempt, t.next_attem
        herald_internal.task_payload(t.place, t.address, t.message_id) AS payload
   FROM herald_internal.list_tasks() AS t;
 COMMENT ON VIEW herald.tasks IS
-    'Tasks that are not done: pending, running, retrying, dead. attempt is the one that runs, or the last '
-    'one that ran; payload only with the privilege read. wait_reason: paused, held: and why, inert, retry delay, '
-    'key: message and the earlier one with the same key, max_concurrency, or worker.';
+    'Tasks that are not done, of subscriptions that the caller may see: pending, running, retrying, dead.';
 COMMENT ON COLUMN herald.tasks.subscription IS 'What the task belongs to.';
 COMMENT ON COLUMN herald.tasks.channel IS 'Channel of its message.';
 COMMENT ON COLUMN herald.tasks.message_id IS 'Id of its message, as publish returned it.';
@@ -1050,8 +994,7 @@ SELECT t.id, t.transaction_id, t.sequence, t.changed_at,
        t.statement, t.context
   FROM herald_internal.audit AS t;
 COMMENT ON VIEW herald.audit_log IS
-    'The audit trail: changes of audited tables, and what happened to the trail itself. Only for the owner '
-    'of the extension and whom it grants SELECT.';
+    'The audit trail: changes of audited tables, and what happened to the trail itself.';
 COMMENT ON COLUMN herald.audit_log.id IS 'Number of the entry.';
 COMMENT ON COLUMN herald.audit_log.transaction_id IS 'Transaction that made the change.';
 COMMENT ON COLUMN herald.audit_log.sequence IS 'Place of the entry in its transaction.';
@@ -1078,33 +1021,23 @@ CREATE FUNCTION herald.enable_audit(
 RETURNS void LANGUAGE c VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'herald_enable_audit';
 COMMENT ON FUNCTION herald.enable_audit IS
-    'Records changes of a table, its partitions and children from now on, or changes the options. record: full '
-    '(old and new row), diff (what changed) or keys. exclude: columns that are not recorded; mask: columns '
-    'whose values are not, ''hash:name'' to tell equal values. For the owner of the table. Errors: 42501, 42809 '
-    'no table, 42703 no such column, 22023 wrong options, 55000 no key for diff or keys, or a partition or child.';
+    'Records changes of a table and of what is below it from now on, or changes the options of that.';
 
 CREATE FUNCTION herald.disable_audit(target regclass)
 RETURNS void LANGUAGE c VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'herald_disable_audit';
-COMMENT ON FUNCTION herald.disable_audit IS
-    'Ends the recording of changes of a table; what is recorded stays. For the owner of the table. Errors: '
-    '42501, 42704 not audited.';
+COMMENT ON FUNCTION herald.disable_audit IS 'Ends the recording of changes of a table; what is recorded stays.';
 
 CREATE FUNCTION herald.audit_history(target regclass, record_id jsonb)
 RETURNS SETOF herald.audit_log LANGUAGE c STABLE STRICT PARALLEL UNSAFE ROWS 20
 AS 'MODULE_PATHNAME', 'herald_audit_history';
-COMMENT ON FUNCTION herald.audit_history IS
-    'What happened to one row, oldest first. record_id: the columns of its key, with any name they have had (22023 for '
-    'others); values may be written as any input of the columns'' types, a citext as it was; '
-    'if the key was changed, the time before it belongs to the history. For the owner of the table and '
-    'readers of herald.audit_log (else 42501).';
+COMMENT ON FUNCTION herald.audit_history IS 'What happened to one row of an audited table, oldest first.';
 
 CREATE FUNCTION herald.purge_audit_log(before timestamptz DEFAULT NULL)
 RETURNS bigint LANGUAGE c VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'herald_purge_audit_log';
 COMMENT ON FUNCTION herald.purge_audit_log IS
-    'Deletes what was recorded before a time (NULL: everything) and returns how many entries. A purge is itself recorded, '
-    'unless everything goes. For the owner of the extension.';
+    'Deletes what was recorded before a time, or, for NULL, everything; returns the number of entries.';
 
 CREATE FUNCTION herald_internal.guard_audit_log()
 RETURNS trigger LANGUAGE c VOLATILE PARALLEL UNSAFE
@@ -1135,8 +1068,7 @@ CREATE VIEW herald.audited_tables WITH (security_barrier) AS
 SELECT t.schema_name, t.table_name, t.record, t.exclude, t.mask, t.operations, t.partitions, t.ok, t.problem
   FROM herald_internal.list_audited_tables() AS t;
 COMMENT ON VIEW herald.audited_tables IS
-    'Audited tables with their options, for their owners and readers of herald.audit_log. ok: every trigger is '
-    'there and in force, on the table and all below it.';
+    'Audited tables with their options, and whether everything is recorded that should be.';
 COMMENT ON COLUMN herald.audited_tables.schema_name IS 'Schema of the table.';
 COMMENT ON COLUMN herald.audited_tables.table_name IS 'Name of the table.';
 COMMENT ON COLUMN herald.audited_tables.record IS 'full, diff or keys.';
@@ -1181,18 +1113,12 @@ CREATE FUNCTION herald.enable_change_feed(
 RETURNS void LANGUAGE c VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'herald_enable_change_feed';
 COMMENT ON FUNCTION herald.enable_change_feed IS
-    'Publishes the changes of a table to a channel when their transaction commits, one message for each row that '
-    'changed; called again it changes the options. message: key, diff, row, or a template as ''orders:{id}:{op}'', '
-    'which is announced as plain text. columns: those that are published, and without a change of which an UPDATE '
-    'says nothing. Above herald.change_feed_bulk_limit rows a single message says how many. For the owner of the '
-    'table, with publish on the channel. Errors: 42501, 42703 unknown column, 22023 bad message or operation, 55000 '
-    'a table without a key for key or diff, or a partition or child, 0A000 a table that can''t have a feed.';
+    'Publishes the changes of a table to a channel when their transaction commits, or changes the options of that.';
 
 CREATE FUNCTION herald.disable_change_feed(target regclass, channel text)
 RETURNS void LANGUAGE c VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'herald_disable_change_feed';
-COMMENT ON FUNCTION herald.disable_change_feed IS
-    'Ends the feed of a table to a channel. For the owner of the table; 42704 if there is none.';
+COMMENT ON FUNCTION herald.disable_change_feed IS 'Ends the feed of a table to a channel.';
 
 CREATE FUNCTION herald_internal.feed_problem(feed_id integer)
 RETURNS text LANGUAGE c VOLATILE STRICT PARALLEL RESTRICTED
@@ -1213,8 +1139,7 @@ SELECT n.nspname::pg_catalog.text AS schema_name, c.relname::pg_catalog.text AS 
  WHERE pg_catalog.pg_has_role(c.relowner, 'USAGE')
     OR pg_catalog.pg_has_role(herald_internal.stored_role(f.owner, f.owner_role), 'USAGE')
     OR EXISTS (SELECT FROM pg_catalog.pg_roles AS u WHERE u.rolname OPERATOR(pg_catalog.=) CURRENT_USER AND u.rolsuper);
-COMMENT ON VIEW herald.change_feeds IS
-    'Change feeds that the caller made, or of tables that the caller owns. problem: why changes are not published, or not all.';
+COMMENT ON VIEW herald.change_feeds IS 'Change feeds that the caller made, or of tables that the caller owns.';
 COMMENT ON COLUMN herald.change_feeds.schema_name IS 'Schema of the table.';
 COMMENT ON COLUMN herald.change_feeds.table_name IS 'Name of the table.';
 COMMENT ON COLUMN herald.change_feeds.channel IS 'Channel that changes are published to.';
