@@ -19,14 +19,14 @@ namespace {
 
 const char *OnOff(bool value) { return value ? "on" : "off"; }
 
-char *ExtensionVersion() {
-    char *version = nullptr;
+const char *ExtensionVersion() {
+    const char *version = "none";
     MemoryContext context = CurrentMemoryContext;
-    return pg::AsOwner([&] {
+    pg::AsOwner([&] {
         if (pg::SpiRun("SELECT extversion FROM pg_catalog.pg_extension WHERE extname = 'pg_herald'") > 0)
             version = MemoryContextStrdup(context, pg::SpiText(0, 1));
-        return version == nullptr ? pstrdup("none") : version;
     });
+    return version;
 }
 
 }  // namespace
