@@ -59,7 +59,9 @@ is(sqlstate_of($node, $history, role => 'auditor'), '00000', 'an auditor may see
 # Partitions leave while others go on.
 $node->safe_psql('postgres', 'ALTER TABLE events DETACH PARTITION events_2 CONCURRENTLY');
 is($node->safe_psql('postgres', q(SELECT count(*) FROM pg_trigger WHERE tgrelid = 'events_2'::regclass)), '0', 'detached concurrently, a partition has no triggers');
-as_keeper(q(INSERT INTO events_2 VALUES (4, '2021-07-07', 'unseen'); ALTER TABLE events ATTACH PARTITION events_2 FOR VALUES FROM ('2021-01-01') TO ('2022-01-01'); UPDATE events_2 SET body = 'seen' WHERE id = 4));
+as_keeper(q(INSERT INTO events_2 VALUES (4, '2021-07-07', 'unseen');
+	ALTER TABLE events ATTACH PARTITION events_2 FOR VALUES FROM ('2021-01-01') TO ('2022-01-01');
+	UPDATE events_2 SET body = 'seen' WHERE id = 4));
 is($node->safe_psql('postgres', q(SELECT string_agg(operation, ' ' ORDER BY changed_at, sequence) FROM herald.audit_log WHERE table_name LIKE 'events%' AND operation NOT IN ('insert'))), 'enable_audit attach detach attach update', 'and attached again, it has');
 is($node->safe_psql('postgres', q(SELECT bool_and(ok) FROM herald.audited_tables)), 't', 'all triggers are there');
 

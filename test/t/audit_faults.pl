@@ -202,7 +202,8 @@ is($node->value(q(SELECT new ->> 'f', new ->> 'd' FROM herald.audit_log WHERE ta
 	local $ENV{PGOPTIONS} = "-c app.who=a\xffb";
 	$node->value('INSERT INTO shop.exact VALUES (2)');
 }
-is(sqlstate_of($node, q(SET client_encoding = 'LATIN1'; SELECT context FROM herald.audit_log WHERE record_id = '{"id": 2}')), '00000', 'what is no text does not get into it');
+is(sqlstate_of($node, q(SET client_encoding = 'LATIN1';
+	SELECT context FROM herald.audit_log WHERE record_id = '{"id": 2}')), '00000', 'what is no text does not get into it');
 
 # Maintenance of the trail does not keep anybody from writing.
 my $open = $node->background_psql('postgres');

@@ -134,7 +134,8 @@ wait_idle($node, 'stored');
 is(run(q(SELECT payload -> 'key' FROM app.effects)), '{"id": 3}', 'nor handled');
 
 # Replication: what the replica role writes is published once.
-run(q(SET session_replication_role = replica; INSERT INTO orders VALUES (5); UPDATE orders SET status = 'r' WHERE id = 5; DELETE FROM orders WHERE id = 3; TRUNCATE orders; INSERT INTO orders VALUES (6)));
+run(q(SET session_replication_role = replica; INSERT INTO orders VALUES (5); UPDATE orders SET status = 'r' WHERE id = 5;
+	DELETE FROM orders WHERE id = 3; TRUNCATE orders; INSERT INTO orders VALUES (6)));
 is(join("\n", grep { /^eph/ } heard()), join("\n", 'ephemeral:orders:5:insert', 'ephemeral:orders:5:update', 'ephemeral:orders:3:delete',
 	'ephemeral:{"op": "truncate", "table": "public.orders"}', 'ephemeral:orders:6:insert'), 'changes of the replica role');
 run(q(CREATE DATABASE source));
@@ -142,7 +143,8 @@ $node->safe_psql('source', q(CREATE TABLE public.orders (id integer PRIMARY KEY,
 	SELECT pg_create_logical_replication_slot('s', 'pgoutput')));
 my $source = $node->connstr('source');
 run(qq(CREATE SUBSCRIPTION s CONNECTION \$c\$$source\$c\$ PUBLICATION p WITH (create_slot = false, slot_name = s, copy_data = false)));
-$node->safe_psql('source', q(INSERT INTO orders VALUES (30, 'far'), (31, 'far'); BEGIN; UPDATE orders SET status = 'x' WHERE id = 30; UPDATE orders SET status = 'y' WHERE id = 30; COMMIT));
+$node->safe_psql('source', q(INSERT INTO orders VALUES (30, 'far'), (31, 'far'); BEGIN; UPDATE orders SET status = 'x' WHERE id = 30;
+	UPDATE orders SET status = 'y' WHERE id = 30; COMMIT));
 wait_until($node, q(SELECT count(*) = 1 FROM orders WHERE status = 'y'), 'changes arrive');
 is(join("\n", grep { /^eph/ } heard()), join("\n", map { "ephemeral:orders:$_" } '30:insert', '31:insert', '30:update'), 'replicated changes are published, once');
 run(q(ALTER SUBSCRIPTION s DISABLE; ALTER SUBSCRIPTION s SET (slot_name = NONE); DROP SUBSCRIPTION s));
@@ -160,7 +162,8 @@ is(run(q(SELECT ok, problem FROM herald.change_feeds WHERE table_name = 'parts')
 run(q(INSERT INTO parts_eu VALUES (1, 'eu'); INSERT INTO parts_us VALUES ('us', 2); INSERT INTO parts_in VALUES (3, 'in'); INSERT INTO parts_asia VALUES (4, 'in');
 	SET session_replication_role = replica; INSERT INTO parts_in VALUES (5, 'in')));
 hears($node, $listener, 'what is written to them directly is published', map { "ephemeral:$_:insert" } 1 .. 5);
-run(q(ALTER TABLE parts DETACH PARTITION parts_us; INSERT INTO parts_us VALUES ('us', 6); ALTER TABLE parts DETACH PARTITION parts_asia; INSERT INTO parts_in VALUES (7, 'in')));
+run(q(ALTER TABLE parts DETACH PARTITION parts_us; INSERT INTO parts_us VALUES ('us', 6); ALTER TABLE parts DETACH PARTITION parts_asia;
+	INSERT INTO parts_in VALUES (7, 'in')));
 hears($node, $listener, 'what has left is not, but that it has left, with its rows', map { qq(ephemeral:{"op": "detach", "table": "public.parts", "partition": "public.$_"}) } 'parts_us', 'parts_asia');
 run(q(TRUNCATE parts_us; ALTER TABLE parts ATTACH PARTITION parts_us FOR VALUES IN ('us'); ALTER TABLE parts DETACH PARTITION parts_us));
 hears($node, $listener, 'without rows it is nothing');

@@ -73,7 +73,8 @@ $creator->quit;
 $maker->quit;
 sqlstate_is($node, "SELECT herald.create_channel('new')", '55000', 'as later ones');
 sqlstate_is($node, q(SELECT herald.publish('jobs', '{}')), '00000', 'what does not write there goes on');
-$node->safe_psql('postgres', q(DROP TRIGGER t ON herald_internal.channel_store; SET ROLE granted; CREATE TRIGGER t BEFORE TRUNCATE ON herald_internal.log_0 EXECUTE FUNCTION public.trg()));
+$node->safe_psql('postgres', q(DROP TRIGGER t ON herald_internal.channel_store; SET ROLE granted;
+	CREATE TRIGGER t BEFORE TRUNCATE ON herald_internal.log_0 EXECUTE FUNCTION public.trg()));
 $node->safe_psql('postgres', q(ALTER SYSTEM SET herald.rotation_period = '1 s'; SELECT pg_reload_conf()));
 wait_for('rotation refuses one on a TRUNCATE', sub {
 	$node->safe_psql('postgres', q(SELECT herald.publish('jobs', '{}')));
@@ -124,7 +125,8 @@ my $gate = close_gate($node, 7);
 $node->safe_psql('postgres', q(BEGIN; SELECT herald.publish('who', '{"gate": 7}'); SELECT count(herald.publish('who', '{}')) FROM generate_series(1, 9); COMMIT));
 wait_until($node, q(SELECT count(*) = 1 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted), 'the first one of a batch runs');
 # Behind the dispatcher's back, which would call back what is not begun; the worker alone reads the row anew.
-$node->safe_psql('postgres', q(UPDATE herald_internal.subscription_store SET run_as = 'other', run_as_role = NULL WHERE subscription = 'who'; ANALYZE herald_internal.channel_store));
+$node->safe_psql('postgres', q(UPDATE herald_internal.subscription_store SET run_as = 'other', run_as_role = NULL WHERE subscription = 'who';
+	ANALYZE herald_internal.channel_store));
 $gate->quit;
 ok(wait_idle($node, 'who'), 'all are done');
 is($node->safe_psql('postgres', 'SELECT role, count(*) FROM public.who GROUP BY role ORDER BY role'), "app|1\nother|9", 'the rest of the batch ran as the role that they are for');

@@ -89,7 +89,8 @@ holds('CONNECT revoked', cold => 1, break => 'REVOKE CONNECT ON DATABASE postgre
 holds('role a superuser', break => 'ALTER ROLE temp SUPERUSER', mend => 'ALTER ROLE temp NOSUPERUSER', code => '42501', reason => qr/superuser/);
 my $drop = 'REVOKE ALL ON FUNCTION app.victim FROM temp; REVOKE ALL ON SCHEMA app FROM temp; REVOKE ALL ON app.effects FROM temp; DROP ROLE temp';
 # Another role, which is to be named.
-my $again = q(CREATE ROLE temp LOGIN; GRANT USAGE ON SCHEMA app TO temp; GRANT INSERT ON app.effects TO temp; SELECT herald.alter_subscription('victim', run_as => 'temp'));
+my $again = q(CREATE ROLE temp LOGIN; GRANT USAGE ON SCHEMA app TO temp; GRANT INSERT ON app.effects TO temp;
+	SELECT herald.alter_subscription('victim', run_as => 'temp'));
 holds('role dropped', break => $drop, mend => $again, code => '42704', reason => qr/"temp" does not exist/);
 holds('role dropped while no worker is there', cold => 1, break => $drop, mend => $again, code => '42704', reason => qr/"temp" does not exist/);
 

@@ -113,8 +113,10 @@ for my $change ('BEGIN; UPDATE herald_internal.id_store SET used = used + 100; R
 	$node->safe_psql('postgres', 'VACUUM herald_internal.id_store');
 	cmp_ok($node->safe_psql('postgres', q(SELECT herald_internal.next_id('message') FROM generate_series(1, 70) OFFSET 69)), '>=', $after + 70, 'also when what is dead was removed');
 }
-sqlstate_is($node, q(BEGIN; DELETE FROM herald_internal.id_store; TRUNCATE herald_internal.id_store; SELECT herald.publish_batch('jobs', array_fill('1'::jsonb, '{100}'))), '55000', 'without its row');
-sqlstate_is($node, q(BEGIN; INSERT INTO herald_internal.id_store VALUES (9223372036854775806, 'failure'); SELECT herald_internal.next_id('failure')), '2200H', 'no more ids');
+sqlstate_is($node, q(BEGIN; DELETE FROM herald_internal.id_store; TRUNCATE herald_internal.id_store;
+	SELECT herald.publish_batch('jobs', array_fill('1'::jsonb, '{100}'))), '55000', 'without its row');
+sqlstate_is($node, q(BEGIN; INSERT INTO herald_internal.id_store VALUES (9223372036854775806, 'failure');
+	SELECT herald_internal.next_id('failure')), '2200H', 'no more ids');
 $node->safe_psql('postgres', q(INSERT INTO herald_internal.id_store VALUES (3000000, 'message')));
 
 # Sessions side by side, a checkpoint, and a crash, again and again: what was acknowledged has an id of its own.

@@ -69,8 +69,10 @@ SET search_path = pg_catalog;
 SELECT c.relname FROM pg_class AS c WHERE c.relnamespace = 'herald'::regnamespace AND c.relkind = 'v' AND pg_get_viewdef(c.oid) LIKE '%evil%'
 SQL
 	# Each view as who opens it, with rows where there can be some.
-	$node->safe_psql('postgres', q(SET search_path = pg_catalog; CREATE TABLE public.fed (id int PRIMARY KEY); SELECT herald.enable_change_feed('public.fed', 'feed'), herald.enable_audit('public.fed'), herald.create_channel('declared')));
-	my $views = $node->safe_psql('postgres', q(SET search_path = pg_catalog; SELECT string_agg(format('SELECT pg_catalog.count(*) FROM (SELECT v FROM herald.%I AS v) AS rows', relname), '; ') FROM pg_class WHERE relnamespace = 'herald'::regnamespace AND relkind = 'v'));
+	$node->safe_psql('postgres', q(SET search_path = pg_catalog; CREATE TABLE public.fed (id int PRIMARY KEY);
+		SELECT herald.enable_change_feed('public.fed', 'feed'), herald.enable_audit('public.fed'), herald.create_channel('declared')));
+	my $views = $node->safe_psql('postgres', q(SET search_path = pg_catalog;
+		SELECT string_agg(format('SELECT pg_catalog.count(*) FROM (SELECT v FROM herald.%I AS v) AS rows', relname), '; ') FROM pg_class WHERE relnamespace = 'herald'::regnamespace AND relkind = 'v'));
 	is(sqlstate_of($node, $views), '00000', 'nor runs it');
 	is(sqlstate_of($node, q(SELECT herald.publish('declared', '{}'), herald.grant_channel('declared', 'mallory', '{subscribe}'), herald.alter_channel('declared', description => 'changed'), herald.drop_channel('declared', force => true))), '00000', 'nor do functions');
 	is(sqlstate_of($node, 'SELECT pg_catalog.count(*) FROM herald.status()'), '00000', 'nor does status()');

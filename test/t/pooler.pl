@@ -88,7 +88,8 @@ is($node->value(q(SELECT string_agg(operation || coalesce(context ->> 'app.user_
 	'insert1 update- insert2 update- insert3 update-', 'the context is that of its transaction');
 
 # Locks for a transaction; what a transaction publishes is rolled back with it.
-is(pooled(q(BEGIN; SELECT herald.try_lock('job', 'transaction'); COMMIT; BEGIN; SELECT herald.try_lock('job', 'transaction'); COMMIT)), "t\nt", 'a lock ends with its transaction');
+is(pooled(q(BEGIN; SELECT herald.try_lock('job', 'transaction'); COMMIT; BEGIN; SELECT herald.try_lock('job', 'transaction');
+	COMMIT)), "t\nt", 'a lock ends with its transaction');
 pooled(q(BEGIN; SELECT herald.publish('jobs', '{"n": "rolled back"}'); ROLLBACK));
 is($node->value(q(SELECT count(*) FROM stored WHERE payload ->> 'n' = 'rolled back')), '0', 'what is rolled back is not published');
 

@@ -122,7 +122,8 @@ for my $case (
 	[ 'DO with COMMIT', '00000', q(DO $$ BEGIN PERFORM public.one(); COMMIT; PERFORM public.one(); ROLLBACK; PERFORM public.one(); END $$) ],
 	[ 'savepoints', '00000', q(BEGIN; SELECT public.one(); SAVEPOINT a; SELECT public.one(); SAVEPOINT b; SELECT public.one(); ROLLBACK TO b;
 		SELECT public.one(); RELEASE b; SAVEPOINT c; SELECT public.one(); ROLLBACK TO a; SELECT public.one(); SAVEPOINT a; SELECT public.one(); RELEASE a; COMMIT) ],
-	[ 'COMMIT AND CHAIN, ROLLBACK AND CHAIN', '00000', q(BEGIN; SELECT public.one(); COMMIT AND CHAIN; SELECT public.one(); ROLLBACK AND CHAIN; SELECT public.one(); COMMIT) ],
+	[ 'COMMIT AND CHAIN, ROLLBACK AND CHAIN', '00000', q(BEGIN; SELECT public.one(); COMMIT AND CHAIN; SELECT public.one(); ROLLBACK AND CHAIN;
+		SELECT public.one(); COMMIT) ],
 	[ 'an implicit transaction of several statements', '22012', q(SELECT public.one() \; SELECT 1 / 0 \; SELECT public.one();) ],
 	[ 'with a COMMIT in it', '22012', q(SELECT public.one() \; COMMIT \; SELECT public.one() \; SELECT 1 / 0;) ])
 {

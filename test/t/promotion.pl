@@ -23,7 +23,8 @@ is($primary->safe_psql('postgres', "SELECT herald.pause('later', '20 s')"), 't',
 push @ids, publish_many($primary, 'jobs', 20, payload => '{"failures": 1}');
 wait_for_effects($primary, 'work', 70);
 wait_idle($primary, 'work');
-my ($dead) = $primary->safe_psql('postgres', q(SELECT herald.subscribe('dying', 'dying', 'app.work', run_as => 'app', max_attempts => 1); SELECT herald.publish('dying', '{"failures": 1}')));
+my ($dead) = $primary->safe_psql('postgres', q(SELECT herald.subscribe('dying', 'dying', 'app.work', run_as => 'app', max_attempts => 1);
+	SELECT herald.publish('dying', '{"failures": 1}')));
 wait_until($primary, 'SELECT count(*) = 1 FROM herald.dead_letters', 'a dead letter');
 $primary->wait_for_catchup($standby);
 

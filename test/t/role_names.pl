@@ -88,7 +88,8 @@ is($node->safe_psql('postgres', q(SELECT herald.has_channel_privilege('brief', '
 wait_until($node, q(SELECT count(*) = 0 FROM herald_internal.channel_grant_store WHERE grantee = 'brief'), 'the privilege goes');
 
 # The owner of a subscription: what he may not any more, nobody may for his being gone.
-$node->safe_psql('postgres', q(CREATE ROLE boss LOGIN; GRANT app TO boss; SELECT herald.create_channel('jobs'), herald.grant_channel('jobs', 'boss', '{publish,subscribe}')));
+$node->safe_psql('postgres', q(CREATE ROLE boss LOGIN; GRANT app TO boss;
+	SELECT herald.create_channel('jobs'), herald.grant_channel('jobs', 'boss', '{publish,subscribe}')));
 as('boss', q(SELECT herald.subscribe('job', 'jobs', 'app.work', run_as => 'app')));
 as('boss', q(SELECT herald.publish('jobs', '{}')));
 ran('job', 1, 'runs at first');

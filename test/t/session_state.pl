@@ -173,7 +173,8 @@ for my $change (@changes)
 	is(work_mem(), $expected, "a setting $name reaches a worker that lives");
 }
 my $living = pid_of($node, 'worker');
-$node->safe_psql('postgres', q(BEGIN; ALTER ROLE app SET work_mem = '15MB'; ROLLBACK; ALTER ROLE other SET work_mem = '15MB'; ALTER DATABASE template1 SET work_mem = '15MB'));
+$node->safe_psql('postgres', q(BEGIN; ALTER ROLE app SET work_mem = '15MB'; ROLLBACK; ALTER ROLE other SET work_mem = '15MB';
+	ALTER DATABASE template1 SET work_mem = '15MB'));
 work_mem();
 is(pid_of($node, 'worker'), $living, 'what is rolled back, or concerns other roles or databases, leaves the worker alone');
 

@@ -156,7 +156,8 @@ is(sqlstate_of($bare, 'SELECT herald_internal.next_id(\'message\')'), '55000', '
 $bare->append_conf('postgresql.conf', "shared_preload_libraries = 'pg_herald'");
 $bare->restart;
 wait_for_effects($bare, 'work', 1, name => 'with it, all is as before');
-is($bare->safe_psql('postgres', q(INSERT INTO public.fed VALUES (6); SELECT count(*) FROM stored WHERE channel_id = (SELECT id FROM herald_internal.channel_store WHERE channel = 'changes'))), '1', 'feeds publish again');
+is($bare->safe_psql('postgres', q(INSERT INTO public.fed VALUES (6);
+	SELECT count(*) FROM stored WHERE channel_id = (SELECT id FROM herald_internal.channel_store WHERE channel = 'changes'))), '1', 'feeds publish again');
 
 # pg_upgrade starts the server to copy catalogs: nothing may run then.
 publish_many($bare, 'jobs', 3);

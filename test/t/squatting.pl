@@ -22,7 +22,8 @@ as('mallory', q(SELECT herald.subscribe('all releases', 'locks', 'public.h')));
 sqlstate_is($node, $_, '42501', "$_: refused to who has subscribed", role => 'mallory')
   for q(SELECT herald.revoke_channel('locks', 'public')), q(SELECT herald.drop_channel('locks', force => true)), q(SELECT herald.alter_channel('locks', announce => 'off')), q(SELECT herald.alter_channel('locks', owner => 'mallory'));
 is(as('plain', q(SELECT herald.try_lock('after'))), 't', 'locks can be taken');
-as('boss', q(SELECT herald.drop_channel('locks', force => true); SELECT herald.create_channel('locks', durable => false); SELECT herald.grant_channel('locks', 'public')));
+as('boss', q(SELECT herald.drop_channel('locks', force => true); SELECT herald.create_channel('locks', durable => false);
+	SELECT herald.grant_channel('locks', 'public')));
 is(as('plain', q(SELECT herald.try_lock('after'))), 't', 'also where the owner of the database has declared their channel');
 
 # A name that others publish to.
@@ -32,7 +33,8 @@ for my $channel ('orders', 'plain text')
 	sqlstate_is($node, "SELECT herald.create_channel('$channel')", '42501', "\"$channel\" is in use", role => 'mallory');
 	sqlstate_is($node, "SELECT herald.publish('$channel', '{}')", '00000', 'and stays so', role => 'plain');
 }
-like(($node->psql('postgres', q(SET SESSION AUTHORIZATION mallory; SELECT herald.create_channel('orders'))))[2], qr/HINT: .*owner of the database "boss"/, 'the hint tells who may');
+like(($node->psql('postgres', q(SET SESSION AUTHORIZATION mallory;
+	SELECT herald.create_channel('orders'))))[2], qr/HINT: .*owner of the database "boss"/, 'the hint tells who may');
 my ($status, $out, $err) = $node->psql('postgres', q(SET SESSION AUTHORIZATION mallory; SELECT herald.subscribe('m', 'orders', 'public.h')));
 is($status, 0, 'to subscribe takes nothing away');
 like($err, qr/NOTICE: .*belongs to the owner of the database, "boss"/, 'and leaves the channel to the owner of the database');
@@ -64,8 +66,10 @@ for my $database ('postgres', 'second')
 cmp_ok($node->safe_psql('postgres', q(SELECT sum(published) FROM herald.channel_stats WHERE channel = '(other)' OR channel LIKE 'flood %')) + $node->safe_psql('second', q(SELECT sum(published) FROM herald.channel_stats WHERE channel LIKE 'flood %')),
 	'>=', 8000, 'and no publication is lost to the statistics');
 # Declared ones, as many as there is room for, and more.
-$node->safe_psql('postgres', q(SET SESSION AUTHORIZATION mallory; SELECT herald.create_channel('declared ' || i), herald.publish('declared ' || i, '{}') FROM generate_series(1, 100) AS i));
-$node->safe_psql('postgres', q(SET SESSION AUTHORIZATION lead; SELECT herald.create_channel('lead ' || i) FROM generate_series(1, 5) AS i; SELECT herald.publish('lead ' || i, '{}') FROM generate_series(1, 5) AS i));
+$node->safe_psql('postgres', q(SET SESSION AUTHORIZATION mallory;
+	SELECT herald.create_channel('declared ' || i), herald.publish('declared ' || i, '{}') FROM generate_series(1, 100) AS i));
+$node->safe_psql('postgres', q(SET SESSION AUTHORIZATION lead; SELECT herald.create_channel('lead ' || i) FROM generate_series(1, 5) AS i;
+	SELECT herald.publish('lead ' || i, '{}') FROM generate_series(1, 5) AS i));
 is($node->safe_psql('postgres', q(SELECT count(*), sum(published) FROM herald.channel_stats WHERE channel LIKE 'lead %')), '5|5', 'the same with declared channels');
 is($node->safe_psql('postgres', q(SELECT count(*) FROM herald.channel_stats WHERE channel LIKE 'few %')), '5', 'which take nothing from few undeclared ones');
 # Nothing is for good.

@@ -78,14 +78,16 @@ is($node->safe_psql('copy', "SET SESSION AUTHORIZATION app; $orphans"), 't|none'
 like($node->safe_psql('copy', q(SELECT hint FROM herald.status() WHERE name = 'orphan_triggers')), qr/herald\.enable_audit\(\).*herald\.disable_audit\(\)/, 'with the remedy');
 
 # Both remedies.
-$node->safe_psql('copy', q(SELECT herald.disable_audit('orders'), herald.enable_audit('items'); INSERT INTO items VALUES (2); DROP TRIGGER herald_feed_1_insert ON orders));
+$node->safe_psql('copy', q(SELECT herald.disable_audit('orders'), herald.enable_audit('items'); INSERT INTO items VALUES (2);
+	DROP TRIGGER herald_feed_1_insert ON orders));
 is($node->safe_psql('copy', q(SELECT count(*) FROM herald.audit_log WHERE operation = 'insert')), '1', 'enrolled anew: it is recorded');
 is($node->safe_psql('copy', q(SELECT count(*) FROM pg_trigger WHERE tgname LIKE 'herald_audit%' AND tgrelid <> 'items'::regclass)), '0', 'unenrolled: the triggers are gone');
 is(sqlstate_of($node, q(SELECT herald.disable_audit('orders')), database => 'copy'), '42704', 'a second time there is nothing');
 is(sqlstate_of($node, q(SELECT herald.disable_audit('orders_1')), database => 'shop'), '42704', 'a part of a table that is audited keeps its triggers');
 is($node->safe_psql('shop', q(SELECT ok, value FROM herald.status() WHERE name IN ('audit', 'change_feeds', 'orphan_triggers') ORDER BY name)), "t|2 tables\nt|1 feeds\nt|none", 'where it comes from all is well');
 is($node->safe_psql('shop', q(SET SESSION AUTHORIZATION watcher; SELECT value FROM herald.status() WHERE name = 'audit')), '2 tables', 'as pg_monitor sees');
-is($node->safe_psql('shop', q(SET SESSION AUTHORIZATION app; SELECT value FROM herald.status() WHERE name = 'audit')), '0 tables, and 2 that only others may see', 'and others do not');
+is($node->safe_psql('shop', q(SET SESSION AUTHORIZATION app;
+	SELECT value FROM herald.status() WHERE name = 'audit')), '0 tables, and 2 that only others may see', 'and others do not');
 
 # One table alone, as somebody takes it elsewhere.
 my $table = "${PostgreSQL::Test::Utils::tmp_check}/items.sql";
