@@ -193,8 +193,8 @@ void DisableFeed(Oid target, const char *channel) {
     (void)RemoveTriggers(tree, count, psprintf("herald_feed_%d", id));
 }
 
-const char *FindFeedFault(const Feed &feed) {
-    const char *problem = FindFeedProblem(feed);
+const char *FindFeedProblem(const Feed &feed) {
+    const char *problem = FindRightsProblem(feed);
     if (problem != nullptr) return problem;
     const char *parent = ParentName(feed.relation);
     if (parent != nullptr)

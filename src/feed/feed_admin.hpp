@@ -22,7 +22,7 @@ void EnableFeed(Oid relation, const FeedOptions &options);
 void DisableFeed(Oid relation, const char *channel);
 
 // What keeps a feed's changes from being published: a trigger that is missing, a right that is gone; NULL: nothing.
-const char *FindFeedFault(const Feed &feed);
+const char *FindFeedProblem(const Feed &feed);
 
 // A relation has come into a tree of tables, or has left one: it gets the triggers of the feed, or loses them.
 void AdjustMember(const Feed &feed, Oid relation);

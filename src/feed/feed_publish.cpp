@@ -382,7 +382,7 @@ const pg::TransactionPart kFeedsPart = {.before_commit = PublishAll,
                                         .sub_committed = KeepNotes,
                                         .sub_aborted = DropNotes};
 
-const char *FindFeedProblem(const Feed &feed) {
+const char *FindRightsProblem(const Feed &feed) {
     Oid owner;
     return FindProblem(feed, &owner);
 }

@@ -11,7 +11,7 @@
 namespace herald {
 
 // Why the feed can't publish; NULL: it can. In the current context.
-const char *FindFeedProblem(const Feed &feed);
+const char *FindRightsProblem(const Feed &feed);
 
 // True where the caller has the rights of the feed's owner, or of the table's. Takes no lock.
 bool MaySeeFeed(const Feed &feed);

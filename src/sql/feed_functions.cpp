@@ -42,7 +42,7 @@ HERALD_FUNCTION(feed_problem) {
     // Before a lock on anything of the table's is taken.
     if (feed == nullptr || !MaySeeFeed(*feed)) PG_RETURN_NULL();
     if (get_rel_name(feed->relation) == nullptr) PG_RETURN_TEXT_P(cstring_to_text("the table was dropped"));
-    const char *problem = FindFeedFault(*feed);
+    const char *problem = FindFeedProblem(*feed);
     if (problem == nullptr) PG_RETURN_NULL();
     PG_RETURN_TEXT_P(cstring_to_text(problem));
 }

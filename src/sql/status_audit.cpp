@@ -74,7 +74,7 @@ void ReportFeeds(FunctionCallInfo fcinfo) {
         if (!MaySeeEverything() && !MaySeeFeed(feeds[i])) continue;
         seen++;
         const char *table = get_rel_name(feeds[i].relation);
-        const char *problem = table == nullptr ? "the table was dropped" : FindFeedFault(feeds[i]);
+        const char *problem = table == nullptr ? "the table was dropped" : FindFeedProblem(feeds[i]);
         if (problem != nullptr)
             AddListed(&broken, table == nullptr ? psprintf("%u", feeds[i].relation) : table, problem);
     }

@@ -76,7 +76,7 @@ constexpr char kForeign[] =
     "   WHERE EXISTS (SELECT FROM pg_catalog.pg_inherits AS i WHERE i.inhparent OPERATOR(pg_catalog.=) m.oid)"
     " ) AS f ORDER BY f.name, f.problem";
 
-constexpr uint64 kListedFaults = 10;
+constexpr uint64 kListed = 10;
 
 }  // namespace
 
@@ -92,10 +92,10 @@ bool ReportForeignRights(FunctionCallInfo fcinfo) {
         MemoryContext spi = MemoryContextSwitchTo(context);
         bool all_readable = true;
         for (uint64 row = 0; row < rows; row++) {
-            if (row < kListedFaults) AddListed(&foreign, pg::SpiText(row, 1), pg::SpiText(row, 2));
+            if (row < kListed) AddListed(&foreign, pg::SpiText(row, 1), pg::SpiText(row, 2));
             all_readable = all_readable && !pg::SpiBool(row, 3);
         }
-        if (rows > kListedFaults) appendStringInfo(&foreign.text, "; and " UINT64_FORMAT " more", rows - kListedFaults);
+        if (rows > kListed) appendStringInfo(&foreign.text, "; and " UINT64_FORMAT " more", rows - kListed);
         MemoryContextSwitchTo(spi);
         return all_readable;
     });
